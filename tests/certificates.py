@@ -10,7 +10,7 @@ from cryptography.x509.oid import NameOID
 
 
 def make_certificate(folder: Path, *, begins_in_s: float = -60.0, lasts_s: float = 30 * 86_400.0) -> tuple[Path, Path]:
-    """A new certificate and its key in `folder`, always under the same names."""
+    """Write a new certificate and its key into `folder`, always under the same names, and return their paths."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     begins = datetime.now(UTC) + timedelta(seconds=begins_in_s)

@@ -1,8 +1,9 @@
-"""Workers whose monotonic clocks are apart, as those of several hosts are.
+"""Workers whose monotonic clocks differ, as those of several hosts do.
 
-What orders words must not depend on clocks. What is a time does: when a lease or a grace ends, since when a video runs.
-All workers of a host read one monotonic clock, and between hosts times will be translated; `translated` does that here,
-for exactly the fields below. Whatever else is compared with a clock breaks stories (`python -m tests.sim --clocks 500`).
+The order of messages must not depend on clocks. Times do: the end of a lease or grace period, the start of a playback.
+All workers of a host read one monotonic clock; between hosts times have to be translated. `translated` does that here,
+for exactly the fields below. Any other value that is compared with a clock breaks stories (`python -m tests.sim
+--clocks 500`).
 """
 
 from typing import Any
@@ -14,7 +15,7 @@ from koko_presence._fastpath.wire import pack_packet, unpack_packet
 from koko_presence.cluster import wire_messages
 from koko_presence.protocol import commands, snapshots
 
-# Every monotonic second that goes from worker to worker; 0.0 stands for none.
+# Every monotonic time in seconds that is sent between workers; 0.0 stands for none.
 TIMES: dict[type, tuple[str, ...]] = {
     commands.OpenSession: ("accepted_at",),
     commands.SessionInfo: ("lease_until",),
@@ -28,7 +29,7 @@ TIMES: dict[type, tuple[str, ...]] = {
     snapshots.MembershipEnd: ("notified_at", "noted_at", "created_at"),
     snapshots.SessionRecord: ("accepted_at", "lease_until", "grace_until"),
 }
-# and of the tuples in these lists, by position
+# Those in the tuples of these lists, by position.
 TUPLES: dict[tuple[type, str], tuple[int, ...]] = {
     (snapshots.RoomHead, "requests"): (2, 3),
     (snapshots.RoomHead, "private_rooms"): (2,),
@@ -47,7 +48,8 @@ _RECORDS = (
 
 
 def translated(kind: int, body: bytes, by_s: float) -> bytes:
-    """A letter between workers whose clocks are `by_s` seconds apart, as its receiver has to read it."""
+    """Return a message between workers as its receiver has to read it, whose clock is `by_s` seconds ahead of the
+    sender's."""
     if not by_s:
         return body
     if kind in _COMMANDS:

@@ -1,7 +1,7 @@
-"""What all tests share: `make test` explores the same examples every time; HYPOTHESIS_PROFILE=thorough looks for new ones.
+"""Settings of all tests: `make test` uses the same examples every time; HYPOTHESIS_PROFILE=thorough searches new ones.
 
-Tests that take long or need a machine to themselves carry the mark of their tier and are left out unless they are asked
-for: `--tier NAME`, `--tier all`, or their file by name. `make test-fast` leaves out those with the mark `deep`, too.
+Tests that take long or need a machine of their own carry the mark of their tier and run only on request: `--tier NAME`,
+`--tier all`, or their file by name. `make test-fast` leaves out those with the mark `deep`, too.
 """
 
 import gc
@@ -63,7 +63,7 @@ def tier_of(item: pytest.Item) -> str | None:
 
 
 def is_chosen(tier: str | None, wanted: str | None, named: bool) -> bool:
-    """Whether a test of `tier` runs when `--tier` is `wanted`; `named`: its file stands on the command line."""
+    """Whether a test of `tier` runs when `--tier` is `wanted`; `named`: its file is on the command line."""
     if wanted == "all":
         return tier != "soak"
     if wanted is not None:
@@ -84,6 +84,6 @@ def instruction_counts() -> tuple[int, str]:
 
 
 def pytest_collection_finish() -> None:
-    """What was collected stays to the end: the garbage collector need not walk it again with every test."""
+    """Exempt the collected items from garbage collection: they stay until the end of the run."""
     gc.collect()
     gc.freeze()

@@ -1,6 +1,5 @@
-"""The clients in a simulation (tests/sim.py): people at tabs and programs that call procedures over HTTP, with what they
-want, what they believe of the rooms they are in, and what would be wrong with what they hear.
-"""
+"""The clients of a simulation (tests/sim.py): tabs of users, and programs that call procedures over HTTP. Each keeps
+what it wants and its view of the rooms, and checks what it receives."""
 
 from __future__ import annotations
 
@@ -17,39 +16,37 @@ if TYPE_CHECKING:
 
 
 def token_for(user: str, rights: str) -> str:
-    """A token of tests/world.py with the scopes of `rights` in all rooms."""
+    """Return a token of tests/world.py with the scopes of `rights` in all rooms."""
     return f"{user}:{user.title()}:{json.dumps({'video_*': RIGHTS[rights]})}"
 
 
 class Person:
-    """One tab of one user: what it wants, and what it believes of the rooms that it is in."""
+    """One tab of one user: the rooms it wants to be in, and its view of the rooms that it is in."""
 
     def __init__(self, story: Story, name: str, user: str) -> None:
         self.story, self.name, self.user = story, name, user
         self.wants: set[str] = set()
         self.refused: set[str] = set()  # rooms that have refused a join
-        self.asked: Counter[str] = (
-            Counter()
-        )  # joins that have not been answered: after a refusal the next may be let in
+        self.asked: Counter[str] = Counter()  # unanswered joins: after a refusal the next one may be accepted
         self.client: Client | None = None
         self.node: Node | None = None
         self.token: str | None = None
         self.session = ""
-        self.lost_at: float | None = None  # since when it is not authenticated
+        self.lost_at: float | None = None  # since when it has not been authenticated
         self.dropped_at = 0.0  # when its last connection was lost
-        self.noticed_at: float | None = None  # when that was noticed where it was; None: not yet
+        self.noticed_at: float | None = None  # when its worker noticed that; None: not yet
         self.seen: dict[str, dict[str, str]] = {}  # room -> session -> user
         self.seq: dict[str, int] = {}
         self.controller: dict[str, str | None] = {}
         self.read = 0
         self.rights = "all"  # of the token that is sent next
-        self.granted = "all"  # of the last token that the server has taken
+        self.granted = "all"  # of the last token that the server has accepted
         self.compact = int(name[1:]) % 2 == 1
-        self.numbers: dict[str, dict[int, str]] = {}  # room -> number in compact cursors -> whose it is now
-        self.cursors: list[tuple[str, str, float]] = []  # room, session and timestamp of each that was shown
+        self.numbers: dict[str, dict[int, str]] = {}  # room -> number in compact cursors -> session that has it now
+        self.cursors: list[tuple[str, str, float]] = []  # room, session and timestamp of each cursor received
         self.words = 0
-        self.privacy: dict[str, bool] = {}  # as it is to be here; each `auth` says it again
-        self.new_at = 0.0  # when it was last back after the grace, or with a new session
+        self.privacy: dict[str, bool] = {}  # as it has to be in this tab; each `auth` repeats it
+        self.new_at = 0.0  # when it last returned after the grace period, or with a new session
 
     @property
     def here(self) -> bool:
@@ -57,12 +54,12 @@ class Person:
 
     @property
     def away_s(self) -> float:
-        """For how long it has been without a connection that is authenticated."""
+        """For how many seconds it has been without an authenticated connection."""
         return 0.0 if self.lost_at is None else self.story.world.now - self.lost_at
 
     def come(self, slot: int | None = None) -> None:
-        """Connect to the worker in that slot, or to some other when it does not run, with the token of the session
-        before, and go into the rooms again."""
+        """Connect to the worker in that slot, or to another one if none runs there, resume the last session, and join
+        the wanted rooms again."""
         story = self.story
         if self.here:
             return
@@ -93,12 +90,12 @@ class Person:
             node.do(lambda: client.post(message))
 
     def hide(self, what: str, value: bool, scope: str) -> None:
-        """Switch `invisible` or `shareCursor`, for this tab or all of the user's."""
+        """Switch `invisible` or `shareCursor`, for this tab or for all tabs of the user."""
         self.words += 1
         self.privacy[what] = value
         for other in self.story.people if scope == "user" else ():
             if other is not self and other.user == self.user:
-                other.privacy.pop(what, None)  # it must not undo this when it connects again
+                other.privacy.pop(what, None)  # the other tab must not undo this when it connects again
         self.say(type="privacy", id=f"privacy {self.words}", data={what: value, "scope": scope})
 
     def renew(self, rights: str) -> None:
@@ -108,7 +105,7 @@ class Person:
             self.say(type="auth", id=f"renew {rights}", token=token_for(self.user, rights))
 
     def lose(self, back_s: float | None = None) -> None:
-        """The connection breaks; it comes back after `back_s` seconds."""
+        """Lose the connection, and connect again after `back_s` seconds."""
         if not self.here:
             return
         client, node = self.client, self.node
@@ -127,7 +124,7 @@ class Person:
     def note_lost(self, back_s: float | None = None) -> None:
         self.asked.clear()
         self.dropped_at = self.story.world.now
-        if self.lost_at is None:  # else it was not even authenticated in between
+        if self.lost_at is None:  # otherwise it was not even authenticated in between
             self.lost_at = self.dropped_at
         back_s = 0.02 + 0.78 * self.story.chance("back", self.name) if back_s is None else back_s
         self.story.later(back_s, self.come)
@@ -143,9 +140,9 @@ class Person:
             assert client is not None and node is not None
             node.do(lambda: client.session.on_close(1000, True))
             client.closed = 1000
-            self.client = None  # nobody reads what comes now
+            self.client = None  # what arrives now is not read
 
-    # --- what it hears
+    # --- what it receives
 
     def hear(self) -> None:
         if self.client is None:
@@ -178,7 +175,7 @@ class Person:
                 self.story.on_not_resumed(self)
             self.token, self.session = message["resumeToken"], message["sessionId"]
             self.lost_at = None if self.here else self.dropped_at  # lost again before this was read
-            for room in message["rooms"]:  # left while nobody could hear it
+            for room in message["rooms"]:  # left while it was not connected
                 if room not in self.wants:
                     self.say(type="leave", roomId=room)
         elif kind == "joined":
@@ -224,7 +221,7 @@ class Person:
                 self.cursors.append((room, message["sessionId"], message["data"]["timestamp"]))
 
     def see_compact(self, room: str, rows: list[list[Any]]) -> None:
-        """Compact cursors: each number must be of a session that is shown [B12]. Errors: Broken."""
+        """Check compact cursors: each number must belong to a session that is visible [B12]. Errors: Broken."""
         of = self.numbers[room]
         for row in rows:
             if row[0] not in of:
@@ -234,7 +231,7 @@ class Person:
 
 
 class Machine:
-    """A program that is in rooms by HTTP: it holds leases, and each of its calls lands on another worker."""
+    """A program that is in rooms over HTTP: it holds leases, and each of its calls goes to another worker."""
 
     def __init__(self, story: Story, name: str, user: str) -> None:
         self.story, self.name, self.user = story, name, user
@@ -261,7 +258,7 @@ class Machine:
         self.call("leave", room, slot)
 
     def insist(self) -> None:
-        """Say again what it wants, as a program does that has not heard of everything."""
+        """Repeat its joins and leaves, as a program does that has not received every answer."""
         for room in ROOMS:
             if room in self.wants:
                 self.call("join", room, None, roomType="video")

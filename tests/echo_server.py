@@ -1,7 +1,9 @@
-"""A WebSocket echo on the product's own connection layer, for conformance runs: `python -m tests.echo_server HOST PORT`.
+"""A WebSocket echo on the product's own connection layer, for conformance runs: `python -m tests.echo_server HOST
+PORT`.
 
-Texts and binaries up to --max-bytes (default 16 MiB) come back as they are, on every path. SIGTERM and Ctrl-C stop it.
-Everything is read as fast as it comes; --frames-hz and --bytes-hz switch on the budgets of a connection, with these rates.
+Texts and binaries up to --max-bytes (default 16 MiB) are sent back unchanged, on every path. SIGTERM and Ctrl-C stop
+it. Input is read without a limit on its rate; --frames-hz and --bytes-hz switch on the read budget of a connection,
+with these rates.
 """
 
 import argparse
@@ -23,7 +25,7 @@ UNLIMITED_HZ = 1e12
 
 
 class Echo:
-    """Sends back what comes."""
+    """Sends every message back."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -62,7 +64,7 @@ async def not_found(request: web.BaseRequest) -> web.Response:
 async def serve(
     host: str, port: int, max_bytes: int, tls: ssl.SSLContext | None, frames_hz: float, bytes_hz: float
 ) -> None:
-    """Echo until a signal comes. A rate of 0 is none."""
+    """Serve until a signal arrives. A rate of 0 means no limit."""
 
     def make_read_budget() -> ReadBudget | None:
         if not (frames_hz or bytes_hz):

@@ -1,8 +1,8 @@
-"""The real worker on a free loopback port, in the same loop as the test: sockets, tokens and all.
+"""The real worker on a free loopback port, with sockets and tokens, in the same event loop as the test.
 
-Several workers share the port, as under the supervisor, and are joined by the real mesh. The kernel spreads a handful of
-connections as it likes, so each of them listens on a port of its own as well, and `Live.url` names the next one's:
-whoever connects next comes to another worker.
+Several workers share the port, as under the supervisor, and are joined by the real mesh. The kernel spreads a handful
+of connections unevenly, so each worker listens on a port of its own as well, and `Live.url` returns the next worker's:
+each new client connects to another worker.
 """
 
 import asyncio
@@ -40,12 +40,12 @@ class Live:
 
     @property
     def url(self) -> str:
-        """Where WebSocket clients go: of several workers the next one, each time that somebody asks."""
+        """The address for WebSocket clients: with several workers another one's at each access."""
         return self._url(list(next(self._next).acceptor.sockets)[-1])
 
     @property
     def shared_url(self) -> str:
-        """The port of all workers, where the kernel decides."""
+        """The address of the port that all workers share, where the kernel chooses the worker."""
         return self._url(next(iter(self.worker.acceptor.sockets)))
 
     def _url(self, sock: socket.socket) -> str:
@@ -53,11 +53,11 @@ class Live:
         return f"{scheme}://127.0.0.1:{sock.getsockname()[1]}/presence"
 
     def token(self, user: str, name: str | None = None, ttl_s: int = 3600, **claims: Any) -> str:
-        """A token as the application's back end would sign it."""
+        """Return a token as the application's back end signs it."""
         return str(issue_token(SECRET, user=user, name=name, ttl_s=ttl_s, now_s=int(time.time()), **claims))
 
     def cut(self) -> None:
-        """Cut every connection without a close frame, as a dead network does."""
+        """Abort every connection without a close frame, as a network failure does."""
         for worker in self.workers:
             for session in list(worker.hub.connections.values()):
                 session.link.abort()
@@ -104,7 +104,7 @@ async def live(
 
 
 async def _mesh_of(config: Config, count: int, folder: Path, stack: AsyncExitStack) -> list[Worker]:
-    """The supervisor's part: workers that listen to each other, one view with all, and then the doors."""
+    """Start workers as the supervisor does: the mesh, one view with all, and then the listening sockets."""
     workers = [
         Worker(config, identity=WorkerIdentity(slot + 1, slot, str(folder / f"{slot + 1}"))) for slot in range(count)
     ]
@@ -124,14 +124,14 @@ async def _mesh_of(config: Config, count: int, folder: Path, stack: AsyncExitSta
 
 
 def _serving(worker: Worker) -> "asyncio.Future[int]":
-    """Done with the epoch of the next view that the worker serves in."""
+    """Return a future with the epoch of the next view in which the worker serves."""
     served: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     worker.on_serving = lambda epoch: served.done() or served.set_result(epoch)
     return served
 
 
 def _listening(config: Config, count: int) -> list[list[socket.socket]]:
-    """For every worker its part of the port and a port of its own."""
+    """Return for every worker its socket of the shared port and one of a port of its own."""
 
     def at(port: int, slots: int) -> list[list[socket.socket]]:
         found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (config.server.host, port))]

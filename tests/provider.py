@@ -25,7 +25,7 @@ MAKERS: dict[str, Callable[[], Any]] = {
 
 
 def private_key(algorithm: str, number: int = 0) -> Any:
-    """A key pair; another `number` is another pair."""
+    """Return a key pair; another `number` is another pair."""
     return _made("RS256" if algorithm in ("RS384", "RS512", "PS256") else algorithm, number)
 
 
@@ -46,7 +46,7 @@ def private_pem(algorithm: str) -> str:
 
 
 def jwk(algorithm: str, number: int = 0, **more: Any) -> dict[str, Any]:
-    """The public half as a JWK with `kid` a name of both arguments; a value of None takes a field out."""
+    """Return the public key as a JWK whose `kid` names both arguments; a field given as None is left out."""
     writer: Any = {"R": RSAAlgorithm, "P": RSAAlgorithm, "E": ECAlgorithm}[algorithm[0]]
     writer = OKPAlgorithm if algorithm == "EdDSA" else writer
     shown = writer.to_jwk(private_key(algorithm, number).public_key(), as_dict=True)
@@ -60,18 +60,19 @@ def jwk_set(*keys: dict[str, Any]) -> bytes:
 
 
 def signed(algorithm: str, claims: dict[str, Any], number: int = 0, **headers: Any) -> str:
-    """A token with the `kid` of `jwk`, unless `kid=None`."""
+    """Return a signed token with the `kid` of `jwk`; without one if `kid=None`."""
     headers = {"kid": f"{algorithm}-{number}"} | headers
     headers = {name: value for name, value in headers.items() if value is not None}
     return jwt.encode(claims, private_key(algorithm, number), algorithm=algorithm, headers=headers)
 
 
 class Provider:
-    """What it answers can be changed while it runs. `asked` counts requests per path; `handle` may be replaced."""
+    """An HTTP server whose keys and sessions can be changed while it runs. `asked` counts requests per path; `handle`
+    may be replaced."""
 
     def __init__(self) -> None:
         self.keys = jwk_set(jwk("EdDSA"))
-        self.sessions: dict[str, dict[str, Any]] = {}  # Better Auth's, by the cookie's value
+        self.sessions: dict[str, dict[str, Any]] = {}  # of Better Auth, by the cookie's value
         self.asked: dict[str, int] = {}
         self.seen: list[dict[str, str]] = []
         self.base = ""
@@ -85,7 +86,7 @@ class Provider:
         return found
 
     def answer(self, request: web.BaseRequest) -> web.Response:
-        """JWKS at /jwks, Better Auth's get-session at /get-session by cookie or bearer token."""
+        """Answer with the JWKS at /jwks, and as Better Auth at /get-session, by cookie or bearer token."""
         if request.path == "/jwks":
             return web.Response(body=self.keys, content_type="application/json")
         if request.path != "/get-session":
@@ -97,7 +98,7 @@ class Provider:
         return web.json_response(self.sessions.get(value))
 
     def sign_in(self, value: str, user: str, expires_at: Any = "2099-01-01T00:00:00.000Z") -> None:
-        """From now on `value` is the session of `user`."""
+        """Add `value` as a session of `user`."""
         self.sessions[value] = {
             "session": {"id": "s", "token": value, "userId": user, "expiresAt": expires_at},
             "user": {"id": user, "name": user.title(), "email": f"{user}@example.com", "image": None},

@@ -1,4 +1,4 @@
-"""A WebSocket client that can say anything: raw bytes out, frames in. Blocking, with a time-out on everything."""
+"""A WebSocket client that can send any bytes and reads frames. Blocking, with a time-out on every call."""
 
 import socket
 import ssl
@@ -28,7 +28,7 @@ def frame(
     masked: bool = True,
     length: bytes | None = None,
 ) -> bytes:
-    """One client frame; `length` replaces the length bytes, flag byte included."""
+    """Return one client frame; `length` replaces the length bytes, flag byte included."""
     head = bytes([(0x80 if fin else 0) | rsv << 4 | opcode])
     if length is None:
         size = len(payload)
@@ -40,14 +40,15 @@ def frame(
             length = bytes([127]) + size.to_bytes(8, "big")
     if not masked:
         return head + length + payload
-    mask = zlib.crc32(payload, opcode + 1).to_bytes(4, "big")  # the same in every process: it is in the names of tests
+    # the same in every process, because it becomes part of test names
+    mask = zlib.crc32(payload, opcode + 1).to_bytes(4, "big")
     whole = (mask * (len(payload) // 4 + 1))[: len(payload)]
     body = (int.from_bytes(payload, "big") ^ int.from_bytes(whole, "big")).to_bytes(len(payload), "big")
     return head + bytes([length[0] | 0x80]) + length[1:] + mask + body
 
 
 def handshake(path: str = "/presence", **headers: str | None) -> bytes:
-    """An upgrade request; a header given as None is left out, underscores stand for hyphens."""
+    """Return an upgrade request. A header given as None is left out; underscores stand for hyphens."""
     fields: dict[str, str | None] = {
         "Host": "127.0.0.1",
         "Upgrade": "websocket",
@@ -82,14 +83,14 @@ class RawSocket:
         self.sock.sendall(data)
 
     def read(self, size: int) -> bytes:
-        """Exactly `size` bytes. Errors: EOFError when the other end has closed."""
+        """Return exactly `size` bytes. Errors: EOFError when the other end has closed."""
         while len(self.buffer) < size:
             self._fill()
         data, self.buffer = self.buffer[:size], self.buffer[size:]
         return data
 
     def read_head(self) -> str:
-        """A response's head, to the empty line."""
+        """Return a response's head, up to the empty line. Errors: EOFError."""
         while b"\r\n\r\n" not in self.buffer:
             self._fill()
         head, _, self.buffer = self.buffer.partition(b"\r\n\r\n")
@@ -114,7 +115,7 @@ class RawSocket:
         self.buffer += data
 
     def upgrade(self, path: str = "/presence", **headers: str | None) -> str:
-        """Shake hands; the response's status line."""
+        """Do the opening handshake and return the response's status line."""
         self.send(handshake(path, **headers))
         return self.read_head().split("\r\n")[0]
 
@@ -126,7 +127,8 @@ class RawSocket:
         return Frame(first, self.read(size))
 
     def read_close(self) -> int | None:
-        """The code of the next close frame, whatever comes before it; None when there is only the end."""
+        """Return the code of the next close frame, skipping the frames before it; None when the connection ends without
+        one."""
         try:
             while (got := self.read_frame()).opcode != CLOSE:
                 pass

@@ -1,14 +1,15 @@
-"""A test run leaves no process behind, however it ends: with its last test, with Ctrl-C, or with SIGKILL to any part of it.
+"""A test run leaves no process behind, however it ends: after its last test, by Ctrl-C, or by SIGKILL to any part of
+it.
 
 `begin` turns the process of the test runner into three:
 
-    the first one, which was started: waits, and exits as the run does
-      the keeper, a child subreaper (prctl(2)): every process of the run is its descendant, also one whose parent is
-      gone, that has a session of its own, or that has another environment
-        the run: goes on with the tests, in the process group that has the terminal
+    the first process, which was started: waits, and exits as the run does
+      the keeper, a child subreaper (prctl(2)): every process of the run is its descendant, including those whose parent
+      has ended, that have a session of their own, or that have another environment
+        the run: executes the tests, in the process group that has the terminal
 
-When the run is over or the first process is gone, the keeper kills all its descendants. It has a process group of its
-own: what kills the run's group leaves it alive. Under `make` the first process ends with the shell that started it, as
+When the run or the first process has ended, the keeper kills all its descendants. It has a process group of its own, so
+a signal to the run's group does not end it. Under `make` the first process ends with the shell that started it, because
 a make that is killed ends its shells and nothing below them.
 """
 
@@ -21,12 +22,12 @@ from pathlib import Path
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 SI_USER = 0
-PATIENCE_S = 10.0  # for killed processes to be gone; one that the kernel holds for longer is left to it
+PATIENCE_S = 10.0  # for killed processes to end; a process that the kernel holds for longer is left
 
 
 def begin() -> None:
-    """Go on as the run. To be called once, before there are threads. In a worker of pytest-xdist it does nothing, as
-    that is a descendant already. Errors: OSError."""
+    """Continue as the run. Call it once, before there are threads. In a worker of pytest-xdist it does nothing, as that
+    is already a descendant. Errors: OSError."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         return
     if "MAKELEVEL" in os.environ:
@@ -46,12 +47,12 @@ def begin() -> None:
     os.close(reading)
     os.close(writing)
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != keeper:  # it was gone before that call
+    if os.getppid() != keeper:  # it had ended before that call
         os._exit(1)
 
 
 def descendants(pid: int) -> list[int]:
-    """The pids of all processes under `pid`, from one reading of /proc. Zombies are among them."""
+    """Return the pids of all processes under `pid`, zombies included, from one reading of /proc."""
     children: dict[int, list[int]] = {}
     for each in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -66,8 +67,8 @@ def descendants(pid: int) -> list[int]:
 
 
 def _wait(keeper: int, run: int) -> None:
-    """The first process: wait for the end and exit as the run did. Ctrl-C reaches the run without its help; a SIGINT
-    that another process sent is passed on. What other signals end it with is the keeper's sign to end all."""
+    """In the first process: wait for the end and exit as the run did. Ctrl-C reaches the run directly; a SIGINT from
+    another process is passed on. Any other signal ends this process, and the keeper then ends the run."""
     numbers = {signal.SIGINT, signal.SIGCHLD}
     signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     while not (ended := os.waitpid(keeper, os.WNOHANG))[0]:
@@ -79,7 +80,7 @@ def _wait(keeper: int, run: int) -> None:
 
 
 def _keep(run: int, first: int) -> None:
-    """The keeper: wait for the end of `run` or of `first`, kill what is left, and exit as `run` did."""
+    """In the keeper: wait for the end of `run` or of `first`, kill what is left, and exit as `run` did."""
     numbers = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
     signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     os.setpgid(0, 0)
@@ -89,7 +90,7 @@ def _keep(run: int, first: int) -> None:
     end = time.monotonic() + PATIENCE_S
     while (left := descendants(os.getpid())) and time.monotonic() < end:
         for pid in left:
-            with contextlib.suppress(ProcessLookupError, PermissionError):  # it has ended, or is another user's
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # it has ended, or belongs to another user
                 os.kill(pid, signal.SIGKILL)
         _reap()
         time.sleep(0.01)
@@ -97,7 +98,7 @@ def _keep(run: int, first: int) -> None:
 
 
 def _reap() -> dict[int, int]:
-    """The exit codes of the children that have ended since the last call, by pid."""
+    """Return the exit codes of the children that have ended since the last call, by pid."""
     ended: dict[int, int] = {}
     while True:
         try:
@@ -110,7 +111,7 @@ def _reap() -> dict[int, int]:
 
 
 def _exit_code(status: int) -> int:
-    """As a shell says it: 128 and the signal's number for a process that was killed."""
+    """Return the exit code in a shell's form: 128 plus the signal's number for a process that was killed."""
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
 

@@ -1,9 +1,9 @@
-"""What happens in one run of the simulation (tests/sim.py), as data: a list of actions, each with all it needs.
+"""The actions of one run of the simulation (tests/sim.py) as data: a list of actions, each with all its arguments.
 
-An action is a list: `["p1", "join", "video_1", 2]`. Nothing in it depends on what happened before: workers are named by
-their slots, and an action that is not possible when its turn comes does nothing. So any action can be taken out of a
-script, which is how tests/shrink.py makes a short one of a long one, and a script that was written down stays what it is
-when `write` is changed later.
+An action is a list: `["p1", "join", "video_1", 2]`. No action depends on what happened before: workers are named by
+their slots, and an action that is not possible at its time does nothing. So any action can be removed from a script,
+which tests/shrink.py uses to make a short script of a long one, and a stored script keeps its meaning when `write`
+changes later.
 
 | action | |
 |---|---|
@@ -12,16 +12,16 @@ when `write` is changed later.
 | `[person, "cursor", room, timestamp]`, `[person, "typing", room, on]`, `[person, "play", room, position]` | |
 | `[person, "status", status, message]`, `[person, "privacy", field, value, scope]` | |
 | `[person, "rights", name]` | a new token on the open connection; names of `RIGHTS` |
-| `[person, "lose", back_s]`, `[person, "go"]` | the connection breaks and comes back, or the tab is closed |
+| `[person, "lose", back_s]`, `[person, "go"]` | the connection is lost and restored, or the tab is closed |
 | `[machine, "enter" or "leave" or "heartbeat" or "getActive", room, slot]` | procedures over HTTP, at that slot |
 | `[machine, "updateCursor", room, slot, timestamp]` | |
 | `["crash", slot]`, `["stop", slot, seconds]`, `["roll", slot]`, `["cut", slot, slot, seconds]` | workers, links |
 | `["wait", seconds]` | |
-| `["calm"]` | everything is mended, everybody comes back; what must hold then is checked |
-| `["lose_owner", n]` | the n-th of the workers that own users dies; nothing that people have set goes with it |
+| `["calm"]` | everything is restored, every client connects again; then the invariants of a quiet story are checked |
+| `["lose_owner", n]` | the n-th of the workers that own users dies; no state that users have set is lost |
 
-What is not an action, as the delay of a link in a certain 5 ms or the worker that somebody comes back to, is a pure
-function of the script's `salt`, of names and of the time (`Script.chance`), and does not shift when an action goes.
+Choices that are no actions, such as the delay of a link during 5 ms or the worker to which a client returns, are a pure
+function of the script's `salt`, of names and of the time (`Script.chance`), and do not shift when an action is removed.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ from typing import Any
 ROOMS = ("video_1", "video_2", "video_3")
 RIGHTS = {"all": ["join", "control", "broadcast"], "watch": ["join"], "talk": ["join", "broadcast"]}
 MACHINES = ("m0", "m1")
-WORKERS = range(2, 9)  # how many workers scripts have
+WORKERS = range(2, 9)  # the numbers of workers that scripts have
 
 Action = list[Any]
 
@@ -52,7 +52,7 @@ class Script:
     silent_s: float = 0.0
 
     def chance(self, *key: object) -> float:
-        """A number from 0 up to 1 that belongs to `key`, always the same one. Scripts on disk rely on it: it must not be
+        """Return a number in [0, 1) that depends on `salt` and `key` only. Scripts on disk rely on it: it must not be
         changed."""
         if self.salt is None:
             return 0.5
@@ -60,14 +60,14 @@ class Script:
         return int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "big") / 2**32
 
     def clock_offset_s(self, slot: int) -> float:
-        """How far the clock of the workers in a slot is before the slowest that may be."""
+        """By how many seconds the clocks of the workers in a slot are ahead of the slowest possible one."""
         return self.clocks_s * (slot % 3 / 2 if self.salt is None else self.chance("clock", slot))
 
     def with_actions(self, actions: list[Action]) -> "Script":
         return replace(self, actions=actions)
 
     def dump(self, **more: Any) -> str:
-        """As JSON, one action per line; `more` goes before the actions."""
+        """Return the script as JSON, one action per line; the fields of `more` precede the actions."""
         head = {**more, **{name: value for name, value in asdict(self).items() if name != "actions"}}
         lines = ",\n".join(f"    {json.dumps(action)}" for action in self.actions)
         rest = "".join(f"  {json.dumps(name)}: {json.dumps(value)},\n" for name, value in head.items())
@@ -75,14 +75,14 @@ class Script:
 
 
 def load(path: Path) -> tuple[Script, dict[str, Any]]:
-    """A script that `dump` has written, and what was written with it."""
+    """Return a script that `dump` has written, and the further fields written with it."""
     found = json.loads(path.read_text())
     names = ("workers", "people", "salt", "actions", "clocks_s", "silent_s")
     return Script(**{name: found.pop(name) for name in names if name in found}), found
 
 
 def write(seed: int, workers: int | None = None, people: int = 8, steps: int = 45) -> Script:
-    """The script of a seed: `steps` things that happen, then calm, then the loss of an owner."""
+    """Return the script of a seed: `steps` random actions, then calm, then the loss of an owner."""
     chances = random.Random(seed)
     workers = workers or WORKERS[seed % len(WORKERS)]
     generator = _Generator(chances, workers, [f"p{n}" for n in range(people)])
@@ -96,7 +96,7 @@ def write(seed: int, workers: int | None = None, people: int = 8, steps: int = 4
 
 
 class _Generator:
-    """Draws what happens next."""
+    """Draws the next action."""
 
     def __init__(self, chances: random.Random, workers: int, people: list[str]) -> None:
         self._chances, self._workers, self._people = chances, workers, people
@@ -130,7 +130,7 @@ class _Generator:
             return [person, chances.choice(("control_request", "control_release")), room]
         if chance < 0.73:
             return [person, "play", room, chances.randrange(99)]
-        if chance < 0.80:  # one in seven stays away for longer than the grace
+        if chance < 0.80:  # one in seven is away for longer than the grace period
             away = (5.6, 11.0) if chances.random() < 1 / 7 else (0.02, 0.8)
             return [person, "lose", round(chances.uniform(*away), 3)]
         return [person, "go"]

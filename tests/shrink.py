@@ -1,6 +1,6 @@
-"""A short script that fails like a long one: delta debugging (Zeller, Hildebrandt: Simplifying and Isolating
-Failure-Inducing Input, 2002) over the actions of tests/script.py, then over numbers of workers and people, delays, times.
-"""
+"""Finds a short script that fails like a long one: delta debugging (Zeller, Hildebrandt: Simplifying and Isolating
+Failure-Inducing Input, 2002) over the actions of tests/script.py, then over the numbers of workers and people, delays
+and times."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -8,20 +8,21 @@ from dataclasses import replace
 
 from tests.script import Action, Script
 
-SHORTER_S = (0.0, 0.01, 0.1, 0.5, 1.0)  # what waits become, if it fails then too
+SHORTER_S = (0.0, 0.01, 0.1, 0.5, 1.0)  # tried as shorter waits
 SALTS = (None, *range(1, 6))
 
 Fails = Callable[[Script], bool]
 
 
 def kind_of(complaint: str) -> str:
-    """What is the same in two complaints of one kind: the words, without who, where and which."""
+    """Return what is equal in two complaints of one kind: the text without names, rooms and numbers."""
     without = re.sub(r"\{.*\}|\[.*\]|\(.*?\)|'.*?'", "..", complaint)
     return re.sub(r"(lease_\w+|[a-z_]*\d+(\.\d+)?|True|False|None)", "#", without)
 
 
 def shrink(script: Script, say: Callable[[str], None] = lambda line: None) -> tuple[Script, str] | None:
-    """The shortest script found that fails in the same way, and how; None when nothing is broken in `script`."""
+    """Return the shortest script found that fails in the same way, and its complaint; None when nothing is broken in
+    `script`."""
     from tests.sim import complaint_of
 
     first = complaint_of(script)
@@ -51,7 +52,8 @@ def shrink(script: Script, say: Callable[[str], None] = lambda line: None) -> tu
 
 
 def with_fewer_actions(script: Script, fails: Fails) -> Script:
-    """Without any run of actions that can go, down to single ones: none of those that are left can go alone."""
+    """Remove every run of actions that can go, down to single ones: none of the remaining actions can be removed by
+    itself."""
     size = max(1, len(script.actions) // 2)
     while True:
         at, shorter = 0, False
@@ -67,8 +69,8 @@ def with_fewer_actions(script: Script, fails: Fails) -> Script:
 
 
 def simpler(script: Script) -> Iterator[Script]:
-    """Scripts that are a little simpler than this one, the greatest steps first; what they are made of goes down only, so
-    that taking one after another ends."""
+    """Yield scripts that are a little simpler than this one, the largest steps first. Every step only reduces the
+    script, so that repeating it ends."""
     if script.salt is not None:
         for salt in SALTS[: SALTS.index(script.salt)] if script.salt in SALTS else SALTS:
             yield replace(script, salt=salt)
@@ -86,7 +88,7 @@ def simpler(script: Script) -> Iterator[Script]:
 
 
 def _shorter(action: Action) -> Iterator[Action]:
-    """The action with a shorter or rounder time."""
+    """Yield the action with a shorter or rounder time."""
     if action[0] in ("wait", "stop", "cut") or action[1:2] == ["lose"]:
         for seconds in SHORTER_S:
             if seconds < action[-1]:

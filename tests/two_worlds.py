@@ -1,10 +1,10 @@
-"""Stories in which some people are invisible, and what everybody else gets of them.
+"""Stories in which some people are invisible, compared with the same stories without them.
 
-`Story` plays a list of steps, with the hidden people or with everything that they do left out. Time passes alike, session
-ids are the same, and each person comes to a worker of their own, so what the others get (frames, answers over HTTP, what
-webhooks and the server API tell of who is visible) must be the same to the last byte [K7]. And when VEILED goes invisible
-and comes back, others must get the same as when that person leaves and joins [K2]. SHADOW is an invisible tab of OWNER,
-who is visible in others: everybody else must get the same without it.
+`Story` plays a list of steps, with the hidden people or without all their steps. Time passes alike, session ids are the
+same, and each person connects to a fixed worker, so what the other people get (frames, answers over HTTP, webhook
+events and server API answers about visible users) must be the same to the last byte [K7]. When VEILED becomes invisible
+and visible again, the others must get the same as when it leaves and joins [K2]. SHADOW is an invisible tab of OWNER,
+which is visible in other tabs: all other people must get the same without it.
 
     python -m tests.two_worlds 1 1000       seeds 1 to 1000; the shortest story of each that fails is printed
     --steps N                               in each story
@@ -39,12 +39,12 @@ ROOMS = ("video_1", "lobby", "den")
 TYPES = ("video", "project", "comparison", "comment_thread")
 COMPACT = ("cat", "hal")
 BEGINS_OR_ENDS = {"room_created": "begins", "room_shown": "begins", "room_emptied": "ends", "room_hidden": "ends"}
-STEP_S = 0.02  # longer than anything that people do waits for
-ITERATION_S = 0.0017  # within a flush window; what two people say in one turn is nobody's promise as to its order
+STEP_S = 0.02  # longer than any delay of the server after a step
+ITERATION_S = 0.0017  # within a flush window; the order of two people's messages in one loop iteration is not defined
 
 
 class Tab:
-    """The one socket of a person; `raw` is all that came over it and those before it."""
+    """The one socket of a person; `raw` holds all messages received on it and on those before it."""
 
     def __init__(self) -> None:
         self.client: Client | None = None
@@ -60,7 +60,7 @@ class Tab:
 
 
 class Known(World):
-    """A world in which the session ids are chosen by the story."""
+    """A world in which the story chooses the session ids."""
 
     upcoming = ""
 
@@ -69,7 +69,8 @@ class Known(World):
 
 
 class Story:
-    """One story in one world. `hidden`: are the hidden people there, and is VEILED, instead of leaving?"""
+    """One story in one world. `hidden`: whether the hidden people are there, and whether VEILED becomes invisible
+    instead of leaving."""
 
     def __init__(self, hidden: bool, workers: int, options: RoomOptions | None = None, **limits: Any) -> None:
         limits |= {"join_hz": 100.0, "join_burst": 100, "status_hz": 100.0, "status_burst": 100}
@@ -90,7 +91,7 @@ class Story:
             ):
                 getattr(self, f"do_{kind}")(who, *what)
             self.world.sleep(end - self.world.now)
-            self.world.timers.now = end  # to the last bit, whatever was done meanwhile
+            self.world.timers.now = end  # exact to the last bit in both worlds
             for tab in self.tabs.values():
                 tab.hear()
             self.results += [(name, result_of(call)) for name, call in self.calls if call.done and name in PEOPLE]
@@ -104,7 +105,7 @@ class Story:
             "webhooks": self.visible_events(),
         }
 
-    # --- what people do
+    # --- steps
 
     def hub(self, who: str) -> Any:
         nodes = list(self.world.nodes.values())
@@ -148,16 +149,16 @@ class Story:
         if client is not None:
             client.post(message)
 
-    do_quick = do_say  # the flush is not waited for
+    do_quick = do_say  # without waiting for the flush
 
     def do_enter(self, who: str, room: str, type_: str) -> None:
-        """VEILED joins a room, once."""
+        """Join a room as VEILED, once."""
         if room not in self.rooms:
             self.rooms[room] = type_
             self.do_say(who, {"type": "join", "roomId": room, "roomType": type_})
 
     def do_veil(self, who: str, on: bool) -> None:
-        """VEILED goes invisible or comes back; or leaves, and joins again."""
+        """Make VEILED invisible or visible; in the other world, let it leave its rooms or join them again."""
         if on == self.veiled:
             return
         self.veiled = on
@@ -179,7 +180,7 @@ class Story:
         self.calls.append((who, http.start(name, input or UNSET, hub=self.hub(who))))
 
     def do_operate(self, who: str, what: str, room_id: str, whom: str) -> None:
-        """The server API; `who` is nobody's."""
+        """Use the server API; `who` is unused."""
         world = self.world
         if what == "kick":
             client = self.tabs[whom].client if self.hidden or whom not in (*HIDDEN, SHADOW) else None
@@ -200,7 +201,7 @@ class Story:
             hub = next(iter(world.nodes.values())).hub
             hub.bus.send(ServerBroadcast(room_id=room_id, data=b'{"n":1}', to=None), world.now)
 
-    # --- what others may know
+    # --- what other people may see
 
     def visible_part(self, detail: Any) -> dict[str, Any]:
         shown = msgspec.to_builtins(detail)
@@ -226,14 +227,15 @@ class Story:
                 continue
             for name in ("users", "sessions"):
                 each["room"].pop(name)
-            if each.get("userId") == OWNER:  # the application is told of the invisible, too
+            if each.get("userId") == OWNER:  # the application is notified of invisible users, too
                 each.pop("sessionCount", None)
-            if each["type"] in BEGINS_OR_ENDS:  # which of the two tells of the invisible, and only that
+            # which of the two types it is depends on invisible members, and only that
+            if each["type"] in BEGINS_OR_ENDS:
                 each["type"] = BEGINS_OR_ENDS[each["type"]]
                 del each["id"]
                 each.pop("invisible", None)
             found.append(each)
-        if len(self.world.nodes) > 1:  # each tells for itself, what happens at one instant in no order
+        if len(self.world.nodes) > 1:  # each worker sends its own events, those of one instant in no order
             found.sort(key=lambda each: (each["timestamp"], each["roomId"]))
         return found
 
@@ -249,7 +251,7 @@ def result_of(call: Started) -> Any:
 
 
 class Writer:
-    """Writes one story from a seed, with its own idea of who is connected and in which room."""
+    """Writes one story from a seed; keeps track of which people are connected and in which rooms."""
 
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
@@ -374,7 +376,7 @@ class Writer:
 
 
 def write_shadowed(seed: int, steps: int) -> list[Step]:
-    """A story of so many steps, with somebody who has an invisible tab beside the visible one."""
+    """Return a story of `steps` steps in which a person has an invisible tab beside the visible one."""
     writer = Writer(seed)
     writer.people = [*(who for who in writer.people if who in PEOPLE), "bob", SHADOW]
     writer.inside = {who: set() for who in writer.people}
@@ -388,9 +390,9 @@ def write_shadowed(seed: int, steps: int) -> list[Step]:
 
 
 def _is_of_one_tab(step: Step, types: Mapping[str, str]) -> bool:
-    """Does a step mean the same whether the person has another tab or not? A status that somebody sets is the
-    person's, not the tab's [D8, D10], and so are a privacy for all tabs and, while a room is not there for others, its type; a call that
-    names no session is answered by what all tabs have."""
+    """Whether a step means the same with and without another tab of the person. A status belongs to the person, not to
+    the tab [D8, D10], as do a privacy for all tabs and, while a room is not visible to others, its type. A call without
+    a session is answered by the state of all tabs."""
     kind, who, *what = step
     if kind == "call":
         return False
@@ -438,13 +440,13 @@ def playback_data(chance: random.Random) -> dict[str, Any]:
 
 
 def write(seed: int, steps: int) -> list[Step]:
-    """A story of so many steps, with people who are invisible throughout."""
+    """Return a story of `steps` steps with people who are invisible throughout."""
     writer = Writer(seed)
     return [writer.next() for _ in range(steps)]
 
 
 def write_veiled(seed: int, steps: int) -> list[Step]:
-    """A story of so many steps, with somebody who becomes invisible and visible again."""
+    """Return a story of `steps` steps with a person who becomes invisible and visible again."""
     writer = Writer(seed)
     writer.people = [who for who in writer.people if who in PEOPLE]
     chance = writer.chance
@@ -461,25 +463,26 @@ def write_veiled(seed: int, steps: int) -> list[Step]:
             ("say", VEILED, {"type": f"control_{name}", "roomId": room, **more}),
         )
         script.append(writer.next() if chance.random() < 0.5 else chance.choice((*own, own[1], own[1])))
-        if script[-1] == ("veil", VEILED, False):  # and somebody looks
+        if script[-1] == ("veil", VEILED, False):  # a visible person then reads the room's state
             script.append(writer.join(chance.choice(writer.people), room))
     return script
 
 
-# --- judging
+# --- comparison
 
 
 def difference(steps: Sequence[Step], workers: int, options: RoomOptions | None = None) -> str:
-    """What somebody gets that they would not get without the hidden people, in a line or two; "" for nothing."""
+    """Describe in a line or two the first message that a person gets only because of the hidden people; "" without
+    one."""
     veiled = any(step[1] == VEILED for step in steps)
-    # what one sends while invisible is dropped, but it has been sent: it takes of one's own rates
+    # what an invisible client sends is dropped, but it still counts against the client's own rates
     limits = {"cursor_hz": 1000.0, "selection_hz": 1000.0, "typing_hz": 100.0} if veiled else {}
     shadowed = any(step[1] == SHADOW for step in steps)
     told, without = (Story(hidden, workers, options, **limits).play(steps) for hidden in (True, False))
     for who in without:
         if (
             told[who] == without[who] or (shadowed and who == OWNER) or (veiled and who == "webhooks")
-        ):  # going invisible is no news for them
+        ):  # becoming invisible causes no webhook event that a leave would
             continue
         pairs = [*zip(told[who], without[who], strict=False)]
         at = next((n for n, (one, other) in enumerate(pairs) if one != other), len(pairs))
@@ -488,7 +491,7 @@ def difference(steps: Sequence[Step], workers: int, options: RoomOptions | None 
 
 
 def shrink(steps: list[Step], workers: int, options: RoomOptions | None = None) -> list[Step]:
-    """The same story without all that it needs not, for a difference."""
+    """Return the story without all steps that are not needed for a difference."""
     size = len(steps) // 2
     while size:
         at = 0
@@ -503,7 +506,7 @@ def shrink(steps: list[Step], workers: int, options: RoomOptions | None = None) 
 
 
 def complain(steps: list[Step], workers: int, options: RoomOptions | None = None) -> str:
-    """The shortest story and its difference; "" when there is none."""
+    """Return the shortest story and its difference; "" without a difference."""
     if not difference(steps, workers, options):
         return ""
     steps = shrink(steps, workers, options)
@@ -512,13 +515,13 @@ def complain(steps: list[Step], workers: int, options: RoomOptions | None = None
 
 
 def story_of(seed: int, steps: int) -> tuple[list[Step], int, RoomOptions]:
-    """What a seed stands for: a story, the number of workers, the rooms' options."""
+    """Return what a seed stands for: a story, the number of workers, the rooms' options."""
     writes = (write_veiled, write_shadowed, write, write)[seed % 4]
     return writes(seed, steps), (1, 1, 4)[seed % 3], RoomOptions(auto_grant=seed % 2 == 0)
 
 
 def main() -> int:
-    """The command line of the module's docstring; 1 when there is a difference."""
+    """Run the command line of the module's docstring; return 1 when there is a difference."""
     parser = argparse.ArgumentParser(prog="python -m tests.two_worlds")
     parser.add_argument("first", type=int)
     parser.add_argument("last", type=int)

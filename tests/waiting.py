@@ -1,4 +1,4 @@
-"""Waiting for something that must come true. The bound only ends a wait for what never comes: no test judges by it."""
+"""Waiting for a condition. The bound only ends a wait for a condition that never holds: no test judges by it."""
 
 import asyncio
 import time
@@ -6,13 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-PATIENCE_S = 120.0  # far above what any one event takes when every core is busy with something else
+PATIENCE_S = 120.0  # far above the duration of any one event while every core is busy
 
 T = TypeVar("T")
 
 
 async def until(condition: Callable[[], T], within_s: float = PATIENCE_S) -> T:
-    """The first true value of `condition`, while the loop turns. Errors: AssertionError after `within_s` seconds."""
+    """Run the event loop until `condition` is true and return its value. Errors: AssertionError after `within_s`
+    seconds."""
     end = time.monotonic() + within_s
     while not (value := condition()):
         assert time.monotonic() < end, f"it has not come true within {within_s:.0f} s"
@@ -21,7 +22,7 @@ async def until(condition: Callable[[], T], within_s: float = PATIENCE_S) -> T:
 
 
 def wait_until(condition: Callable[[], T], within_s: float = PATIENCE_S) -> T:
-    """The same without a loop: for what other processes and threads do."""
+    """The same without an event loop, for the effects of other processes and threads. Errors: AssertionError."""
     end = time.monotonic() + within_s
     while not (value := condition()):
         assert time.monotonic() < end, f"it has not come true within {within_s:.0f} s"
@@ -30,7 +31,7 @@ def wait_until(condition: Callable[[], T], within_s: float = PATIENCE_S) -> T:
 
 
 def is_running(pid: int | str) -> bool:
-    """Whether a process has that pid, other than as a zombie. It may end while it is looked at."""
+    """Whether a process with that pid exists and is no zombie. It may end during the check."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:

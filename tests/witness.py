@@ -1,9 +1,12 @@
-"""What must hold in a story of tests/sim.py besides who is where: nothing is told that nobody asked for, nothing old has
-an effect, what people hide is hidden, each session has the rights of its newest token, a place is held for the grace and no longer,
-webhooks add up, cursors arrive; and what people have set outlives the owner that kept it.
+"""Further invariants of a story of tests/sim.py.
 
-A witness only watches: `on_*` hear of what people say and hear, `check` looks at the owners after every step, `check_calm`
-when all is quiet. `call_the_roll` is the one that does something: everybody points, and it looks who sees it.
+No client receives a snapshot that it did not request (up to a small bound), no old message has an effect, hidden data
+stays hidden, each session has the rights of its newest token, a membership is held for the grace period and no longer,
+webhook events add up, cursors arrive, and what users have set outlives its owner.
+
+`Witness` only observes: its `on_*` methods record what clients send and receive, `check` inspects the owners after
+every step, `check_calm` once all is quiet. `call_the_roll` is active: every client sends a cursor, and it checks which
+clients receive it.
 """
 
 from __future__ import annotations
@@ -22,12 +25,12 @@ if TYPE_CHECKING:
     from tests.sim import Story
     from tests.world import Client, World
 
-MARGIN_S = 0.5  # nobody is blamed for a grace that was nearly over
-BEHIND_S = 2.5  # a cut of a link, and the time after a delay that does not count either
-LATE_S = 1.0  # how long after its end a grace may be noticed: links are cut for 0.5 s at most
+MARGIN_S = 0.5  # tolerance: a grace period that was nearly over is not judged
+BEHIND_S = 2.5  # the cut of a link, and the tolerance after a delay of the service
+LATE_S = 1.0  # how late the end of a grace period may be noticed: links are cut for 0.5 s at most
 PRIVACY = ("invisible", "shareCursor", "shareSelection")
-BATCH_S = 1.0  # docs/webhooks.md: what a worker was to tell in its last second dies with it
-MOST_UNASKED = 8  # snapshots of one room that one connection may get unasked, whatever goes wrong in a story
+BATCH_S = 1.0  # docs/webhooks.md: events of a worker's last second are lost when it crashes
+MOST_UNASKED = 8  # the bound of unrequested snapshots of one room on one connection in a story
 
 
 class Broken(AssertionError):
@@ -36,47 +39,49 @@ class Broken(AssertionError):
 
 @dataclass
 class PrivacyRequest:
-    """What a person has said about its privacy."""
+    """A change of privacy that a person has requested."""
 
     person: Person
     client: Client | None
     id: str
     everywhere: bool  # for all tabs of the user
-    overlaps: bool  # another tab's word for all tabs was not answered yet: the owner may hear that after this
+    overlaps: bool  # another tab's change for all tabs was unacknowledged: the owner may apply that one after this
     acknowledged: dict[str, bool] | None = None  # what the server has confirmed
 
 
 class Witness:
-    """The witness of one story."""
+    """The observer of one story."""
 
     def __init__(self, story: Story) -> None:
         self._story = story
-        self._joins: Counter[tuple[str, str]] = Counter()  # person and room: joins said, less joined heard
-        self._leaves: Counter[tuple[str, str]] = Counter()  # person and room: whatever others may take for a leave
-        self._own_leaves: Counter[tuple[str, str]] = Counter()  # leaves said, less left heard
-        self._seen_leaving: Counter[tuple[str, str, str]] = Counter()  # who saw it, person, room
+        self._joins: Counter[tuple[str, str]] = Counter()  # person and room: joins sent, less joined received
+        self._leaves: Counter[tuple[str, str]] = Counter()  # person and room: all that other clients may see as a leave
+        self._own_leaves: Counter[tuple[str, str]] = Counter()  # leaves sent, less left received
+        self._seen_leaving: Counter[tuple[str, str, str]] = Counter()  # observer, person, room
         self._hiding: set[str] = set()  # users who have been invisible
-        self._unexplained: list[tuple[Person, str, Person, str, str]] = []  # who is said to have left what, by whom
+        # leaves to verify: the person, room, observer, session, text of the fault
+        self._unexplained: list[tuple[Person, str, Person, str, str]] = []
         self._person_of: dict[str, Person] = {}  # by session
-        self._order: dict[int, int] = {}  # connection -> how many its person had before
-        self._newest: dict[tuple[int, str, str], tuple[Any, int]] = {}  # worker, key, session -> its holder, order
-        self._privacy_requests: dict[str, list[PrivacyRequest]] = {}  # user -> in the order in which they were said
+        self._order: dict[int, int] = {}  # connection -> its place among all connections of the story
+        # worker, key, session -> the entity that held it, order
+        self._newest: dict[tuple[int, str, str], tuple[Any, int]] = {}
+        self._privacy_requests: dict[str, list[PrivacyRequest]] = {}  # user -> in the order of sending
 
-    # --- what people say and hear ---------------------------------------------------------------------------------
+    # --- what clients send and receive ----------------------------------------------------------------------------
 
     def on_come(self, person: Person, connection: int) -> None:
-        """A person has a new connection: what was not answered on the last one never is."""
+        """Record a new connection of a person: joins pending on the last one are never answered."""
         self._order[connection] = len(self._order)
         for key in [key for key in self._joins if key[0] == person.name]:
             del self._joins[key]
 
     def on_go(self, person: Person, rooms: tuple[str, ...]) -> None:
-        """A person closes its tab: that is a leave of all rooms."""
+        """Record that a person closes its tab, which is a leave of all rooms."""
         for room in rooms:
             self._leaves[person.name, room] += 1
 
     def on_said(self, person: Person, message: dict[str, Any], rooms: tuple[str, ...]) -> None:
-        """A person says something."""
+        """Record a message that a person sends."""
         if message["type"] == "join":
             self._joins[person.name, message["roomId"]] += 1
         elif message["type"] == "leave":
@@ -85,14 +90,14 @@ class Witness:
         elif message["type"] == "privacy" or str(message.get("id", "")).startswith("begin"):
             privacy = message["data"] if message["type"] == "privacy" else message.get("privacy", {})
             if privacy.get("invisible"):
-                self._hiding.add(person.user)  # with scope "user" all tabs look as if they left [K2]
+                self._hiding.add(person.user)  # with scope "user" all tabs appear to leave [K2]
             everywhere = privacy.get("scope") == "user"
             requests = self._privacy_requests.setdefault(person.user, [])
             overlaps = any(w.everywhere and w.acknowledged is None and w.person is not person for w in requests)
             requests.append(PrivacyRequest(person, person.client, message["id"], everywhere, overlaps))
 
     def on_heard(self, person: Person, message: dict[str, Any]) -> None:
-        """A person hears something. Errors: Broken."""
+        """Record a message that a person receives. Errors: Broken."""
         kind, room = message["type"], message.get("roomId", "")
         if kind == "authenticated":
             self._person_of[message["sessionId"]] = person
@@ -124,13 +129,14 @@ class Witness:
             if request.person is person and request.client is person.client and request.id == id:
                 request.acknowledged = {name: privacy[name] for name in PRIVACY if name in privacy}
 
-    # --- what owners know -----------------------------------------------------------------------------------------
+    # --- the owners' state ----------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """Everybody has heard all there is. No session goes back to a connection before its present one. Errors: Broken."""
+        """Check the owners after every step, when all received messages are recorded: no session returns to a
+        connection older than its present one, and no client was seen to leave that did not. Errors: Broken."""
         unexplained, self._unexplained = self._unexplained, []
         for person, room, witness, session_id, problem in unexplained:
-            # it has not been told that it is not let in, and has not come back at once
+            # it has not received a refusal of its join and has not joined again at once
             if room in person.wants and session_id not in witness.seen.get(room, {}):
                 raise Broken(problem)
         for node in self._story.world.nodes.values():
@@ -151,7 +157,8 @@ class Witness:
     # --- when it is quiet -----------------------------------------------------------------------------------------
 
     def check_calm(self) -> None:
-        """What a session was told about its privacy still holds, unless a later word has changed it. Errors: Broken."""
+        """Check that the privacy which a session got acknowledged still holds, unless a later change replaced it.
+        Errors: Broken."""
         users = self._story.world.shard.users
         for person in self._story.people:
             if not person.here:
@@ -168,25 +175,26 @@ class Witness:
                 raise Broken(f"{person.name} was told {flags}, but its owner has {found}")
 
     def _confirmed(self, person: Person) -> dict[str, bool] | None:
-        """The flags of the person's session by the last word that it can be sure of; None when there is none."""
+        """Return the flags of the person's session by the last change whose order is certain; None without one."""
         flags: dict[str, bool] | None = None
         for request in self._privacy_requests.get(person.user, ()):
             if request.person is person:
-                # an older word of its own that was not answered must not come after this one [N-b]
+                # an older unacknowledged change of its own must not be applied after this one [N-b]
                 flags = None if request.overlaps else request.acknowledged
-            elif request.everywhere:  # other tabs' words come in any order with its own
+            elif request.everywhere:  # changes of other tabs are in no order with its own
                 flags = None
         return flags
 
 
 class Receiver:
-    """The application's back end as docs/webhooks.md tells it to be: each event once, by its time, into a set of sessions
-    for each room. `lost` are those that began anew while somebody was inside."""
+    """The application's back end as docs/webhooks.md describes it: it handles each event once, in the order of the
+    timestamps, into a set of sessions for each room. `lost` holds the rooms that were created anew while they had
+    members."""
 
     def __init__(self, told: list[AnyWebhookEvent]) -> None:
         self.inside: dict[str, set[str]] = {room: set() for room in ROOMS}
         self.lost: set[str] = set()
-        self.entered: dict[tuple[str, str], str] = {}  # room and session: when
+        self.entered: dict[tuple[str, str], str] = {}  # room and session -> timestamp
         self.left: dict[tuple[str, str], str] = {}
         events: dict[str, AnyWebhookEvent] = {}
         for event in told:
@@ -206,7 +214,7 @@ class Receiver:
 
 
 def check_room(room: Any) -> None:
-    """After every step, for a room at its owner. Errors: Broken."""
+    """Check a room at its owner, after every step. Errors: Broken."""
     if not room.shown and any(member.visible for member in room.members.values()):
         raise Broken(f"{room.id} has visible members and is not there for others")
     if not room.shown and (room.seq or room.playback is not None or room.gone):
@@ -229,15 +237,17 @@ def check_room(room: Any) -> None:
 
 
 def check_grace(story: Story) -> None:
-    """After every step: no place is held for longer than the grace, however often owners change. Errors: Broken."""
+    """Check after every step that no membership is held for longer than the grace period, however often owners change.
+    Errors: Broken."""
     world = story.world
     for person in story.people:
         if person.here or person.lost_at is None or person.token is None or person.noticed_at is None:
             continue
-        since = story.running_at(person.noticed_at)  # while the service is behind the grace goes on
+        since = story.running_at(person.noticed_at)  # the grace period is extended while the service is behind
         delays = [node.shard.context.delays for node in world.nodes.values()]
         ends_at = max(each.ends(since, world.limits.grace_s) for each in delays)
-        # but no longer than workers stood still, links were cut and others were told of it
+        # but by no more than the time in which workers stood still, links were cut and other workers were notified of
+        # it
         stood_s = sum(ended - max(began, since) for began, ended in story.stops.values() if ended > since)
         ends_at = min(ends_at, since + world.limits.grace_s + stood_s + BEHIND_S)
         if world.now <= max(ends_at, story.troubled_at) + LATE_S:
@@ -249,20 +259,21 @@ def check_grace(story: Story) -> None:
 
 
 def _is_lost(timestamp: str, deaths: list[tuple[float, float]]) -> bool:
-    """Was an event told in the last moment of a worker, which may have died before it sent it?"""
+    """Whether an event happened in the last second of a worker, which may have died before it sent the event."""
     told_at = datetime.fromisoformat(timestamp).timestamp() if timestamp else 0.0
     return any(told_at <= down_at + 0.001 < told_at + BATCH_S for down_at, _ in deaths)
 
 
 def check_calm(story: Story) -> None:
-    """When it is quiet: privacy, rights and numbers are the same wherever they are known; webhooks add up. Errors: Broken."""
+    """Check, when it is quiet, that privacy, rights and numbers agree wherever they are stored, and that webhook events
+    add up. Errors: Broken."""
     shard = story.world.shard
     rooms, users = shard.rooms, shard.users
     for room in rooms.values():
         for session_id, member in room.members.items():
             session = users[member.user_id].sessions.get(session_id)
             if session is None:
-                continue  # another invariant's
+                continue  # another invariant covers it
             shown = (member.invisible, member.disabled, member.share_cursor, member.share_selection)
             true = (session.invisible, session.disabled, session.share_cursor, session.share_selection)
             if shown != true:
@@ -287,11 +298,12 @@ def check_calm(story: Story) -> None:
     for room_id in ROOMS:
         members = set(rooms[room_id].members) if room_id in rooms else set()
         if story.two_died and (room_id not in rooms or room_id in receiver.lost):
-            continue  # docs/webhooks.md: then a room may be lost without a word, and even found again
+            continue  # docs/webhooks.md: then a room may be lost without an event, and even be found again
         for session_id in inside[room_id] - members:
             if _is_lost(receiver.entered[room_id, session_id], story.deaths):
                 inside[room_id].discard(session_id)
-        for session_id in members - inside[room_id]:  # a leave that died with its worker, and was no leave to the next
+        # a leave that was lost with its worker: the next owner still has the member
+        for session_id in members - inside[room_id]:
             if _is_lost(receiver.left.get((room_id, session_id), ""), story.deaths):
                 inside[room_id].add(session_id)
         if inside[room_id] != members:
@@ -299,7 +311,8 @@ def check_calm(story: Story) -> None:
 
 
 def call_the_roll(story: Story) -> None:
-    """When it is quiet: all point, one tab of each user at a time, and all others see it who are to. Errors: Broken."""
+    """Check, when it is quiet, that cursors arrive: one tab of each user at a time sends one, and exactly the other
+    members that may see it receive it. Errors: Broken."""
     world, number = story.world, 1000
     tabs: dict[str, list[Person]] = {}
     for person in story.people:
@@ -329,8 +342,8 @@ def call_the_roll(story: Story) -> None:
 
 
 def memory(world: World) -> dict[str, Any]:
-    """What has to outlive any one worker: what users have set and hide, which rooms their sessions are in, who is what
-    in the rooms, who has control."""
+    """Return the state that has to outlive any one worker: what users have set and hide, which rooms their sessions are
+    in, the members' data, the controllers, playback."""
     found: dict[str, Any] = {}
     for user in world.shard.users.values():
         found[f"user {user.id}"] = (user.manual, user.status_message, _hidden(user.privacy_defaults))
@@ -356,7 +369,7 @@ def memory(world: World) -> dict[str, Any]:
 
 
 def _run(playback: Any, world: World) -> float:
-    """How far a video has run since the beginning of time: with that taken off, it stands still."""
+    """How far a video has run since time 0: with that subtracted, its position is constant."""
     return world.now * playback.playback_rate if playback.is_playing else 0.0
 
 

@@ -1,8 +1,8 @@
 """Whole workers without sockets: the real hub, sessions, bus, shard and rooms on a fake clock.
 
-`World` moves time; `Client` is a browser's end of one connection, as bytes. Nothing here decides anything. With several
-workers each new client comes to the next one, and a test cannot tell: `World.default_workers` makes every world of a
-test one of several.
+`World` holds the workers and moves the time; `Client` is the browser's end of one connection, as bytes. No rule is
+decided in this module. With several workers each new client connects to the next one, and a test cannot observe the
+difference: `World.default_workers` sets the number of workers of every world of a test.
 """
 
 import asyncio
@@ -30,13 +30,13 @@ from koko_presence.server.hub import Hub
 from koko_presence.server.rpc import Caller
 from tests.clocks import translated
 
-UNIX_START_S = 1_736_937_000.0  # 2025-01-15T10:30:00Z, the specification's own moment
-START_S = 1000.0  # of the fake clock
+UNIX_START_S = 1_736_937_000.0  # 2025-01-15T10:30:00Z, the moment of the specification's examples
+START_S = 1000.0  # where the fake clock starts
 SECRET = "a secret for tests that is long enough"
 
 
 class FakeTimers:
-    """The loop's call_soon and call_later on a clock that only `advance` moves."""
+    """The event loop's `call_soon` and `call_later` on a clock that only `advance` moves."""
 
     def __init__(self) -> None:
         self.now = START_S
@@ -79,7 +79,7 @@ class FakeHandle:
 
 
 class FakeVerifier:
-    """Tokens are `user`, `user:Name` or `user:Name:rooms-json`; `bad...` is refused."""
+    """Accepts the tokens `user`, `user:Name` and `user:Name:rooms-json`; refuses those that begin with `bad`."""
 
     def __init__(self) -> None:
         self.expires_at_s = int(UNIX_START_S) + 86_400
@@ -103,7 +103,8 @@ class FakeVerifier:
 
 
 class Client:
-    """One connection, seen from the browser. `got` is every message so far, decoded; `take` hands over the new ones."""
+    """One connection at the browser's end. `got` holds every message received so far, decoded; `take` returns the new
+    ones."""
 
     def __init__(self, world: "World", hub: Hub | None = None) -> None:
         self.world = world
@@ -117,7 +118,7 @@ class Client:
         self.writes = 0
         self.session = (hub or world.next_hub()).accept(self)
 
-    # the connection, as the session sees it
+    # the connection, in the interface that the session writes to
     def send_frames(self, data: bytes) -> None:
         self.writes += 1
         at = 0
@@ -147,27 +148,27 @@ class Client:
     def abort(self) -> None:
         self.closed = 1006
 
-    # the browser
+    # the browser's side
     def send(self, message: Any = None, **fields: Any) -> None:
-        """Send one message and let the loop turn once."""
+        """Send one message and run the event loop for one flush window."""
         self.post(message, **fields)
         self.world.settle()
 
     def post(self, message: Any = None, **fields: Any) -> None:
-        """Send without letting the loop turn."""
+        """Send one message without running the event loop."""
         if self.closed is None:
             data = message if isinstance(message, bytes) else msgspec.json.encode(message or fields)
-            if not self.session.rate_limiter.take(data):  # as the listener does
+            if not self.session.rate_limiter.take(data):  # the listener applies the rate limit before the session, too
                 self.session.on_text(data)
 
     def hang_up(self, code: int | None = 1000) -> None:
-        """The browser closes: 1000 a leave, 1006 a lost connection."""
+        """Close the connection from the browser's side: 1000 is a leave, 1006 a lost connection."""
         self.session.on_close(code, code in (1000, 1001, 1005))
         self.closed = self.closed or code or 1006
         self.world.settle()
 
     def take(self, *types: str) -> list[dict[str, Any]]:
-        """The messages that came since the last take, only those of the named types when some are named."""
+        """Return the messages received since the last call, with `types` only those of the named types."""
         new, self._taken = self.got[self._taken :], len(self.got)
         return [message for message in new if not types or message["type"] in types]
 
@@ -195,7 +196,7 @@ class Client:
 
 
 class FakeLoop(asyncio.AbstractEventLoop):
-    """As much of an event loop as a coroutine of one worker needs to wait for an answer, on the world's timers."""
+    """The part of an event loop that a coroutine of one worker needs to await an answer, on the world's timers."""
 
     def __init__(self, timers: "FakeTimers | NodeTimers") -> None:
         self._timers = timers
@@ -221,12 +222,12 @@ class FakeLoop(asyncio.AbstractEventLoop):
             asyncio._set_running_loop(None)
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """A call that is given up with its world is no fault."""
+        """Ignore errors of calls that are dropped together with their world."""
 
 
 class Started:
-    """A call under way; `result` and `error` stay None until its answer comes. `fault` is an error that none of the
-    callers is to see."""
+    """A procedure call in progress; `result` and `error` are None until the answer arrives. `fault` is an exception
+    that is not a PresenceError, which no caller may receive."""
 
     def __init__(self, loop: FakeLoop, coroutine: Coroutine[Any, Any, Any]) -> None:
         self.result: Any = None
@@ -247,7 +248,8 @@ class Started:
 
 
 class Http:
-    """Somebody who calls procedures; each call lands on the next worker. `session` is the x-presence-session header."""
+    """A user that calls procedures over HTTP; each call goes to the next worker. `session` is the x-presence-session
+    header."""
 
     def __init__(self, world: "World", user: str, session: str = "") -> None:
         self.world = world
@@ -255,14 +257,14 @@ class Http:
         self.session = session
 
     def start(self, name: str, input: Any = UNSET, *, hub: Hub | None = None, **fields: Any) -> Started:
-        """Begin a call; the loop has not turned yet."""
+        """Start a call without running the event loop."""
         hub = hub or self.world.next_hub()
         loop = next(node.loop for node in self.world.nodes.values() if node.hub is hub)
         caller = Caller(self.identity, self.session)
         return Started(loop, hub.procedures.call(caller, name, fields or input))
 
     def call(self, name: str, input: Any = UNSET, **fields: Any) -> Any:
-        """Call and wait for the answer. Errors: PresenceError."""
+        """Call a procedure and return its answer. Errors: PresenceError."""
         started = self.start(name, input, **fields)
         self.world.settle()
         if (error := started.fault or started.error) is not None:
@@ -271,7 +273,7 @@ class Http:
         return started.result
 
     def refused(self, name: str, input: Any = UNSET, **fields: Any) -> PresenceError:
-        """Call, and be refused."""
+        """Call a procedure that must be refused and return its error."""
         try:
             result = self.call(name, input, **fields)
         except PresenceError as error:
@@ -280,7 +282,7 @@ class Http:
 
 
 class FakeLink:
-    """One direction between two workers: bytes arrive in order, `delay()` seconds later. While `cut` they wait."""
+    """One direction between two workers: bytes arrive in order, after `World.link_delay_s`. While `cut`, they wait."""
 
     def __init__(self, world: "World", sender: int, receiver: int) -> None:
         self._world, self.sender, self._receiver = world, sender, receiver
@@ -323,8 +325,8 @@ class FakeLink:
 
 
 class NodeTimers:
-    """The world's timers for one worker: while it is stopped they ring late, once it is dead never. Its clock may be
-    apart from the world's."""
+    """The world's timers for one worker: they fire late while the worker is stopped and never once it is dead. The
+    worker's clock may be offset from the world's."""
 
     def __init__(self, node: "Node") -> None:
         self._node = node
@@ -348,7 +350,8 @@ class Node:
         self.world = world
         self.number = number
         self.links: dict[int, FakeLink] = {}
-        self.stopped: list[Callable[[], object]] | None = None  # what should have happened while it did not run
+        # the callbacks that were due while the worker did not run
+        self.stopped: list[Callable[[], object]] | None = None
         self.urgent = 0
         self.dead = False
         self.served = 0
@@ -389,8 +392,8 @@ class Node:
         self.served = epoch
 
     def do(self, callback: Callable[[], object], *, first: bool = False) -> None:
-        """Let the worker do something: now, when it runs again, or never. `first`: word of the supervisor, which a
-        worker reads before anything else when it has not run for a while."""
+        """Run the callback now, when the worker runs again, or never if it is dead. `first`: a message of the
+        supervisor, which a worker that was stopped reads before anything else."""
         if self.dead:
             return
         if self.stopped is not None:
@@ -400,7 +403,7 @@ class Node:
             callback()
 
     def go_on(self) -> None:
-        """Run again after a stop."""
+        """Resume after a stop and run the callbacks that were due meanwhile."""
         missed, self.stopped, self.urgent = self.stopped or [], None, 0
         for callback in missed:
             self.do(callback)
@@ -412,7 +415,7 @@ class Node:
 
 
 class Merged:
-    """The shards of all workers, seen as one."""
+    """The rooms and users of all workers' shards, merged."""
 
     def __init__(self, world: "World") -> None:
         self._world = world
@@ -427,7 +430,7 @@ class Merged:
 
 
 class World:
-    """Workers on a fake clock."""
+    """One or several workers on a fake clock."""
 
     default_workers = 1
 
@@ -440,8 +443,8 @@ class World:
         clock_offset_s: Callable[[int], float] = lambda slot: 0.0,
         **limits: Any,
     ) -> None:
-        """`telling`: whatever happens in rooms is put into `webhook_events`, as for webhooks. `clock_offset_s`: how far the clock
-        of the workers in a slot is before the world's."""
+        """`telling`: all webhook events are appended to `webhook_events`. `clock_offset_s`: by how many seconds the clock of the
+        workers in a slot is ahead of the world's."""
         self.webhook_events: list[AnyWebhookEvent] | None = [] if telling else None
         self.limits = Limits(**limits)
         self.options = options or RoomOptions()
@@ -466,13 +469,13 @@ class World:
             self.timers.advance(0.0)
 
     def add(self, number: int, slot: int) -> Node:
-        """One more worker; it is in no view yet."""
+        """Add a worker that is in no view yet."""
         self.slots[number] = slot
         self.nodes[number] = Node(self, number, standalone=False)
         return self.nodes[number]
 
     def next_view(self, leaving: frozenset[int] = frozenset()) -> View:
-        """The supervisor's part: a new view of the workers that are there."""
+        """Return a new view of the present workers, as the supervisor makes it."""
         self.epoch += 1
         peers = tuple(
             Peer(id=number, slot=self.slots[number], address="", owns=number not in leaving) for number in self.nodes
@@ -480,25 +483,25 @@ class World:
         return View(epoch=self.epoch, peers=peers)
 
     def publish(self, leaving: frozenset[int] = frozenset()) -> None:
-        """Tell all workers of a new view."""
+        """Apply a new view in all workers."""
         view = self.next_view(leaving)
         for node in list(self.nodes.values()):
             if isinstance(node.bus, ClusterBus):
                 node.bus.on_view(view, node.clock())
 
     def kill(self, node: Node) -> None:
-        """kill -9, and the supervisor's word of it to the others."""
+        """End a worker as kill -9 does, and publish the view without it to the others."""
         node.dead = True
         del self.nodes[node.number]
         self.publish()
         self.settle()
 
     def owner_of(self, room_id: str = "", user_id: str = "") -> Node:
-        """The worker that has the room, or the user."""
+        """Return the worker that owns the room or the user."""
         return next(n for n in self.nodes.values() if room_id in n.shard.rooms or user_id in n.shard.users)
 
     def next_hub(self) -> Hub:
-        """Where the kernel puts a new connection: any worker."""
+        """Return the worker of a new connection; the kernel may choose any."""
         nodes = list(self.nodes.values())
         self._clients += 1
         return nodes[self._clients % len(nodes)].hub
@@ -529,11 +532,11 @@ class World:
         return UNIX_START_S + self.timers.now - START_S
 
     def clock_offset_s(self, worker: int) -> float:
-        """How far a worker's clock is before the world's."""
+        """By how many seconds a worker's clock is ahead of the world's."""
         return self._clock_offset_s(self.slots[worker])
 
     def settle(self) -> None:
-        """Let everything that is due now happen, flush windows included."""
+        """Run everything that is due within 6 ms, flush windows included."""
         self.timers.advance(0.006)
 
     def sleep(self, seconds: float) -> None:
@@ -546,7 +549,7 @@ class World:
         return Http(self, user, session)
 
     def person(self, user: str, room: str = "video_123", type_: str = "video", **auth: Any) -> Client:
-        """Somebody who is in a room; what was said on the way in is already taken."""
+        """Return an authenticated client that has joined a room; the messages of the join are already taken."""
         client = self.client().auth(user, **auth).join(room, type_)
         client.take()
         return client

@@ -1,4 +1,5 @@
-"""The pure parts of bench.compare: ratios within a round, tables, the search for the highest load, the docs' markers."""
+"""The pure parts of bench.compare: ratios within a round, tables, the search for the highest load, the docs'
+markers."""
 
 from collections.abc import Callable
 from itertools import groupby
@@ -73,7 +74,7 @@ def test_ours_is_the_first_row_and_one() -> None:
         ([result(other_cores=0.5)], " (disturbed by other processes)"),
     ],
 )
-def test_a_row_that_misleads_says_so(runs: list[figures.Result], remark: str) -> None:
+def test_a_misleading_row_has_a_remark(runs: list[figures.Result], remark: str) -> None:
     assert figures.remark(runs) == remark
 
 
@@ -88,7 +89,7 @@ def test_a_late_generator_is_named_in_table_and_progress() -> None:
 
 
 def up_to(limit: float, tried: list[float], **broken: Any) -> Callable[[float], figures.Result]:
-    """A server that holds `limit` rooms."""
+    """A server that sustains at most `limit` rooms."""
 
     def attempt(rooms: float) -> figures.Result:
         tried.append(rooms)
@@ -134,7 +135,7 @@ def test_the_search_gives_up_on_a_server_that_holds_nothing_and_stops_at_the_mos
         ({"generator_saturated": True, "late_ms": {"p99": 8.0}}, "the generator was late (8 ms)", True),
     ],
 )
-def test_the_reason_tells_server_from_generator(broken: dict[str, Any], reason: str, foreign: bool) -> None:
+def test_the_reason_distinguishes_server_from_generator(broken: dict[str, Any], reason: str, foreign: bool) -> None:
     why = figures.complaint(result(**broken))
     assert why.startswith(reason) and figures.is_lower_bound(result(), why) is foreign
 
@@ -183,7 +184,7 @@ def test_a_percentile_is_a_sample_that_so_many_do_not_exceed(part: float, expect
     assert figures.percentile([4.0, 2.0, 1.0, 3.0], part) == expected
 
 
-def test_who_obeys_is_a_server_of_its_own_and_only_ours_is_probed() -> None:
+def test_a_rate_limited_variant_is_a_server_of_its_own_and_only_ours_is_probed() -> None:
     seen: dict[str, tuple[bool, tuple[str, ...]]] = {}
 
     def run(contender: Contender, load: Load, seconds: float) -> figures.Result:
@@ -316,7 +317,7 @@ def test_the_tables_replace_what_stood_between_the_markers() -> None:
 
 
 @pytest.mark.parametrize("text", ["", figures.BEGINS, figures.ENDS, f"{figures.ENDS}\n{figures.BEGINS}"])
-def test_missing_markers_are_told(text: str) -> None:
+def test_missing_markers_are_reported(text: str) -> None:
     with pytest.raises(SystemExit, match="lacks the lines"):
         figures.between_markers(text, "new")
 

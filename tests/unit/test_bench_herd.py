@@ -1,4 +1,4 @@
-"""A server with a share of a core: how it gets that, and what counts as missed."""
+"""A server with a share of a core: how the share is enforced, and what counts as a missed target."""
 
 import os
 import subprocess
@@ -58,7 +58,8 @@ def test_a_process_and_its_children_stop_and_go_on(family: int) -> None:
 
 
 def test_a_control_group_has_the_quota_and_is_gone_afterwards(family: int) -> None:
-    """Of the version that this machine has; where it has none that may be used, the processes stop and go on."""
+    """With the control groups version of this machine; without a usable one, the processes are stopped and
+    continued."""
     with limited(family, 0.25) as way:
         if way == STOPS:
             return

@@ -1,4 +1,5 @@
-"""The pure parts of bench.check --base: what slices of two revisions say, and when a case is worth more of them."""
+"""The pure parts of bench.check --base: the statistics over slices of two revisions, and when a case is measured
+longer."""
 
 import math
 import random
@@ -16,7 +17,8 @@ pytestmark = pytest.mark.bench
 
 
 def fours(ratio: float, seed: int, count: int = paired.FOURS, noise: float = 0.1) -> list[Four]:
-    """Slices of some 5 ms on a machine that changes its speed all the time; this revision takes `ratio` of the base."""
+    """Slices of about 5 ms on a machine whose speed changes all the time; this revision takes `ratio` times the
+    base."""
     chance = random.Random(seed)
 
     def some() -> Iterator[Four]:
@@ -45,12 +47,12 @@ def test_drift_within_a_four_cancels() -> None:
     assert paired.middle([(100, 110, 120, 130)]) == 0.0
 
 
-def test_the_interval_knows_of_processes_that_differ() -> None:
+def test_the_interval_includes_differences_between_processes() -> None:
     alike, apart = [0.05] * 8, [0.05 + step for step in (-0.06, 0.06) * 4]
     sure, unsure = paired.change_of("x", alike), paired.change_of("x", apart)
     assert sure.slower and sure.low == pytest.approx(sure.high) == pytest.approx(math.expm1(0.05))
     assert unsure.change == pytest.approx(sure.change) and not unsure.slower and unsure.low < 0.0 < unsure.high
-    assert paired.change_of("x", [0.2]).slower is False  # one pair of processes says nothing of the next
+    assert paired.change_of("x", [0.2]).slower is False  # one pair of processes is no evidence about the next
     assert paired.change_of("x", [0.2] * 7).slower is False and paired.change_of("x", [0.2] * 7).high == math.inf
 
 
@@ -64,7 +66,7 @@ def test_a_pair_of_processes_that_is_far_off_moves_little() -> None:
 
 @pytest.mark.parametrize("count", [*range(1, 11)])
 def test_the_rank_is_the_last_that_the_signed_rank_test_allows(count: int) -> None:
-    """By going through all signs: how often the sum of the ranks with a plus is at most so small."""
+    """The expected rank by going through all signs: how often the sum of the positive ranks is at most as small."""
     sums = [sum(rank for rank in range(1, count + 1) if signs >> rank - 1 & 1) for signs in range(2**count)]
 
     def both_sides(rank: int) -> float:
@@ -76,8 +78,9 @@ def test_the_rank_is_the_last_that_the_signed_rank_test_allows(count: int) -> No
 
 
 @pytest.mark.parametrize(("part", "expected"), [(0.0, False), (0.1, True)])
-def test_the_judge_is_calm_and_sees_a_tenth_when_one_pair_in_ten_is_disturbed(part: float, expected: bool) -> None:
-    """A thousand judgements with the spread that pairs have on a busy machine: 1.5 %, and now and then five times that."""
+def test_no_false_alarm_and_a_tenth_is_found_when_one_pair_in_ten_is_disturbed(part: float, expected: bool) -> None:
+    """A thousand judgements with the spread of pairs on a busy machine: 1.5 %, and five times that in one pair of
+    ten."""
     chance = random.Random(11)
     wrong = 0
     for _ in range(1000):
@@ -115,7 +118,7 @@ def test_a_reference_is_no_case() -> None:
     assert paired.is_case("a fan-out", "fan") and not paired.is_case("a join", "fan")
 
 
-def test_the_report_marks_what_is_slower_and_says_what_was_not_compared() -> None:
+def test_the_report_marks_slower_cases_and_lists_those_not_compared() -> None:
     found = [
         Change("bench/test_x.py::test_y[ours-2]", 0.1, 0.08, 0.12, 5),
         Change("b::test_z[ours]", 0.0, -0.1, 0.1, 5),
@@ -165,8 +168,9 @@ def test_a_case_is_checked_after_all_its_things_whatever_the_slices_were(slices:
     assert called == calls and line.said[0] == {"ready": "x", "n": 5} and len(line.said) == 1 + len(slices)
 
 
-def test_both_sides_run_the_same_cases_and_tell_which_fail(tmp_path: Path) -> None:
-    """Two small projects, as bench.revisions would leave them: real processes, and a case that fails in one of them."""
+def test_both_sides_run_the_same_cases_and_report_which_fail(tmp_path: Path) -> None:
+    """Both revisions run the same cases in real processes. Two small projects stand in for those of bench.revisions,
+    and a case fails in one of them."""
     text = (
         "import koko_presence._fastpath.cursor_parser\n"
         "def test_same(benchmark): assert benchmark.pedantic(sum, args=([1],), rounds=1) == 1\n"
@@ -213,6 +217,6 @@ def test_arguments_are_checked_before_anything_is_built(capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize("revision", ["no-such-branch", "--help", ""])
-def test_a_revision_that_git_does_not_know_is_told(revision: str) -> None:
+def test_a_revision_unknown_to_git_is_reported(revision: str) -> None:
     with pytest.raises(SystemExit, match="git knows no revision"):
         revisions.resolve(revision)

@@ -1,8 +1,8 @@
-"""Cases as files: a message in, exactly these messages out, for everybody in the room.
+"""Cases as files: one message in, and exactly the listed messages out for every member of the room.
 
-`people` are in room video_123 when a case begins, `before` is said by them and not looked at. `get` names every message
-that each person then receives, in order, with every field: nothing more may come, nothing may be missing, key order
-apart. "*" stands for a value that no example can fix: a time, an id, a colour.
+`people` are members of room video_123 when a case begins; the messages of `before` are sent first and their effects not
+compared. `get` lists every message that each person then receives, in order, with every field: none may be added or
+missing; key order does not matter. "*" stands for a value that no example can fix: a time, an id, a colour.
 """
 
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_case(case: dict[str, Any]) -> None:
 
 
 def matches(value: Any, pattern: Any) -> bool:
-    """Equal, types included, where the pattern says no "*"."""
+    """Whether the value equals the pattern, types included, except where the pattern holds "*"."""
     if pattern == "*":
         return True
     if isinstance(pattern, dict):

@@ -1,4 +1,4 @@
-"""The command line of spec: commands, flags, exit codes, and that every refusal is a line that says what to do."""
+"""The command line: commands, flags and exit codes; every refusal is one line that names the remedy."""
 
 import functools
 import io
@@ -35,7 +35,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(*argv: str) -> int:
-    """The exit code of `koko-presence argv`, also where argparse leaves by SystemExit."""
+    """Return the exit code of `koko-presence argv`, also when argparse raises SystemExit."""
     try:
         return cli.main(argv)
     except SystemExit as left:
@@ -44,7 +44,7 @@ def run(*argv: str) -> int:
 
 
 def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
-    """The one line of wrong use."""
+    """Return the one line printed on wrong usage."""
     assert run(*argv) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1
@@ -56,7 +56,7 @@ def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What `serve` would have run, instead of running it."""
+    """The arguments of each server that `serve` would have run; no server runs."""
     calls: list[dict[str, Any]] = []
 
     class FakeWorker:
@@ -141,7 +141,9 @@ def check(monkeypatch: pytest.MonkeyPatch, text: str) -> int:
     return run("check-token")
 
 
-def test_a_token_says_who_may_do_what(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_holds_the_user_and_the_scopes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     argv = [
         "--user",
         "u1",
@@ -168,7 +170,7 @@ def test_a_token_says_who_may_do_what(capsys: pytest.CaptureFixture[str], monkey
     ]
 
 
-def test_check_token_says_when_the_application_is_asked(
+def test_check_token_prints_when_the_application_is_asked(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run("token", "--user", "u1")
@@ -239,7 +241,7 @@ def test_check_config_sums_up(capsys: pytest.CaptureFixture[str]) -> None:
     assert "http://127.0.0.1:8080" in out and "claims" in out and SECRET not in out
 
 
-def test_check_config_warns_of_a_secret_in_a_file_that_everybody_can_read(
+def test_check_config_warns_of_a_secret_in_a_world_readable_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "p.toml"
@@ -249,7 +251,7 @@ def test_check_config_warns_of_a_secret_in_a_file_that_everybody_can_read(
     assert capsys.readouterr().err.startswith(f"warning: operator.api_key: all users of this host can read {path}")
 
 
-def test_check_config_tells_every_fault_in_a_line_of_its_own(
+def test_check_config_prints_every_fault_on_a_line_of_its_own(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     (tmp_path / "p.toml").write_text("[server]\nport = 'x'\n[limits]\nspeed = 1\n")
@@ -260,7 +262,7 @@ def test_check_config_tells_every_fault_in_a_line_of_its_own(
 
 
 def check_tls(folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
-    """What check-config says of the certificate in the folder: exit code and stderr."""
+    """Return exit code and stderr of check-config for the certificate in the folder."""
     text = f"[server]\ntls_cert = '{folder}/cert.pem'\ntls_key = '{folder}/key.pem'\n"
     (folder / "p.toml").write_text(text)
     status = run("check-config", "--config", str(folder / "p.toml"))
@@ -300,12 +302,14 @@ def test_check_config_warns_of_a_certificate_by_its_dates(
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:99999/", "http://127.0.0.1:x/", "http:///readyz", "http://[::1/"])
 @pytest.mark.parametrize("command", ["health", "top"])
-def test_regression_a_port_that_is_none_was_asked(capsys: pytest.CaptureFixture[str], command: str, url: str) -> None:
+def test_regression_an_invalid_port_was_connected_to(
+    capsys: pytest.CaptureFixture[str], command: str, url: str
+) -> None:
     assert f"{command}: --url {url!r} is no address" in refused(capsys, command, "--url", url)
 
 
 @pytest.mark.parametrize("text", [None, "[server", "\xff"])
-def test_regression_a_file_that_cannot_be_read_was_said_to_lack_a_secret(
+def test_regression_an_unreadable_file_was_reported_to_lack_a_secret(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str | None
 ) -> None:
     monkeypatch.delenv("KOKO_PRESENCE_AUTH_SECRET")
@@ -357,13 +361,13 @@ def test_health_asks_the_operator_port_and_needs_no_secret(
     assert capsys.readouterr().out == f"ready: http://127.0.0.1:{server_port}/readyz answers 200\n"
 
 
-def test_health_is_exit_1_when_the_server_says_no(server_port: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_health_is_exit_1_when_the_server_is_not_healthy(server_port: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("health", "--url", f"http://127.0.0.1:{server_port}/other") == 1
     assert capsys.readouterr().err.endswith("/other answers 503: draining\n")
 
 
-def test_health_is_exit_1_when_nobody_is_there(capsys: pytest.CaptureFixture[str]) -> None:
-    with socket.socket() as taken:  # bound and not listening: nobody else can answer on it
+def test_health_is_exit_1_when_no_server_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:  # bound and not listening: no other process can answer on it
         taken.bind(("127.0.0.1", 0))
         assert run("health", "--url", f"http://127.0.0.1:{taken.getsockname()[1]}/healthz") == 1
     assert "refused" in capsys.readouterr().err
@@ -385,7 +389,7 @@ def test_health_cannot_guess_a_port_that_the_system_chose(
 
 @pytest.fixture
 def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A server's folder, with a short path as sockets need it."""
+    """A server's folder, with a path short enough for sockets."""
     with tempfile.TemporaryDirectory(prefix="koko") as path:
         monkeypatch.setenv("KOKO_PRESENCE_SERVER_RUNTIME_DIR", f"{path}/run")
         yield Path(path) / "run"
@@ -393,7 +397,7 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """Signals that would have been sent."""
+    """The signals that would have been sent, as (pid, signal)."""
     sent: list[tuple[int, int]] = []
     monkeypatch.setattr(os, "kill", lambda *what: sent.append(what))
     return sent
@@ -420,7 +424,7 @@ def test_reload_rolling_of_one_worker_is_refused_before_a_signal_is_sent(
     running.close()
 
 
-def test_reload_never_signals_whoever_has_the_pid_of_a_dead_server(
+def test_reload_never_signals_another_process_with_the_pid_of_a_dead_server(
     folder: Path, told: list[tuple[int, int]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder.mkdir(mode=0o700)
@@ -429,7 +433,7 @@ def test_reload_never_signals_whoever_has_the_pid_of_a_dead_server(
     assert "give the same --config and --port" in capsys.readouterr().err
 
 
-def test_reload_of_another_users_server_says_who_may(
+def test_reload_of_another_users_server_names_the_permitted_user(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def not_permitted(*_: object) -> None:
@@ -446,7 +450,7 @@ def test_reload_cannot_guess_a_port_that_the_system_chose(capsys: pytest.Capture
     assert "set server.runtime_dir" in refused(capsys, "reload", "--port", "0")
 
 
-def test_reload_with_a_faulty_file_tells_the_fault_instead(
+def test_reload_with_a_faulty_file_prints_the_fault_instead(
     told: list[tuple[int, int]], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     (tmp_path / "p.toml").write_text("[limits]\ncursor_hz = 'x'\n")
@@ -463,9 +467,7 @@ def test_version_names_what_a_bug_report_needs(capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize("argv", [[], ["fly"], ["serve", "--fly"], ["version", "extra"]])
-def test_wrong_use_is_exit_2_and_one_line_that_shows_the_way(
-    capsys: pytest.CaptureFixture[str], argv: list[str]
-) -> None:
+def test_wrong_use_is_exit_2_and_one_line_with_a_hint(capsys: pytest.CaptureFixture[str], argv: list[str]) -> None:
     assert "Try: koko-presence" in refused(capsys, *argv)
 
 

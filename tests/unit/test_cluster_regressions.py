@@ -1,4 +1,4 @@
-"""Faults of several workers that a review has found, one test each."""
+"""Regression tests for faults of several workers that reviews found, one test per fault."""
 
 from typing import NamedTuple
 
@@ -32,7 +32,7 @@ from tests.world import Client, FakeLink, Node, World
 
 
 def ring_of(world: World) -> Ring:
-    """Who owns what, as all workers of a calm world see it."""
+    """The placement that all workers use once the world is quiet."""
     return Ring(world.next_view())
 
 
@@ -41,9 +41,10 @@ def bus_of(node: Node) -> ClusterBus:
     return node.bus
 
 
-def test_a_room_that_begins_anew_is_not_shown_again_and_again() -> None:
-    """An edge remembered how far it had heard a room whose people had all hung up there; the next room of that id began
-    with 1, and each of its flushes had everybody sent a new snapshot, whose flush did the same, without an end."""
+def test_a_room_that_is_created_again_is_not_sent_repeatedly() -> None:
+    """A room that is created again under the same id causes one snapshot per join. An edge kept its position in the
+    stream of a room whose members there had all disconnected; the next room of that id began with 1, and each of its
+    flushes sent every member a new snapshot, whose flush did the same, without end."""
     world = World(workers=4)
     owner = ring_of(world).owner(room_key("video_1"))
     hub = next(node.hub for number, node in world.nodes.items() if number != owner)
@@ -60,8 +61,9 @@ def test_a_room_that_begins_anew_is_not_shown_again_and_again() -> None:
     assert len(ada.of("joined")) == 1
 
 
-def test_rooms_that_nobody_hears_any_more_are_not_remembered() -> None:
-    """Every room whose last member at an edge hung up left its number there for ever."""
+def test_positions_of_rooms_without_subscribers_are_dropped() -> None:
+    """An edge drops its position in a room's stream with the last member. It kept the position of every room whose last
+    member there disconnected, without bound."""
     world = World(workers=4)
     for n in range(400):
         client = world.client().auth("ada").join(f"video_{n}")
@@ -72,8 +74,9 @@ def test_rooms_that_nobody_hears_any_more_are_not_remembered() -> None:
 
 
 def test_a_room_does_not_end_the_record_of_a_user_whom_it_does_not_own() -> None:
-    """A room's owner that was told of a user's new status wrote to the user's heir that the user is gone: with the
-    user's owner the manual status, the message and what is hidden were lost [N-b, D8]."""
+    """A room's owner must not end the replica of a user that it does not own. After it received a user's new status, it
+    notified the user's backup owner that the user is gone: with the user's owner the manual status, the message and the
+    hidden state were lost [N-b, D8]."""
     world = World(workers=4)
     ring = ring_of(world)
     owner, backup = ring.owner(user_key("ada")), ring.backup_owner(user_key("ada"))
@@ -90,9 +93,10 @@ def test_a_room_does_not_end_the_record_of_a_user_whom_it_does_not_own() -> None
     assert world.shard.users["ada"].profile.status_message == "in a call"
 
 
-def test_a_leave_that_is_repeated_ends_no_later_membership() -> None:
-    """The owner of a room was lost just after it had done a leave and the next join of the same session: the user's
-    owner said the leave again to the next one, which put the session out, with a user_left for all [N-b]."""
+def test_a_retried_leave_ends_no_later_membership() -> None:
+    """A retried leave must not end a later membership. The owner of a room was lost just after a leave and the next
+    join of the same session: the user's owner retried the leave with the next owner, which removed the session, with a
+    user_left for all members [N-b]."""
     world = World(workers=4)
     ring = ring_of(world)
     user_owner = ring.owner(user_key("ada"))
@@ -113,9 +117,10 @@ def test_a_leave_that_is_repeated_ends_no_later_membership() -> None:
     assert not ada.take("left") and not bob.take("user_left")
 
 
-def test_who_has_begun_with_a_later_view_has_not_announced_for_this_one() -> None:
-    """A worker that heard of the next view first said SEALED of that one. Others took it for ANNOUNCED of theirs, and
-    its silence for the absence of all who are connected there: a false user_left when the grace was over [N-b]."""
+def test_a_stage_of_a_later_view_does_not_count_for_this_one() -> None:
+    """A stage of a later view counts for that view only. A worker that received the next view first announced its stage
+    QUIESCED in that one. Others took it for SYNCED in theirs, and its silence for the absence of all its clients: a
+    false user_left at the end of the grace period [N-b]."""
     peers = tuple(Peer(id=id, slot=id, address="") for id in (1, 2))
     change = ViewChange(me=1)
     change.begin(View(epoch=1, peers=peers), 0.0)
@@ -132,9 +137,9 @@ def test_who_has_begun_with_a_later_view_has_not_announced_for_this_one() -> Non
     assert change.may_advance(1.1) and not change.gave_up, "what it said early still counts"
 
 
-def test_a_resume_that_is_said_again_does_not_bring_an_old_connection_back() -> None:
-    """A kept Resume of a connection before the present one gave the member back to that one's edge: when that edge
-    went, so did the member, though it was connected elsewhere [N-b, D16]."""
+def test_a_retried_resume_does_not_restore_an_old_connection() -> None:
+    """A retried ResumeMember of an earlier connection changes nothing. It gave the member back to that connection's
+    edge: when that edge was lost, so was the member, though it was connected elsewhere [N-b, D16]."""
     world = World(workers=1)
     first = world.client().auth("ada").join("video_1")
     member = world.shard.rooms["video_1"].members[first.session_id]
@@ -151,9 +156,10 @@ def test_a_resume_that_is_said_again_does_not_bring_an_old_connection_back() -> 
     assert member.attached and member.typing is not None
 
 
-def test_the_next_owner_shows_its_own_people_what_the_last_one_could_not() -> None:
-    """The last owner had told one edge of a newcomer, and not the one that was to be the next owner: whoever was
-    connected there never heard of the newcomer [N-b, C4]."""
+def test_the_next_owner_sends_its_own_clients_what_the_last_owner_could_not() -> None:
+    """The next owner sends its own clients the events that the last owner could not. The last owner had notified one
+    edge of a join, but not the edge that was to be the next owner: the clients there never received the new member
+    [N-b, C4]."""
     world = World(workers=4)
     ring = ring_of(world)
     owner, backup = ring.owner(room_key("video_1")), ring.backup_owner(room_key("video_1"))
@@ -170,9 +176,9 @@ def test_the_next_owner_shows_its_own_people_what_the_last_one_could_not() -> No
     assert {row["userId"] for row in bob.last("joined")["room"]["users"]} == {"bob", user}
 
 
-def test_a_play_that_is_said_again_does_not_put_the_video_back() -> None:
-    """The owner of a room was lost just after a play: the edge said it again to the next owner, for whom it began then,
-    so that the video jumped back by all the time in between [N-b, H4]."""
+def test_a_retried_play_does_not_set_the_video_back() -> None:
+    """A retried play keeps its time. The owner of a room was lost just after a play; the edge retried it with the next
+    owner, which started the playback at that moment, so that the video jumped back by the time in between [N-b, H4]."""
     world = World(workers=4)
     ring = ring_of(world)
     owner = ring.owner(room_key("video_1"))
@@ -192,8 +198,9 @@ def test_a_play_that_is_said_again_does_not_put_the_video_back() -> None:
 
 
 def test_the_number_of_a_lost_command_is_not_given_again() -> None:
-    """An owner was killed just after it had shown a seek to its own people: the next owner gave the next command the same
-    version, and whoever had seen the first took the second for known, 10 s beside the others [N-b, H16]."""
+    """The version of a command lost with its owner is not assigned again. An owner was killed just after it had sent a
+    seek to its own clients: the next owner assigned the same version to the next command, and clients with the first
+    one dropped the second as known, 10 s apart from the others [N-b, H16]."""
     world = World(workers=4)
     owner = ring_of(world).owner(room_key("video_1"))
     edge = next(node for number, node in world.nodes.items() if number != owner)
@@ -209,9 +216,10 @@ def test_the_number_of_a_lost_command_is_not_given_again() -> None:
     assert world.shard.rooms["video_1"].control.version > granted + 1
 
 
-def test_the_late_word_of_an_edge_does_not_deafen_who_has_joined_since() -> None:
-    """An edge that had been held up said "not yet heard" of a session whose join had been answered meanwhile: it got
-    nothing of the room any more, for as long as it stayed [N-b, C4]."""
+def test_a_late_announcement_of_an_edge_does_not_stop_the_delivery_to_a_new_member() -> None:
+    """A late announcement of an edge does not stop the delivery to a session that has joined since. An edge that had
+    been delayed announced "no snapshot yet" for a session whose join had been answered meanwhile: that session received
+    no event of the room any more, for as long as it was a member [N-b, C4]."""
     world = World(workers=1)
     ada = world.person("ada")
     bob = world.person("bob")
@@ -226,9 +234,10 @@ def test_the_late_word_of_an_edge_does_not_deafen_who_has_joined_since() -> None
     assert ada.take("typing_started")
 
 
-def test_the_record_of_who_slept_through_a_change_is_older_than_the_next_owners() -> None:
-    """Records were numbered by the clock: a worker that woke late gave its stale room away with the highest number, and
-    if the live owner was lost next, the stale room was believed [N-b]."""
+def test_the_record_of_a_worker_stopped_during_a_view_change_is_older_than_the_next_owners() -> None:
+    """The versions of a worker that was stopped during a view change are lower than those of the next owner. Records
+    were numbered by the clock: a worker that resumed late transferred its stale room with the highest number, and if
+    the live owner was lost next, the stale room was restored [N-b]."""
     world = World(workers=1)
     old, new = (ShardContext(world.limits, world.options, world.wall, Deadlines()) for _ in range(2))
     old.epoch, new.epoch = 4, 5
@@ -238,9 +247,10 @@ def test_the_record_of_who_slept_through_a_change_is_older_than_the_next_owners(
     assert new.next_version() > live, "a room that begins anew does not begin below its predecessor"
 
 
-def test_whoever_a_late_edge_does_not_name_is_held_for_the_grace() -> None:
-    """A worker that was given up had told an owner that was none any more that somebody hung up: its record brought the
-    session back, and its announcement, when it came at last, did nothing. The ghost stayed for ever [N-b]."""
+def test_a_member_that_a_late_edge_does_not_name_is_held_for_the_grace_period() -> None:
+    """A member that a late edge does not announce is held for the grace period. A worker that was given up had reported
+    a disconnect to a former owner: the record restored the session, and the late announcement had no effect. The ghost
+    was never removed [N-b]."""
     world = World(workers=1)
     ada = world.person("ada")
     bob = world.person("bob")
@@ -258,8 +268,9 @@ def test_whoever_a_late_edge_does_not_name_is_held_for_the_grace() -> None:
     assert not unconfirmed.settle(world.shard, edge, 8, world.now)
 
 
-def test_whoever_has_joined_again_is_not_meant_by_a_late_edge() -> None:
-    """The edge's announcement may be overtaken by a join on another road [N-b]."""
+def test_a_session_that_has_joined_again_is_not_disconnected_by_a_late_edge() -> None:
+    """A late announcement does not disconnect a session that has joined again: a join may overtake it on another route
+    [N-b]."""
     world = World(workers=1)
     ada = world.person("ada")
     room = world.shard.rooms["video_123"]
@@ -271,8 +282,8 @@ def test_whoever_has_joined_again_is_not_meant_by_a_late_edge() -> None:
 
 
 def test_a_status_outlives_its_users_owner_and_backup_owner() -> None:
-    """Both workers that kept it were lost at once: the rooms showed "busy" for ever, and the owner knew nothing of it.
-    What rooms show is believed then [N-b, D8]."""
+    """A status survives the loss of its user's owner and backup owner. Both replicas were lost at once: the rooms
+    showed "busy" for ever, and the new owner had no status. It now restores what the rooms show [N-b, D8]."""
     world = World(workers=4)
     ring = ring_of(world)
     owner, backup = ring.owner(user_key("ada")), ring.backup_owner(user_key("ada"))
@@ -289,8 +300,9 @@ def test_a_status_outlives_its_users_owner_and_backup_owner() -> None:
     assert world.shard.rooms[room].people["ada"].profile.shows == profile.shows
 
 
-def test_an_older_status_that_is_said_again_does_not_come_back() -> None:
-    """A lost worker's last word on a status was said to the room's next owner after a newer one [N-b, D10]."""
+def test_a_retried_older_status_changes_nothing() -> None:
+    """A retried older status changes nothing. A lost worker's last status message reached the room's next owner after a
+    newer one [N-b, D10]."""
     world = World(workers=1)
     world.person("ada")
     room = world.shard.rooms["video_123"]
@@ -302,9 +314,9 @@ def test_an_older_status_that_is_said_again_does_not_come_back() -> None:
     assert room.people["ada"].profile.status == "busy"
 
 
-def test_a_leave_of_a_membership_that_is_not_known_ends_no_later_one() -> None:
-    """A second leave, for which the user's owner knew no stay, was said again to the room's next owner, which put out
-    who had joined again [N-b]."""
+def test_a_leave_of_an_unknown_membership_ends_no_later_one() -> None:
+    """A leave without a known membership ends no later one. A second leave, for which the user's owner had no
+    membership, was retried with the room's next owner, which removed a session that had joined again [N-b]."""
     world = World(workers=1)
     ada = world.person("ada")
     user = world.shard.users["ada"]
@@ -320,8 +332,9 @@ def test_a_leave_of_a_membership_that_is_not_known_ends_no_later_one() -> None:
     assert ada.session_id in world.shard.rooms["video_123"].members
 
 
-def test_a_join_of_an_older_membership_does_not_bring_an_old_connection_back() -> None:
-    """An Admit of a connection before the present one came late, from an owner that had been held up [N-b, D16]."""
+def test_a_join_of_an_older_membership_does_not_restore_an_old_connection() -> None:
+    """A join of an older membership changes nothing. An AdmitMember of an earlier connection came late, from an owner
+    that had been delayed, and restored that connection [N-b, D16]."""
     world = World(workers=1)
     first = world.client().auth("ada").join("video_1")
     member = world.shard.rooms["video_1"].members[first.session_id]
@@ -335,8 +348,9 @@ def test_a_join_of_an_older_membership_does_not_bring_an_old_connection_back() -
     assert member.connection == second.session.connection
 
 
-def test_a_join_that_was_refused_and_let_in_when_it_was_said_again_is_taken_back() -> None:
-    """An owner was lost between the two: the client had heard ROOM_FULL, and was in the room nevertheless [C6, N-b]."""
+def test_a_join_that_was_refused_and_accepted_on_a_retry_is_revoked() -> None:
+    """A join that was refused and then accepted on a retry is revoked. An owner was lost between the two: the client
+    had received ROOM_FULL, and was in the room nevertheless [C6, N-b]."""
     world = World(workers=1, max_users_per_room=1)
     bob = world.person("bob")
     ada = world.client().auth("ada")
@@ -355,8 +369,9 @@ def test_a_join_that_was_refused_and_let_in_when_it_was_said_again_is_taken_back
     assert "video_123" not in world.shard.rooms and ada.got[-1]["type"] == "left"
 
 
-def test_a_refusal_that_comes_after_the_join_was_let_in_is_not_told() -> None:
-    """The other way round: the client was in, and heard ROOM_FULL [C6, N-b]."""
+def test_a_refusal_that_arrives_after_the_join_was_accepted_is_not_sent() -> None:
+    """A refusal that arrives after the join was accepted is not sent to the client. The client was a member and
+    received ROOM_FULL [C6, N-b]."""
     waiting = UnansweredRequests()
     session_info = SessionInfo(edge=1, session_id="s", user_id="ada", name="Ada", image=None)
     waiting.enter(EnterRoom(user_id="ada", room_id="video_1", session_info=session_info))
@@ -366,9 +381,10 @@ def test_a_refusal_that_comes_after_the_join_was_let_in_is_not_told() -> None:
     assert waiting.refused("video_1", 1.0), "a later join has its own answer"
 
 
-def test_an_owner_that_has_not_let_go_does_not_hear_the_next_one_before_itself() -> None:
-    """Worker 1 slept while its room moved. It woke, showed its people the next owner's events, and then its own: seq
-    went back from 2012 to 1012 [N-b, A3]."""
+def test_an_owner_that_still_holds_a_room_does_not_deliver_the_next_owners_events_first() -> None:
+    """An owner that still holds a room does not forward the next owner's events of it before its own. Worker 1 was
+    stopped while its room moved. It resumed, sent its clients the next owner's events and then its own: seq went back
+    from 2012 to 1012 [N-b, A3]."""
     world = World(workers=3)
     ring = ring_of(world)
     owner = ring.owner(room_key("video_1"))
@@ -385,7 +401,7 @@ def test_an_owner_that_has_not_let_go_does_not_hear_the_next_one_before_itself()
 
 
 def test_no_alarm_rings_after_the_end() -> None:
-    """A bus that was stopped still confirmed commands, and gave up workers that did not answer."""
+    """A stopped bus has no timers left. It still confirmed commands, and gave up workers that did not answer."""
     world = World(workers=2)
     node = world.nodes[1]
     bus = bus_of(node)
@@ -395,8 +411,9 @@ def test_no_alarm_rings_after_the_end() -> None:
     assert bus._confirm_alarm._handle is None and bus.transfer._alarm._handle is None
 
 
-def test_a_join_that_comes_after_its_connection_ended_does_not_connect_it_again() -> None:
-    """The join had waited for the next owner, the end had not: the session was connected for ever [N-b, D2]."""
+def test_a_join_that_arrives_after_the_end_of_its_connection_does_not_connect_it_again() -> None:
+    """A join that arrives after the end of its connection does not connect the session. The join had waited for the
+    next owner, the end of the connection had not: the session stayed connected for ever [N-b, D2]."""
     world = World(workers=1)
     ada = world.person("ada")
     session = world.shard.users["ada"].sessions[ada.session_id]
@@ -413,8 +430,9 @@ def test_a_join_that_comes_after_its_connection_ended_does_not_connect_it_again(
 @pytest.mark.parametrize("how", ["put away", "invisible", "not shared", "presence off"])
 @pytest.mark.parametrize("dies", [True, False])
 def test_a_cursor_that_was_put_away_is_not_shown_again_by_the_next_owner(how: str, dies: bool) -> None:
-    """An edge told the next owner what the short way had carried last, though a later word on the long way, or a change
-    of privacy, had hidden it: at each rolling reload the cursors of all came back whose mouse had left the page."""
+    """A cursor that has been hidden is not sent by the next owner. An edge reported to the next owner the last cursor
+    of the compiled path, though a later message on the Python path or a change of privacy had hidden it: at each rolling
+    reload the cursors of all clients whose mouse had left the page appeared again."""
     world = World(workers=3, status_hz=100.0, status_burst=100)
     owner = ring_of(world).owner(room_key("video_1"))
     bob_hub, hub = (node.hub for number, node in world.nodes.items() if number != owner)
@@ -447,7 +465,7 @@ def test_a_cursor_that_was_put_away_is_not_shown_again_by_the_next_owner(how: st
     assert not any("cursor" in row for row in bob.last("joined")["room"]["users"])
 
 
-def test_a_plain_cursor_on_the_long_way_is_the_last_one_for_the_next_owner() -> None:
+def test_a_plain_cursor_on_the_python_path_is_the_last_one_for_the_next_owner() -> None:
     world = World(workers=3)
     owner = ring_of(world).owner(room_key("video_1"))
     hub = next(node.hub for number, node in world.nodes.items() if number != owner)
@@ -464,11 +482,11 @@ def test_a_plain_cursor_on_the_long_way_is_the_last_one_for_the_next_owner() -> 
     assert ann.last("joined")["room"]["users"][0]["cursor"] == {"timestamp": 2.0, "x": 0.2, "y": 0.2}
 
 
-def test_a_peer_message_that_fails_does_not_cost_those_that_came_with_it(
+def test_a_peer_message_that_fails_does_not_lose_those_read_with_it(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever went wrong but a few kinds of errors left the rest of what had been read with it unhandled, and it is not
-    written again: joins, leaves and answers of others were lost."""
+    """An exception in one message does not lose the messages read with it. All but a few kinds of errors left the rest
+    of a read unhandled, and it is not sent again: joins, leaves and answers of other clients were lost."""
     world = World(workers=2)
     node, sender = world.nodes[1], 2
     bus = bus_of(node)
@@ -491,7 +509,8 @@ def test_a_peer_message_that_fails_does_not_cost_those_that_came_with_it(
 
 
 def test_a_command_that_waits_for_a_view_is_not_confirmed_until_it_is_done() -> None:
-    """Its sender would not say it again to the heir of a worker that dies meanwhile."""
+    """A command that waits for a view is confirmed when it is handled. Confirmed earlier, its sender would not retry it
+    with the backup owner of a worker that dies meanwhile."""
     world = World(workers=3)
     before = ring_of(world).view
     after = Ring(View(epoch=2, peers=tuple(peer for peer in before.peers if peer.id != 3)))
@@ -517,7 +536,7 @@ def test_a_command_that_waits_for_a_view_is_not_confirmed_until_it_is_done() -> 
 
 
 def test_other_workers_are_written_to_before_the_owners_own_clients(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An owner that dies between its writes must not have shown its own clients an event that no other worker knows."""
+    """An owner that dies between its writes must not have sent its own clients an event that no other worker has."""
     world = World(workers=2)
     owner = world.nodes[ring_of(world).owner(room_key("video_1"))]
     other = next(node for node in world.nodes.values() if node is not owner)
@@ -545,7 +564,7 @@ def test_other_workers_are_written_to_before_the_owners_own_clients(monkeypatch:
 
 
 class Apart(NamedTuple):
-    """A user whose owner, that one's heir, the room's owner and the session's edge are four workers."""
+    """A user whose owner, its backup owner, the room's owner and the session's edge are four workers."""
 
     world: World
     user: str
@@ -569,8 +588,9 @@ def apart() -> Apart:
 
 
 @pytest.mark.parametrize("by_the_edge", [True, False])
-def test_a_join_by_call_that_its_edge_has_not_heard_of_is_no_leave(by_the_edge: bool) -> None:
-    """A call for a connected session joins a room, and the user's owner dies before the session's edge has the answer."""
+def test_a_join_by_call_that_its_edge_has_not_received_is_no_leave(by_the_edge: bool) -> None:
+    """A join by call that the session's edge has not received is not taken for a leave. A call for a connected session
+    joins a room, and the user's owner dies before the session's edge has the answer."""
     it = apart()
     bob = Client(it.world, it.backup.hub).auth("bob").join(it.room)
     ada = Client(it.world, it.edge.hub).auth(it.user)
@@ -590,8 +610,9 @@ def test_a_join_by_call_that_its_edge_has_not_heard_of_is_no_leave(by_the_edge: 
 
 
 @pytest.mark.parametrize("stands_s", [0.0, 0.5, 1.0])
-def test_who_was_thrown_out_is_sent_nothing_of_the_room_by_its_next_owners(stands_s: float) -> None:
-    """Its user's owner and heir die as it is thrown out, and its edge stands still for a moment: the room claims it."""
+def test_an_expelled_session_gets_nothing_of_the_room_from_its_next_owners(stands_s: float) -> None:
+    """The room's next owners send nothing to a session that was expelled. Its user's owner and backup owner die as it
+    is expelled, and its edge stops for a moment: the room confirms it to the next owner."""
     it = apart()
     bob = Client(it.world, it.room_owner.hub).auth("bob").join(it.room)
     ada = Client(it.world, it.edge.hub).auth(it.user).join(it.room)
@@ -616,7 +637,8 @@ def test_who_was_thrown_out_is_sent_nothing_of_the_room_by_its_next_owners(stand
 
 
 def test_leaves_are_known_for_a_while_after_their_answer() -> None:
-    """The room has answered; the user's owner may be lost before another worker knows of it."""
+    """The edge keeps leaves for a while after their answer: the room has answered, and the user's owner may be lost
+    before another worker has received it."""
     unanswered = UnansweredRequests()
     leave = LeaveRoom(user_id="ada", room_id="video_1", session_id="s", id=7, reason="kicked")
     unanswered.leave(leave, 10.0)

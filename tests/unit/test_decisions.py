@@ -1,7 +1,9 @@
-"""docs/decisions.md defines every tag that code, tests and documents refer to, each once, and says what is not built yet.
+"""docs/decisions.md defines every tag that code, tests and documents refer to, each once, and lists what is not built
+yet.
 
-A tag is a letter from A to Q and a number (`[A1]`, `[M6b]`), or N and a letter (`[N-b]`); in names of tests and of their
-files it is in lower case (`test_a1_...`, `test_n_b_...`, `test_m10_webhooks.py`). A letter alone is a section (`[K, K7]`).
+A tag is a letter from A to Q and a number (`[A1]`, `[M6b]`), or N and a letter (`[N-b]`); in the names of tests and
+test files it is in lower case (`test_a1_...`, `test_n_b_...`, `test_m10_webhooks.py`). A letter alone is a section
+(`[K, K7]`).
 """
 
 import re
@@ -23,12 +25,12 @@ SECTION = re.compile(r"(?<=[\s(]\[)[A-Q](?=[],])|(?<=\bsection )[A-Q]\b")
 TEST_NAME = re.compile(r"\btest_((?:(?:[a-q][1-9][0-9]?b?|n_[a-f])_)+)")
 DEFINITION = re.compile(rf"^(?:#+|-) \**({NUMBERED})\b", re.MULTILINE)
 
-# what looks like a tag and is none: options of the C compiler
+# options of the C compiler look like tags
 NO_TAGS = {"O2", "O3"}
 # `d` of an SVG path begins with a letter and a number, as M3 3l8.5 18
 SVG_PATH = re.compile(r'\bd="[^"]*"')
 
-# what stands for a decision in the code, once it is built
+# what marks a decision as built in the code
 NAMES = {
     "H9": "waitForViewers", "H10": "startDelayMs", "H17": "mediaId", "H18": "media_changed", "H19": "other_media",
     "H22": "driftFrames", "I7": "autoGrantAway", "P2": "presence_changed", "P5": "setPresence",
@@ -38,14 +40,14 @@ NAMES = {
 
 
 def tags_in(text: str) -> set[str]:
-    """All tags and letters of sections that `text` refers to."""
+    """Return all tags and section letters that `text` refers to."""
     text = SVG_PATH.sub("", text)
     tags = (set(TAG.findall(text)) - NO_TAGS) | set(SECTION.findall(text))
     return tags | {tag for names in TEST_NAME.findall(text) for tag in tags_in_name(names)}
 
 
 def tags_in_name(names: str) -> list[str]:
-    """`b4_b5_` is B4 and B5, `n_b_` is N-b, `m6b_` is M6b."""
+    """Return the tags of names: `b4_b5_` is B4 and B5, `n_b_` is N-b, `m6b_` is M6b."""
     found = re.findall(r"n_[a-f](?=_)|[a-q][0-9]+b?(?=_)", names)
     return [f"N-{name[2]}" if name.startswith("n_") else name[0].upper() + name[1:] for name in found]
 
@@ -61,30 +63,30 @@ def sources() -> list[Path]:
 
 @cache
 def package_texts() -> dict[str, str]:
-    """The package's own files, by name."""
+    """Return the texts of the package's own files, by name."""
     paths = [path for path in sources() if path.is_relative_to(ROOT / "koko_presence")]
     return {str(path.relative_to(ROOT)): path.read_text() for path in paths}
 
 
 def undefined(texts: dict[str, str], defined: set[str]) -> list[str]:
-    """The tags that `texts`, by name, refer to and that are not `defined`, each with where it is used."""
+    """Return the tags in `texts` (by name) that are not in `defined`, each with the place of its use."""
     return sorted(f"{tag} in {name}" for name, text in texts.items() for tag in tags_in(f"{name}\n{text}") - defined)
 
 
 def defined_in(document: str) -> list[str]:
-    """The tags that a document defines, and the letters of its sections."""
+    """Return the tags that a document defines, and the letters of its sections."""
     return DEFINITION.findall(document) + re.findall(r"^## ([A-Q])\. ", document, re.MULTILINE)
 
 
 def item(tag: str) -> str:
-    """The text of a decision."""
+    """Return the text of a decision."""
     found = re.search(rf"^- \*\*{tag}\*\* .*?(?=^- |^#|\Z)", TEXT, re.MULTILINE | re.DOTALL)
     assert found, tag
     return " ".join(found.group().split())
 
 
 def expand(summary: str) -> list[str]:
-    """`H9, P1 to P3, Q2 (in part)` is H9, P1, P2, P3 and Q2*."""
+    """Return the tags of a summary: `H9, P1 to P3, Q2 (in part)` is H9, P1, P2, P3 and Q2*."""
     tags: list[str] = []
     for first, last, in_part in re.findall(r"\b([A-Q]\d+)(?: to [A-Q](\d+))?( \(in part\))?(?=[,.])", summary):
         numbers = range(int(first[1:]), int(last or first[1:]) + 1)
@@ -114,7 +116,7 @@ def test_it_begins_with_the_deviations_from_the_specification() -> None:
     assert re.findall(r"^## (.*)", TEXT, re.MULTILINE)[0] == "Deviations from the specification"
 
 
-def test_what_is_said_to_be_not_built_is_listed() -> None:
+def test_what_is_marked_as_not_built_is_listed() -> None:
     summary = " ".join(TEXT.partition("\n## Not built yet\n")[2].partition("\n## ")[0].split())
     marked = [
         tag + ("*" if "*Partly built.*" in item(tag) else "")
@@ -125,7 +127,7 @@ def test_what_is_said_to_be_not_built_is_listed() -> None:
 
 
 @pytest.mark.parametrize(("tag", "name"), NAMES.items())
-def test_what_is_built_is_not_said_to_be_missing(tag: str, name: str) -> None:
+def test_what_is_built_is_not_listed_as_missing(tag: str, name: str) -> None:
     snake = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
     pattern = re.compile(rf"\b(?:{re.escape(name)}|{re.escape(snake)})\b")
     found = [name for name, text in package_texts().items() if pattern.search(text)]

@@ -1,8 +1,8 @@
-"""What docs/protocol.md claims in prose is what the code does: its numbers, its names, and what is said to be missing.
+"""The prose of docs/protocol.md agrees with the code: its numbers, its names, and its list of missing parts.
 
-Numbers: CLAIMS lists the sentences that state a limit, with the value that the code has. A sentence that is changed or
-gone fails here, and so does a default that is changed without its sentence. Names: whatever stands in backticks is a word
-that the code knows. Missing: no sentence says "yet" outside the section that lists what is decided and not built.
+Numbers: CLAIMS lists the sentences that state a limit, with the value in the code. A sentence that is changed or
+removed fails here, and so does a default that is changed without its sentence. Names: every name in backticks is one of
+the code. Missing: no sentence contains "yet" outside the section that lists what is decided and not built.
 """
 
 import re
@@ -19,11 +19,11 @@ from koko_presence.server.authentication import COMPACT
 
 TEXT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
 PROSE = re.sub(r"```.*?```", "", TEXT, flags=re.DOTALL)
-FLAT = " ".join(PROSE.split())  # a sentence may be broken anywhere
+FLAT = " ".join(PROSE.split())  # a sentence may be broken at any place
 LIMITS = Limits()
 KIB = 1024
 
-# a sentence of the document, every number in it a group, and what the code says
+# a sentence of the document, every number in it a group, and the values of the code
 CLAIMS: list[tuple[str, list[float]]] = [
     (
         r"A message may have (\d+) KiB: above that the error `TOO_LARGE`, above (\d+) KiB the connection closes with (\d+)",
@@ -67,7 +67,7 @@ NO_NAMES = {
 
 
 def words_of(module: object) -> set[str]:
-    """Every field's name on the wire and every literal of the Structs in `module`."""
+    """Return every field's name on the wire and every literal of the Structs in `module`."""
     words: set[str] = set()
     for value in vars(module).values():
         if not (isinstance(value, type) and issubclass(value, msgspec.Struct)):
@@ -83,7 +83,7 @@ def known_words() -> set[str]:
     words = words_of(messages) | words_of(events) | CLIENT_TYPES | set(ERRORS) | set(Limits.__struct_fields__)
     words |= {str(code) for code in CLOSES} | {COMPACT}
     root = Path(__file__).parents[2] / "koko_presence"
-    for path in root.rglob("*.py"):  # names of events, reasons and notices that are plain strings in the rules
+    for path in root.rglob("*.py"):  # names of events, reasons and notices are plain strings in the rules
         words |= set(re.findall(r'"(\w+)"', path.read_text()))
     return words
 
@@ -102,7 +102,7 @@ def test_names_in_backticks_are_names_of_the_code() -> None:
     assert named - NO_NAMES - known_words() == set()
 
 
-def test_what_is_not_built_yet_is_not_in_the_code_and_is_said_in_one_place() -> None:
+def test_what_is_not_built_yet_is_not_in_the_code_and_is_listed_in_one_place() -> None:
     body, _, rest = PROSE.partition("## Not yet")
     missing, _, after = rest.partition("\n## ")
     known = words_of(messages) | words_of(events)
@@ -110,5 +110,5 @@ def test_what_is_not_built_yet_is_not_in_the_code_and_is_said_in_one_place() -> 
     assert not re.findall(r"[^.]*\b(?:none yet|not yet|not implemented|planned)\b[^.]*\.", body + after, re.IGNORECASE)
 
 
-def test_every_extension_that_can_be_asked_for_is_named() -> None:
+def test_every_extension_that_can_be_requested_is_named() -> None:
     assert f"(list of extensions: `{COMPACT}`" in FLAT

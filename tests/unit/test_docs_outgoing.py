@@ -1,4 +1,5 @@
-"""docs/webhooks.md and docs/access.md: their examples are what is sent and taken, and their code checks signatures."""
+"""docs/webhooks.md and docs/access.md: their examples are what is sent and accepted, and their code checks
+signatures."""
 
 import re
 import subprocess
@@ -43,20 +44,20 @@ def test_the_batch_has_an_example_of_every_event_with_every_field() -> None:
     assert table == set(WEBHOOK_EVENT_TYPES)
 
 
-def test_the_question_and_the_answers_are_those_of_the_code() -> None:
+def test_the_request_and_the_answers_are_those_of_the_code() -> None:
     (question,) = snippets(ACCESS, "json question")
     assert msgspec.to_builtins(msgspec.json.decode(question, type=WebhookQuestion)) == msgspec.json.decode(question)
     yes, no = (msgspec.json.decode(text, type=WebhookAnswer) for text in snippets(ACCESS, "json answer"))
     assert (yes.allow, yes.scopes, yes.ttl, no.allow) == (True, ["join", "control", "broadcast"], 60, False)
 
 
-def test_the_refusal_is_what_the_server_says() -> None:
+def test_the_refusal_is_the_servers() -> None:
     (text,) = snippets(ACCESS, "json error")
     assert msgspec.json.decode(error_reply(UNSURE.refusal(), None, "video_123")) == msgspec.json.decode(text)
 
 
 @pytest.mark.parametrize("text", snippets(WEBHOOKS, "toml") + snippets(ACCESS, "toml"))
-def test_every_piece_of_configuration_is_one(text: str) -> None:
+def test_every_configuration_example_is_valid(text: str) -> None:
     tables = tomllib.loads(text)
     config = msgspec.convert(tables, Config)
     for rule in config.access.trpc.rules:

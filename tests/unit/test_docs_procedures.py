@@ -1,4 +1,4 @@
-"""The section "Procedures" of docs/http.md says what the procedures are, and the numbers are the code's."""
+"""The section "Procedures" of docs/http.md agrees with the code: the procedures, their fields and the numbers."""
 
 import re
 from pathlib import Path

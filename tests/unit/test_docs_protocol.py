@@ -1,4 +1,4 @@
-"""docs/protocol.md is true: its examples decode, its tables are the code's, nothing on the wire is left out."""
+"""docs/protocol.md agrees with the code: its examples decode, its tables are complete, no message is left out."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""docs/tokens.md: its snippets make tokens that the server takes, and its table of refusals is complete."""
+"""docs/tokens.md: its snippets make tokens that the server accepts, and its table of refusals is complete."""
 
 import ast
 import io
@@ -34,7 +34,7 @@ def snippets(language: str) -> list[str]:
 
 
 def rows(heading: str) -> list[list[str]]:
-    """The cells of the first table under a heading."""
+    """Return the cells of the first table under a heading."""
     section = TEXT.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     table = [line.strip("| ").split(" |") for line in section.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line] for line in table[2:]]
@@ -83,7 +83,7 @@ def test_each_command_line(line: str, monkeypatch: pytest.MonkeyPatch, capsys: p
 
 
 def every_refusal() -> list[str]:
-    """What the verifiers say of every bad token in the tables of the tests, and of another issuer and audience."""
+    """Return the refusals of every bad token in the tables of the tests, and of another issuer and audience."""
     said = []
     cases: list[tuple[str, dict[str, Any]]] = [(token, {}) for _, token, _ in REFUSED]
     cases += [(make(GOOD), {"issuer": "https://app"}), (make(GOOD), {"audience": "koko"})]
@@ -99,7 +99,7 @@ def every_refusal() -> list[str]:
 
 
 def raised(module: str, kind: str) -> list[str]:
-    """The texts with which a module of auth/ makes exceptions of this kind, `…` where something is filled in."""
+    """Return the texts of the exceptions of a kind in a module of auth/, with `…` for values filled in."""
     tree = ast.parse((AUTH / module).read_text())
     named = {
         node.targets[0].id: node.value
@@ -141,20 +141,20 @@ def test_each_table_has_every_text_of_the_source_and_no_other(heading: str, kind
     rows_of = [row[0] for row in rows(heading)]
     texts = source_texts(kind)
     assert len(texts) >= least
-    # a number that the source fills in from a constant stands in the table as it is
+    # a number that the source fills in from a constant stands in the table as a number
     for text in texts:
         assert sum(bool(pattern(row).fullmatch(text) or pattern(text).fullmatch(row)) for row in rows_of) == 1, text
     for row in rows_of:
         assert any(pattern(row).fullmatch(text) or pattern(text).fullmatch(row) for text in texts), row
 
 
-def test_what_the_tests_are_told_is_in_the_table() -> None:
+def test_every_refusal_in_the_tests_is_in_the_table() -> None:
     told = [pattern(row[0]) for row in rows("When a token is refused")]
     for text in every_refusal():
         assert sum(bool(row.fullmatch(text)) for row in told) == 1, text
 
 
-def test_the_tests_meet_every_refusal_of_a_signed_token() -> None:
+def test_the_tests_cover_every_refusal_of_a_signed_token() -> None:
     said = every_refusal()
     texts = [text for module in ("jwt_claims.py", "jws.py") for text in raised(module, "TokenRefused")]
     assert len(texts) >= 20
@@ -180,7 +180,7 @@ def test_a_socket_refuses_a_message_with_a_token_that_is_too_long() -> None:
     assert bad.value.code == "INVALID_MESSAGE"
 
 
-def test_the_scopes_of_the_table_do_what_it_says() -> None:
+def test_the_scopes_of_the_table_have_their_effects() -> None:
     scopes = [row[0].strip("`") for row in rows("Scopes")]
     assert scopes == ["join", "control", "broadcast", "moderate"]
 

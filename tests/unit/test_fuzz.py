@@ -1,4 +1,5 @@
-"""Mutated messages at a live room (20,000; `make test-long`: 100,000): it lives, nothing is logged as an error, the innocent see valid events only."""
+"""Mutated messages to a live room (20,000; `make test-long`: 100,000): the room stays alive, no error is logged, and
+the other members receive valid events only."""
 
 import json
 import logging
@@ -61,7 +62,7 @@ RAW = [
 
 
 def mutate(chance: random.Random) -> bytes:
-    """One message, damaged in one of many ways; always valid UTF-8, as the connection guarantees."""
+    """Return one message, damaged in one of many ways; always valid UTF-8, as the connection guarantees."""
     message = json.loads(json.dumps(chance.choice(SEEDS)))
     kind = chance.randrange(9)
     if kind == 0:
@@ -113,10 +114,10 @@ def finite(text: str) -> float:
 
 
 def check_event(raw: bytes) -> str:
-    """A message as a strict client reads it: UTF-8, known type, known shape, finite numbers. Returns the type."""
+    """Decode a message as a strict client does: UTF-8, known type, known shape, finite numbers. Return its type."""
     text = raw.decode()  # strict: the encoded half of a surrogate pair is no UTF-8
     message = json.loads(text, parse_float=finite, parse_constant=finite)
-    json.dumps(message, ensure_ascii=False).encode()  # nor may an escaped half hide in a text
+    json.dumps(message, ensure_ascii=False).encode()  # nor may an escaped half be hidden in a text
     type_ = str(message["type"])
     if type_ in REPLIES:
         msgspec.convert(message, REPLIES[type_])
@@ -131,7 +132,7 @@ def check_event(raw: bytes) -> str:
 
 @pytest.mark.deep
 @pytest.mark.parametrize("messages", [5_000, pytest.param(100_000, marks=pytest.mark.long)])
-def test_mutated_messages_hurt_nobody(messages: int, caplog: pytest.LogCaptureFixture) -> None:
+def test_mutated_messages_harm_no_client(messages: int, caplog: pytest.LogCaptureFixture) -> None:
     chance = random.Random(20250115)
     world = World()
     innocent = [world.person(name) for name in ("ann", "bob")]

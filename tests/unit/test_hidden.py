@@ -1,8 +1,9 @@
-"""Who is invisible cannot be found out [K7]: random stories in two worlds, with and without them (tests/two_worlds.py), and
-with somebody who goes invisible in place of leaving [K2]. KOKO_HIDDEN_SEEDS says how many seeds are played (120: about three
-seconds, a quarter of them in `make test`). ROOM_FULL [C8] and what is asked for under load [N17] may differ, and no story gets there.
+"""Invisible users leave no trace [K7]: random stories in two worlds, with and without them (tests/two_worlds.py), and
+with a person who becomes invisible instead of leaving [K2]. KOKO_HIDDEN_SEEDS is the number of stories (120: about
+three seconds, a quarter of them in `make test`). ROOM_FULL [C8] and the advised rates under load [N17] may differ; no
+story reaches them.
 
-Each kind of trace has a test that it would be found: a fault is planted, and some seed finds it.
+For each kind of trace a test plants a fault and asserts that some seed finds it.
 """
 
 import gc
@@ -26,7 +27,8 @@ CHUNKS = 4
 
 @pytest.fixture(autouse=True)
 def collected_at_the_end() -> Iterator[None]:
-    """A world is one great cycle: looking for those again and again takes a fifth of the time."""
+    """Run one garbage collection at the end: a world is one large reference cycle, and searching for cycles takes a
+    fifth of the time."""
     gc.disable()
     yield
     gc.collect()
@@ -34,7 +36,7 @@ def collected_at_the_end() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("chunk", [0, *(pytest.param(more, marks=pytest.mark.long) for more in range(1, CHUNKS))])
-def test_nobody_gets_a_byte_more_or_less_for_those_who_are_invisible(chunk: int) -> None:
+def test_no_client_gets_a_byte_more_or_less_because_of_invisible_users(chunk: int) -> None:
     for seed in range(1 + chunk, 1 + SEEDS, CHUNKS):
         complaint = complain(*story_of(seed, STEPS))
         assert not complaint, f"seed {seed}, {complaint}"
@@ -58,13 +60,13 @@ def test_numbers_that_go_on_would_be_found(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.long
-def test_a_type_that_only_the_invisible_know_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_room_type_set_by_invisible_members_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RoomState, "type_for", lambda room, person: room.type)
     assert found()
 
 
 @pytest.mark.long
-def test_an_age_that_only_the_invisible_know_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_room_age_that_includes_invisible_members_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     begin = lifetime.begin
 
     def keep_the_age(room: Room, *args: Any, **more: Any) -> None:
@@ -93,7 +95,7 @@ def test_a_colour_that_is_skipped_would_be_found(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(
         Room, "_colors_taken", lambda self, but: {m.color for m in self.members.values() if m is not but}
     )
-    monkeypatch.setattr(colors, "PALETTE", colors.PALETTE[:2])  # or it would take many people
+    monkeypatch.setattr(colors, "PALETTE", colors.PALETTE[:2])  # with the full palette it would take many people
     assert found()
 
 
@@ -127,7 +129,7 @@ def test_what_is_kept_for_later_would_be_found(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.long
-def test_a_place_in_the_list_from_before_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_earlier_position_in_the_list_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     show = Room._reveal_member
 
     def stay_in_place(self: Room, member: Any, now: float) -> None:

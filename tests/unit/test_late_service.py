@@ -1,4 +1,4 @@
-"""People who have lost the connection while the service is behind: nobody leaves because we were late [D2]."""
+"""Clients that have lost the connection while the service is behind: a delay of the service causes no leave [D2]."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ GRACE_S = 5.0
 
 
 def falls_behind(world: World, node: Node, for_s: float) -> None:
-    """A client waits for `node` from now on for `for_s` seconds; it is told four times a second, as by a worker."""
+    """Report a delay of `node` for the next `for_s` seconds, four times a second, as a worker does."""
     began = world.now
 
     def tell() -> None:
@@ -34,7 +34,7 @@ def world(request: pytest.FixtureRequest) -> World:
     return World(workers=request.param, grace_s=GRACE_S)
 
 
-def test_who_comes_back_late_because_we_were_late_has_never_left(world: World) -> None:
+def test_a_client_that_returns_late_because_of_the_service_has_not_left(world: World) -> None:
     ann, bob = world.person("ann"), world.person("bob")
     token = ann.resume_token
     falls_behind(world, next(iter(world.nodes.values())), 20.0)
@@ -59,7 +59,7 @@ def test_it_does_not_matter_which_worker_is_behind(which: int) -> None:
     assert bob.of("user_left") == []
 
 
-def test_a_service_in_time_holds_a_place_for_the_grace_and_no_longer(world: World) -> None:
+def test_a_service_on_time_holds_a_place_for_the_grace_period_and_no_longer(world: World) -> None:
     ann, bob = world.person("ann"), world.person("bob")
     ann.hang_up(1006)
     world.sleep(GRACE_S - 0.1)
@@ -68,7 +68,9 @@ def test_a_service_in_time_holds_a_place_for_the_grace_and_no_longer(world: Worl
     assert [event["data"]["reason"] for event in bob.of("user_left")] == ["disconnected"]
 
 
-def test_a_place_is_free_when_the_service_is_in_time_again_and_the_rest_of_the_grace_is_over(world: World) -> None:
+def test_a_place_is_free_when_the_service_is_on_time_again_and_the_rest_of_the_grace_period_is_over(
+    world: World,
+) -> None:
     ann, bob = world.person("ann"), world.person("bob")
     falls_behind(world, next(iter(world.nodes.values())), 10.0)
     ann.hang_up(1006)
@@ -79,7 +81,7 @@ def test_a_place_is_free_when_the_service_is_in_time_again_and_the_rest_of_the_g
     assert not world.shard.users.get("ann")
 
 
-def test_nobody_is_held_for_ever_by_a_service_that_is_always_behind(world: World) -> None:
+def test_no_member_is_held_for_ever_by_a_service_that_is_always_behind(world: World) -> None:
     ann, bob = world.person("ann"), world.person("bob")
     falls_behind(world, next(iter(world.nodes.values())), 200.0)
     ann.hang_up(1006)
@@ -108,8 +110,9 @@ def test_a_lease_ends_when_it_ends(world: World) -> None:
 
 
 @pytest.mark.parametrize("of", ["the room", "the user"])
-def test_a_new_owner_holds_whom_the_lost_one_held(of: str) -> None:
-    """The grace was over by the clock when the owner died, and the place was held because the service was behind."""
+def test_a_new_owner_holds_the_members_that_the_lost_owner_held(of: str) -> None:
+    """A new owner holds the members whose grace period the last owner had extended. The grace period was over by the
+    clock when the owner died, and the membership was held because the service was behind."""
     world = World(workers=4, grace_s=GRACE_S)
     ann = world.person("ann")
     owner = world.owner_of(room_id="video_123") if of == "the room" else world.owner_of(user_id="ann")
@@ -120,7 +123,7 @@ def test_a_new_owner_holds_whom_the_lost_one_held(of: str) -> None:
     ann.hang_up(1006)
     world.sleep(10.0)
     world.kill(owner)
-    world.add(9, world.slots[owner.number])  # and it is the successor's in the end
+    world.add(9, world.slots[owner.number])  # the replacement becomes the owner in the end
     world.publish()
     world.sleep(5.0)
     assert bob.of("user_left") == []
@@ -130,7 +133,7 @@ def test_a_new_owner_holds_whom_the_lost_one_held(of: str) -> None:
     assert bob.of("user_left") == [] and is_listed(bob, "ann")
 
 
-def test_a_ghost_does_not_live_longer_because_its_owner_has_died() -> None:
+def test_a_ghost_is_not_held_longer_because_its_owner_has_died() -> None:
     world = World(workers=4, grace_s=GRACE_S)
     ann = world.person("ann")
     owner = world.owner_of(user_id="ann")
@@ -145,7 +148,7 @@ def test_a_ghost_does_not_live_longer_because_its_owner_has_died() -> None:
 
 
 @pytest.mark.parametrize("behind", [False, True])
-def test_the_resume_token_of_a_session_lost_with_its_owner_is_believed_while_the_service_is_behind(
+def test_the_resume_token_of_a_session_lost_with_its_owner_is_accepted_while_the_service_is_behind(
     behind: bool,
 ) -> None:
     world = World(workers=1, grace_s=GRACE_S)
@@ -153,7 +156,7 @@ def test_the_resume_token_of_a_session_lost_with_its_owner_is_believed_while_the
     token, session_id = ann.resume_token, ann.session_id
     ann.hang_up(1006)
     world.shard.trust_for(GRACE_S + TRUST_S, world.now)
-    del world.shard.users["ann"]  # as when its owner and all who kept its record have died
+    del world.shard.users["ann"]  # as if its owner and all replicas were lost
     if behind:
         falls_behind(world, next(iter(world.nodes.values())), 20.0)
     world.sleep(15.0)
@@ -172,14 +175,14 @@ def test_a_worker_that_has_not_run_itself_ends_no_grace_before_it_has_read_what_
     world.bus.before_deadlines = look
     ann.hang_up(1006)
     looked_at = world.now
-    world.timers.now += 30.0  # it gets no time on a core
-    world.settle()  # timers ring before anything is read
+    world.timers.now += 30.0  # the worker gets no CPU time
+    world.settle()  # timers fire before anything is read
     assert world.client().auth("ann", resumeToken=token).last("authenticated")["resumed"] is True
     assert bob.of("user_left") == []
 
 
 @pytest.mark.parametrize("behind", [False, True])
-def test_who_has_connected_may_say_who_it_is_when_the_service_has_time_to_hear_it(behind: bool) -> None:
+def test_the_auth_timeout_is_extended_while_the_service_is_behind(behind: bool) -> None:
     world = World(workers=1)
     if behind:
         world.hub.delays.note(START_S, START_S + 30.0)
@@ -195,7 +198,7 @@ def waits(seconds: float) -> Callable[[float], float]:
     return lambda now: seconds
 
 
-def test_who_comes_back_to_a_room_goes_before_those_who_are_new() -> None:
+def test_a_client_that_returns_to_a_room_takes_precedence_over_new_ones() -> None:
     world = World(workers=1)
     ann = world.person("ann")
     token = ann.resume_token

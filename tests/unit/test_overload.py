@@ -1,4 +1,4 @@
-"""A worker whose core is full: what is merged, who is served first, what clients are asked for, who is sent away."""
+"""A worker under full load: merged cursors, the order of service, lower advised rates, and refused joins."""
 
 from collections.abc import Callable
 from typing import Any
@@ -31,7 +31,7 @@ def shown(client: Client) -> list[float]:
 # --- merged -------------------------------------------------------------------------------------------------------
 
 
-def test_several_cursors_of_one_turn_are_one_and_cost_one_token() -> None:
+def test_several_cursors_of_one_loop_iteration_are_one_and_cost_one_token() -> None:
     world = World()
     ann, bob = world.person("ann"), world.person("bob")
     for iteration in range(10):
@@ -44,7 +44,8 @@ def test_several_cursors_of_one_turn_are_one_and_cost_one_token() -> None:
 def test_a_flood_of_cursors_is_counted_and_the_last_one_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()
     ann, bob = world.person("ann"), world.person("bob")
-    monkeypatch.setattr("koko_presence.server.session.Session.dispatch", None)  # nothing takes the long way
+    # a message on the Python path would fail
+    monkeypatch.setattr("koko_presence.server.session.Session.dispatch", None)
     before = superseded()
     for number in range(200):
         ann.post(cursor(number))
@@ -117,7 +118,8 @@ def test_waiting_cursors_of_several_rooms_share_the_sessions_budget_in_order() -
 @pytest.mark.parametrize("kind", ["cursor", "selection"])
 @pytest.mark.parametrize("gap_s", [0.0, 0.002, 0.02])
 def test_what_waits_since_a_time_when_it_was_hidden_is_never_shown(privacy: str, kind: str, gap_s: float) -> None:
-    """Accepted and dropped [K3, K5]: also if it still waited for a budget when its sender became visible again."""
+    """A value sent while hidden is accepted and dropped [K3, K5], even if it still waited for a budget when its sender
+    became visible again."""
     hides = privacy == "invisible"
     world = World()
     ann, bob = world.person("ann"), world.person("bob")
@@ -153,7 +155,7 @@ def test_a_cursor_that_fails_after_it_has_waited_takes_none_of_the_other_rooms_w
             ann.post(cursor(number, room))
             world.sleep(0.001)
     member = world.shard.rooms["one"].members[ann.session_id]
-    member.attached = False  # its lane admits nothing, so that the long way is taken
+    member.attached = False  # its cursor route admits no cursor, so that the Python path is taken
     with monkeypatch.context() as patch:
         patch.setattr("koko_presence.server.membership.Memberships.show_late", None)
         world.sleep(0.3)
@@ -165,11 +167,11 @@ def test_a_cursor_that_fails_after_it_has_waited_takes_none_of_the_other_rooms_w
     assert {event["roomId"] for event in bob.take("cursor_moved")} == set(rooms)
 
 
-# --- served first ---------------------------------------------------------------------------------------------------
+# --- the order of service -------------------------------------------------------------------------------------------
 
 
 class Wire:
-    """A socket that takes everything."""
+    """A socket that accepts every write."""
 
     unsent_bytes = 0
 
@@ -177,7 +179,7 @@ class Wire:
 
 
 class Stage:
-    """A FlushScheduler whose rooms have `members` receivers each; its clock moves by `write_s` per write."""
+    """A FlushScheduler whose rooms have `members` subscribers each; its clock moves by `write_s` per write."""
 
     def __init__(self, members: int = 1, write_s: float = 0.0) -> None:
         self.now = 100.0
@@ -224,14 +226,14 @@ class Stage:
         room = RoomCore(name, WallClock(), TokenBucket(100), Meter(0.0), False)
         room.out = [StreamFrame(b"x")]
         if not event:
-            room.take_items(self.now - 1)  # forgets that somebody has looked
+            room.take_items(self.now - 1)  # reset the flag that setting `out` has set
             room.show_cursor(member_core(), Point(), self.now)
         room.urgent = urgent
         self.flush_queue.touch(room, self.now)
         return room
 
     def run(self) -> list[str]:
-        """One part; who was served in it."""
+        """Run one part of a flush and return the rooms that were served in it."""
         self.served.clear()
         self.scheduler.schedule_flush(self.now)
         soon, self.soon[:] = list(self.soon), []
@@ -289,7 +291,7 @@ def test_a_long_flush_is_done_in_parts_and_what_is_urgent_overtakes() -> None:
     assert not stage.round.behind and stage.run() == []
 
 
-def test_a_room_in_the_line_is_not_flushed_twice() -> None:
+def test_a_room_in_the_queue_is_not_flushed_twice() -> None:
     stage = Stage(members=200, write_s=20e-6)
     rooms = [stage.room(f"r{number}") for number in range(3)]
     stage.run()
@@ -298,10 +300,10 @@ def test_a_room_in_the_line_is_not_flushed_twice() -> None:
     assert [stage.run() for _ in range(3)] == [["r2"], ["r1"], []], "an event has come into it: it goes first, once"
 
 
-# --- asked for less ---------------------------------------------------------------------------------------------------
+# --- advised rates ----------------------------------------------------------------------------------------------------
 
 
-def test_clients_are_asked_for_less_while_the_core_is_full_and_for_more_again() -> None:
+def test_advised_rates_fall_while_the_core_is_full_and_rise_again() -> None:
     world = World(workers=1)
     ann, bob = world.person("ann"), world.person("bob")
     world.bus._cpu_clock = lambda: (world.now, 0.0)
@@ -319,13 +321,13 @@ def test_clients_are_asked_for_less_while_the_core_is_full_and_for_more_again() 
     assert bob.take("server_notice")[-1]["sendIntervalMs"] == 50
 
 
-# --- not blamed, and sent away ----------------------------------------------------------------------------------------
+# --- stopped workers, refused joins -----------------------------------------------------------------------------------
 
 
-def test_nobody_is_called_silent_by_a_worker_that_stood_still() -> None:
+def test_no_client_counts_as_silent_after_a_stop_of_its_worker() -> None:
     world = World(workers=1)
     ann, bob = world.person("ann"), world.person("bob")
-    world.timers.now += 100.0  # longer than any silence; what came meanwhile is still to be read
+    world.timers.now += 100.0  # longer than any silence allowed; received data is not read yet
     world.settle()
     assert ann.closed is None and bob.closed is None
     for client in (ann, bob):

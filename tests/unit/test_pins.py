@@ -1,4 +1,4 @@
-"""What deploy/install.sh installs is all pinned, with hashes, and agrees with pyproject.toml."""
+"""All that deploy/install.sh installs is pinned, with hashes, and agrees with pyproject.toml."""
 
 import importlib.metadata
 import re
@@ -16,7 +16,7 @@ FILES: dict[Path, list[str]] = PINS["wanted"]()
 
 
 def needed(requirements: list[str], done: set[str]) -> Iterator[str]:
-    """The names of all that `requirements` take here, as far as it is installed."""
+    """Yield the names of all packages that `requirements` need here, as far as they are installed."""
     for requirement in map(Requirement, requirements):
         for extra in ("", *requirement.extras):
             key = f"{PINS['normal'](requirement.name)}[{extra}]"
@@ -38,14 +38,14 @@ def needed(requirements: list[str], done: set[str]) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_all_that_is_installed_is_pinned_with_hashes(path: Path) -> None:
-    pins = PINS["read"](path.read_text())  # an error for a line without hashes
+    pins = PINS["read"](path.read_text())  # raises for a line without hashes
     assert PINS["missing"](FILES[path], pins) == [], "run  make pins"
     assert set(needed(FILES[path], set())) <= pins.keys(), "run  make pins"
     assert len(pins) > len(FILES[path])
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_the_pins_name_no_place_where_packages_come_from(path: Path) -> None:
+def test_the_pins_name_no_package_index(path: Path) -> None:
     lines = path.read_text().splitlines()
     assert lines[0].startswith("#") and not [line for line in lines[1:] if re.search(r"[/@]|\bindex|-i |^-", line)]
 

@@ -1,4 +1,4 @@
-"""`web/sdk/presence-router.d.ts` against the server's own definitions: every field of every shape, so neither drifts."""
+"""`web/sdk/presence-router.d.ts` agrees with the server's definitions, in every field of every shape."""
 
 import re
 from pathlib import Path
@@ -21,14 +21,14 @@ ALIASES = {
     messages.Activity: "Activity",
     messages.PlaybackAction: "PlaybackAction",
 }
-# our JSON that was encoded before: what stands in it
+# JSON that was encoded before, and its contents
 RAW = {"room": "PresenceRoom", "users": "PresenceUser[]"}
 
 Fields = dict[str, tuple[str, bool]]  # name -> type, optional
 
 
 def interfaces() -> dict[str, tuple[tuple[str, ...], Fields]]:
-    """Every interface: what it extends, and its own fields."""
+    """Return every interface: the ones it extends, and its own fields."""
     text = re.sub(r"/\*.*?\*/", "", SOURCE, flags=re.S)
     found = {}
     for name, extends, body in re.findall(
@@ -45,7 +45,7 @@ INTERFACES = interfaces()
 
 
 def fields_of(name: str) -> Fields:
-    """All fields of an interface, inherited ones too."""
+    """Return all fields of an interface, inherited ones included."""
     if name.startswith("Partial<"):
         return {key: (type_, True) for key, (type_, _) in fields_of(name[8:-1]).items()}
     bases, own = INTERFACES[name]
@@ -56,7 +56,7 @@ def fields_of(name: str) -> Fields:
 
 
 def in_typescript(type_: Any, name: str) -> str:
-    """A Python annotation as the file should write it."""
+    """Return the TypeScript type of a Python annotation, as the file has to declare it."""
     if type_ in ALIASES:
         return ALIASES[type_]
     if get_origin(type_) is Annotated:
@@ -79,7 +79,7 @@ def in_typescript(type_: Any, name: str) -> str:
 
 
 def expected(struct: type[msgspec.Struct], without: tuple[str, ...] = ()) -> Fields:
-    """A Struct's fields as TypeScript: what may be absent, or is left out at its default, is optional."""
+    """Return a Struct's fields as TypeScript: a field that may be absent, or is omitted at its default, is optional."""
     keeps_defaults = not struct.__struct_config__.omit_defaults
     found: Fields = {}
     for field in msgspec.structs.fields(struct):
@@ -132,7 +132,8 @@ def test_every_event_that_the_server_sends_is_in_the_union() -> None:
 
 
 def input_fields(name: str) -> Fields:
-    """What procedure `name` takes: its message's fields, those that may stand flat, and which session is meant."""
+    """Return the input of procedure `name`: its message's fields, those that may be given flat, and the session
+    fields."""
     shape = rpc_inputs.SHAPES[name]
     found = {key: value for key, value in expected(shape.message, without=("id",)).items() if key != "data"}
     data = next((each for each in msgspec.structs.fields(shape.message) if each.name == "data"), None)
@@ -143,7 +144,7 @@ def input_fields(name: str) -> Fields:
             each for each in (data.type, *get_args(data.type)) if isinstance(each, type) and each is not NoneType
         )
         under = expected(struct)
-        alternative = NoneType in get_args(data.type)  # null says something of its own: data may be given instead
+        alternative = NoneType in get_args(data.type)  # null has a meaning of its own: data may be given instead
         defaults = dict(shape.default)
         found |= {key: (under[key][0], under[key][1] or alternative or key in defaults) for key in shape.flat}
         if alternative:
@@ -156,7 +157,7 @@ def test_an_input_has_the_servers_fields(name: str) -> None:
     written = re.search(rf"\b{name}: \w+<(\w+)", SOURCE)
     assert written is not None
     got = fields_of(written[1])
-    if "to" in got:  # null and absent are the same there
+    if "to" in got:  # null and absent mean the same there
         assert got.pop("to") == ("string[]", True)
         wanted = input_fields(name)
         wanted.pop("to")

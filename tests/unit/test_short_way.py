@@ -1,6 +1,8 @@
-"""Cursors may take the short way (gate, lane) or the long one (session, bus, shard): nobody can tell which.
+"""Cursors on the compiled path (rate limiter, cursor route) and on the Python path (session, bus, shard) have the same
+result.
 
-The same story is played twice, once with every gate shut, and every byte that every client receives must be the same.
+The same story is played twice, once with the compiled path closed, and every byte that every client receives must be
+equal.
 """
 
 from typing import Any
@@ -26,7 +28,7 @@ cursors = st.fixed_dictionaries(
 )
 steps = st.one_of(
     st.tuples(st.just("cursor"), st.integers(0, 3), st.sampled_from([*ROOMS, "elsewhere"]), cursors | st.none()),
-    # above the rate: several in one turn, at 250 Hz, at 60 Hz
+    # above the rate: several in one loop iteration, at 250 Hz, at 60 Hz
     st.tuples(
         st.just("burst"),
         st.integers(0, 3),
@@ -47,8 +49,8 @@ steps = st.one_of(
 
 
 class Story:
-    """Four people, one with compact cursors, who do what they are told. (Two tabs of one person share a budget: which of them
-    gets a token that both wait for is nobody's promise.)"""
+    """Four clients of different users, one with compact cursors. (Two tabs of one user share a budget: which of them
+    gets a token that both wait for is not defined.)"""
 
     def __init__(self) -> None:
         self.world = World(grace_s=5.0)
@@ -69,7 +71,8 @@ class Story:
                 self.world.sleep(what[0])
                 continue
             tab = self.tabs[what[0]]
-            if tab is not self.last:  # the order of what two people's timers release at one moment is nobody's promise
+            # the order of messages that two clients' timers release at one moment is not defined
+            if tab is not self.last:
                 self.world.sleep(0.0017)
                 self.last = tab
             match kind:
@@ -107,19 +110,20 @@ class Story:
 @pytest.mark.deep
 @given(st.lists(steps, max_size=25))
 @settings(max_examples=60, deadline=None)
-def test_the_short_way_says_the_same_as_the_long_one(plan: list[tuple[Any, ...]]) -> None:
+def test_the_compiled_path_sends_the_same_as_the_python_path(plan: list[tuple[Any, ...]]) -> None:
     compare(plan)
 
 
 @pytest.mark.long
 @given(st.lists(steps, max_size=25))
 @settings(max_examples=500, deadline=None)
-def test_the_short_way_says_the_same_as_the_long_one_in_more_stories(plan: list[tuple[Any, ...]]) -> None:
+def test_the_compiled_path_sends_the_same_as_the_python_path_in_more_stories(plan: list[tuple[Any, ...]]) -> None:
     compare(plan)
 
 
 def compare(plan: list[tuple[Any, ...]]) -> None:
-    """Play a story the short way and the long one. Errors: AssertionError when anybody reads something else."""
+    """Play a story on the compiled path and on the Python path. Errors: AssertionError when a client receives other
+    bytes."""
     with pytest.MonkeyPatch.context() as patch:
         short = Story().play(plan)
         move = Session.move
@@ -132,8 +136,8 @@ def compare(plan: list[tuple[Any, ...]]) -> None:
         assert Story().play(plan) == short
 
 
-def test_the_short_way_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Or the test above would compare the long way with itself."""
+def test_the_compiled_path_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The compiled path is really taken; otherwise the tests above would compare the Python path with itself."""
     world = World()
     ann, bob = world.person("ann"), world.person("bob")
     monkeypatch.setattr(Session, "dispatch", None)

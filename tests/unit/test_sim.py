@@ -1,7 +1,8 @@
-"""Stories of workers that crash, hang, are rolled and cut off from each other (tests/sim.py): from seeds, and those that once
-went wrong, as scripts in tests/stories. `make test` plays 200 seeds, `make test-long` those up to 1,000; KOKO_SIM_SEEDS=N has the former play N.
+"""Stories of workers that crash, stop, are reloaded and cut off from each other (tests/sim.py): from seeds, and scripts
+of former failures in tests/stories. `make test` plays 200 seeds, `make test-long` those up to 1,000; KOKO_SIM_SEEDS=N
+has the former play N.
 
-Each invariant has a test that it can fail: a fault is planted, and some seed finds it.
+For each invariant a test plants a fault and asserts that some seed finds it.
 """
 
 import gc
@@ -39,18 +40,19 @@ SCRIPTS = {path.stem: load(path) for path in sorted(STORIES.glob("*.json"))}
 
 @pytest.fixture(autouse=True)
 def collected_at_the_end() -> Iterator[None]:
-    """A world is one great cycle: looking for those again and again takes a fifth of the time."""
+    """Run one garbage collection at the end: a world is one large reference cycle, and searching for cycles takes a
+    fifth of the time."""
     gc.disable()
     yield
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # calls that a story had begun when it broke off
+        warnings.simplefilter("ignore", RuntimeWarning)  # calls still pending when a story was aborted
         gc.collect()
     gc.enable()
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_seeds(chunk: int) -> None:
-    """The story of `python -m tests.sim --story` for what is broken: `python -m tests.sim --shrink SEED`."""
+    """For a broken seed, `python -m tests.sim --shrink SEED` prints a short script, and `--story FILE` its log."""
     play(range(1 + chunk, 1 + SEEDS, CHUNKS))
 
 
@@ -63,7 +65,7 @@ def test_more_seeds(chunk: int) -> None:
 @pytest.mark.deep
 @pytest.mark.parametrize("silent_s", [1.003, pytest.param(3.0, marks=pytest.mark.long)])
 def test_seeds_in_which_the_supervisor_is_stopped_when_workers_die(silent_s: float) -> None:
-    """Survivors go on by views of their own, which they make a moment before its own ones come, or long before."""
+    """The surviving workers make views of their own, shortly before those of the supervisor arrive, or long before."""
     took_over = 0
     for seed in range(1, 9):
         story = Story(replace(write(seed), silent_s=silent_s))
@@ -91,7 +93,7 @@ def test_what_once_went_wrong(name: str) -> None:
 
 
 @pytest.mark.long
-def test_the_same_seed_tells_the_same_story_in_any_process() -> None:
+def test_the_same_seed_plays_the_same_story_in_any_process() -> None:
     digests = set()
     for hash_seed in ("1", "2"):
         command = [sys.executable, "-c", "from tests.sim import Story; print(Story(7).run(), Story(8).run())"]
@@ -102,7 +104,7 @@ def test_the_same_seed_tells_the_same_story_in_any_process() -> None:
     assert len(digests) == 1 and len(digests.pop().split()[0]) == 64
 
 
-def test_different_seeds_tell_different_stories() -> None:
+def test_different_seeds_play_different_stories() -> None:
     assert Story(7).run() != Story(8).run()
 
 
@@ -112,14 +114,14 @@ def test_a_script_from_disk_is_the_one_that_was_written(tmp_path: Path) -> None:
     assert load(tmp_path / "x.json") == (script, {"about": "x"})
 
 
-def test_chance_stays_what_it_is() -> None:
-    """Scripts on disk rely on it."""
+def test_chance_values_do_not_change() -> None:
+    """Scripts on disk rely on these values."""
     script = Script(workers=2, people=1, salt=7, actions=[])
     assert [round(script.chance("link", 0, 1, n), 6) for n in range(3)] == [0.570924, 0.262971, 0.67251]
 
 
 def found(match: str, seeds: range = range(1, 40)) -> None:
-    """A planted fault is found by one of these seeds, by the invariant whose words are matched."""
+    """Assert that one of these seeds finds a planted fault, by the invariant whose text matches."""
     with pytest.raises(Broken, match=match):
         for seed in seeds:
             Story(seed).run()
@@ -132,7 +134,7 @@ def without_a_word(self: Person) -> None:
 
 @pytest.mark.long
 def test_a_script_is_shrunk_to_what_breaks_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who goes without a word to the server stays: a join and a go are enough."""
+    """Planted fault: a closed tab sends no leave to the server. A join and a close suffice to show it."""
     monkeypatch.setattr(Person, "go", without_a_word)
     seed = next(seed for seed in range(1, 40) if complaint_of(write(seed)) is not None)
     shortest = shrink(write(seed))
@@ -150,14 +152,14 @@ def test_nothing_is_left_of_a_script_without_a_fault_to_shrink() -> None:
 
 @pytest.mark.long
 def test_a_ghost_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody who goes without a word to the server stays in the rooms: the simulation must see it."""
+    """Planted fault: a closed tab sends no leave to the server, so that its member stays in the rooms."""
     monkeypatch.setattr(Person, "go", without_a_word)
     found(r"but there are|sees")
 
 
 @pytest.mark.long
 def test_a_lease_that_ends_too_early_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the room, 88 of its 90 s before its time."""
+    """Planted fault: in the room a lease ends 88 of its 90 s early."""
     extend_lease = room.Room.extend_lease
 
     def hasty(self: room.Room, member: Any, lease_until: float) -> None:
@@ -169,7 +171,7 @@ def test_a_lease_that_ends_too_early_would_be_found(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.long
 def test_a_status_that_is_lost_with_its_owner_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Users' records that say nothing of what people have set, and rooms that do not either."""
+    """Planted fault: neither the users' replicas nor the rooms hold what users have set."""
     from koko_presence.users import member_confirmation
 
     whole = reconcile.user_record
@@ -180,7 +182,7 @@ def test_a_status_that_is_lost_with_its_owner_would_be_found(monkeypatch: pytest
 
 @pytest.mark.long
 def test_a_snapshot_again_and_again_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An edge that asks for a room anew with every flush of it."""
+    """Planted fault: an edge requests a snapshot of a room with every flush of it."""
     on_packet = ClusterBus._on_packet
 
     def asking(self: ClusterBus, sender: int, body: bytes, now: float) -> None:
@@ -194,7 +196,7 @@ def test_a_snapshot_again_and_again_would_be_found(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.long
 def test_a_leave_of_an_older_membership_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every join is followed by a leave that does not say of which stay it is."""
+    """Planted fault: every join is followed by a leave that names no membership."""
     enter = User.enter
 
     def parting(self: User, command: EnterRoom) -> None:
@@ -208,7 +210,7 @@ def test_a_leave_of_an_older_membership_would_be_found(monkeypatch: pytest.Monke
 
 @pytest.mark.long
 def test_a_lost_member_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Owners that take over nothing: the simulation must see it."""
+    """Planted fault: owners take over nothing."""
     from koko_presence.cluster import transfer
 
     monkeypatch.setattr(
@@ -227,8 +229,8 @@ def test_a_privacy_that_does_not_reach_a_room_would_be_found(monkeypatch: pytest
 
 
 @pytest.mark.long
-def test_a_privacy_that_is_forgotten_by_both_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is confirmed, and nothing of it is done."""
+def test_a_privacy_that_is_lost_at_user_and_room_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted fault: a change of privacy is acknowledged and not applied."""
     change = User.change_privacy
     monkeypatch.setattr(
         User,
@@ -285,8 +287,8 @@ def test_a_number_that_two_have_would_be_found(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.long
-def test_a_number_that_is_not_told_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """user_joined without it."""
+def test_a_number_that_is_not_sent_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted fault: user_joined without the number."""
     monkeypatch.setattr(room, "Joined", lambda **fields: structs.replace(JOINED(**fields), index=UNSET))
     found("got a compact cursor of|as numbers in")
 
@@ -310,7 +312,7 @@ def test_a_webhook_that_is_not_sent_would_be_found(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.long
 def test_webhooks_in_the_wrong_order_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A room that is told as created after its first member has come in."""
+    """Planted fault: the event for a room's creation follows that of its first member."""
     note: Callable[..., None] = webhook_recorder._note
     waiting: list[tuple[Any, ...]] = []
 
@@ -331,7 +333,7 @@ def test_webhooks_in_the_wrong_order_would_be_found(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.long
 def test_a_grace_that_is_too_short_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half of it."""
+    """Planted fault: half the grace period."""
     hold = room.Room.drop
 
     def hasty(self: room.Room, member: Any, now: float, grace_until: float = 0.0, away_at: float = 0.0) -> None:
@@ -344,7 +346,7 @@ def test_a_grace_that_is_too_short_would_be_found(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.long
 def test_a_grace_that_is_too_long_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The room's, and what the user's owner says at the end of its own is not heard."""
+    """Planted fault: the room's grace period is longer, and it ignores the end that the user's owner sends."""
     hold, remove = room.Room.drop, Shard._remove
 
     def patient(self: room.Room, member: Any, now: float, grace_until: float = 0.0, away_at: float = 0.0) -> None:
@@ -359,7 +361,7 @@ def test_a_grace_that_is_too_long_would_be_found(monkeypatch: pytest.MonkeyPatch
 
 
 def test_what_a_back_end_makes_of_repeats() -> None:
-    """The receiver of docs/webhooks.md takes each event once, by its time."""
+    """The receiver of docs/webhooks.md handles each event once, in the order of the timestamps."""
     from koko_presence.protocol.webhook_events import RoomCounts, UserEntered, UserLeft
 
     counts = RoomCounts(users=1, sessions=1, visible_users=1, visible_sessions=1)

@@ -1,4 +1,4 @@
-"""The source itself: imports go down the layers of docs/architecture.md, and our own known mistakes stay out."""
+"""The source itself: imports go down the layers of docs/architecture.md, and known kinds of mistakes are absent."""
 
 import ast
 import re
@@ -44,7 +44,7 @@ MAX_SLEEP_S = 0.2
 
 @cache
 def nodes(source: str) -> tuple[ast.AST, ...]:
-    """Every node of a syntax tree; each file of the package is parsed once for all tests."""
+    """Return every node of a syntax tree; each file of the package is parsed once for all tests."""
     return tuple(ast.walk(ast.parse(source)))
 
 
@@ -55,7 +55,7 @@ def sources(*folders: str, suffixes: tuple[str, ...] = (".py",)) -> list[Path]:
 
 
 def module_name(path: Path) -> str:
-    """`koko_presence/server/hub.py` is `server.hub`; the package itself is ``."""
+    """Return the module's name: `koko_presence/server/hub.py` is `server.hub`, the package itself is ``."""
     return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").removesuffix(".")
 
 
@@ -64,8 +64,8 @@ def package_of(module: str) -> str:
 
 
 def imports(source: str, module: str, is_package: bool) -> Iterator[tuple[int, str]]:
-    """Line and target of every import, those in functions included: our own modules as `server.hub` with a leading dot,
-    others as they are."""
+    """Yield line and target of every import, those in functions included: own modules as `server.hub` with a leading
+    dot, others by their names."""
     for node in nodes(source):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -93,7 +93,7 @@ def _ours(name: str) -> str:
 
 @cache
 def modules() -> dict[str, Path]:
-    """All modules and packages by name, the compiled ones included."""
+    """Return all modules and packages by name, the compiled ones included."""
     found = {module_name(path): path for path in sources("koko_presence")}
     return found | {f"_fastpath.{path.stem}": path for path in COMPILED.glob("*.pyx")}
 
@@ -117,7 +117,7 @@ def test_the_root_holds_packages_and_the_command_line() -> None:
 
 
 def test_the_layers_have_an_order() -> None:
-    """Whatever a package may import may not import it, not even by way of others."""
+    """A package that another may import may not import that one, not even indirectly."""
     above: dict[str, set[str]] = {}
     for package, below in LAYERS.items():  # written from the lowest to the highest
         assert set(below) <= above.keys()
@@ -184,12 +184,12 @@ def test_an_import_downwards_is_fine(module: str, line: str) -> None:
     assert upward_imports(line, module) == []
 
 
-# a session and its parts know each other by their classes; everything else is free of circles
+# a session and its parts refer to each other's classes; everything else is free of cycles
 SESSION = {"authentication", "hub", "membership", "reauthorization", "rpc", "self_service", "session"}
 
 
 def circles(graph: dict[str, set[str]]) -> list[set[str]]:
-    """Groups of modules of which each reaches each other by its imports [Tarjan 1972]."""
+    """Return the groups of modules that reach each other by imports [Tarjan 1972]."""
     numbers: dict[str, int] = {}
     lowest: dict[str, int] = {}
     stack: list[str] = []
@@ -216,7 +216,7 @@ def circles(graph: dict[str, set[str]]) -> list[set[str]]:
 
 
 def test_no_modules_import_each_other() -> None:
-    """Imports for types alone and those in functions count, too."""
+    """Imports for types only and those in functions count, too."""
     graph = {
         name: {
             target[1:]
@@ -256,7 +256,7 @@ def test_only_the_command_line_and_operations_print() -> None:
 
 
 def long_sleeps(source: str) -> list[int]:
-    """Lines that really sleep longer than a test may, or for a time that cannot be read off."""
+    """Return the lines that really sleep longer than a test may, or for a time that is no literal."""
     lines = []
     for node in ast.walk(ast.parse(source)) if "sleep(" in source else ():
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "sleep"):
@@ -302,8 +302,8 @@ def everything() -> list[Path]:
 
 
 def first_of_a_dict(text: str) -> list[str]:
-    """Attributes whose first entry is looked for although they are no OrderedDict: a dict that loses its entries from the
-    front steps over all that it has lost, each time."""
+    """Return the attributes whose first entry is looked up although they are no OrderedDict: a dict that loses entries
+    from the front skips all the removed ones at each look-up."""
     wanted = set(re.findall(r"next\(iter\(self\.(_\w+)", text))
     return sorted(name for name in wanted if not re.search(rf"self\.{name}: .*\bOrderedDict\[", text))
 

@@ -1,7 +1,7 @@
-"""Anything can happen in any order: a whole worker against a plain-dict model.
+"""Random actions in any order: a whole worker against a plain-dict model.
 
-After every step: no ghost, no missing member, no cap exceeded, nobody invisible seen by others, one controller at most;
-and what each client has put together from `joined` and the events after it equals a fresh snapshot.
+After every step: no ghost, no missing member, no cap exceeded, no invisible member visible to others, one controller at
+most; and the state that each client builds from `joined` and the events after it equals a fresh snapshot.
 """
 
 import os
@@ -30,7 +30,7 @@ which = st.integers(0, 30)
 
 
 class Tab:
-    """One session in the model, with the browser's own picture of its rooms."""
+    """One session in the model, with the state that its client has built of its rooms."""
 
     def __init__(self, client: Client, user: str) -> None:
         self.client = client
@@ -44,7 +44,7 @@ class Tab:
         self.seq: dict[str, int] = {}
 
     def read(self) -> None:
-        """Take in what has come, as a client would."""
+        """Apply all received messages, as a client does."""
         for message in self.client.take():
             room = message.get("roomId")
             kind = message["type"]
@@ -96,7 +96,7 @@ class Presence(RuleBasedStateMachine):
             join_hz=10_000, status_hz=10_000, control_hz=10_000, broadcast_hz=10_000, room_linger_s=30,
         )  # fmt: skip
         self.tabs: list[Tab] = []
-        self.hidden: set[str] = set()  # who has gone invisible for all tabs, those to come included
+        self.hidden: set[str] = set()  # users who are invisible in all tabs, later ones included
         self.observer = self.world.client().auth("observer")
 
     # --- the model's own arithmetic
@@ -118,7 +118,7 @@ class Presence(RuleBasedStateMachine):
             if tab.lost_at is not None and self.world.now >= tab.lost_at + GRACE_S - 1e-9:
                 self.tabs.remove(tab)
 
-    # --- what people do
+    # --- actions
 
     @rule(user=users, invisible=st.booleans())
     def open_a_tab(self, user: str, invisible: bool) -> None:
@@ -269,11 +269,11 @@ class Presence(RuleBasedStateMachine):
         self.tabs.clear()
         self.observer.send(type="heartbeat")
 
-    # --- what must hold
+    # --- invariants
 
     @invariant()
     def listed_are_exactly_the_visible_members(self) -> None:
-        self.world.sleep(0.06)  # whatever waited for its budget has come
+        self.world.sleep(0.06)  # all values that waited for their budget have arrived
         self.expire()
         for room in ROOMS:
             self.observer.send(type="get_active", roomId=room)
@@ -312,13 +312,13 @@ class Presence(RuleBasedStateMachine):
                 room = self.world.shard.rooms[room_id]
                 rows = snapshot_view.rows(room, room.people[tab.user], tab.id)
                 truth = {row.session_id: row for row in msgspec.json.decode(rows, type=list[PresenceUser])}
-                for member in room.members.values():  # rows are kept; they must not be kept for too long
+                for member in room.members.values():  # rows are cached; the cache must not be stale
                     fresh = encode(member.row(room.id, room.type, room.wall, full=True, own=False))
                     assert member.encoded_row(room.id, room.type, room.wall) == fresh
                 assert set(seen) == set(truth)
                 for session, row in seen.items():
                     if session == tab.id:
-                        continue  # what one shows oneself one knows without being told
+                        continue  # a client's own values are not sent to it
                     assert row["connected"] == truth[session].connected
                     assert row["typing"] == truth[session].is_typing
                     assert row["color"] == truth[session].color
@@ -327,7 +327,7 @@ class Presence(RuleBasedStateMachine):
 
 
 class MorePresence(Presence):
-    """The same, for longer."""
+    """The same for longer."""
 
 
 def examples(count: int) -> settings:

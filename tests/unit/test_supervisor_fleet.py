@@ -28,7 +28,7 @@ from koko_presence.process.restart_backoff import PAUSES_S, STEADY_S
 
 
 class Yard:
-    """A fleet whose workers do what they are told, except those that a test takes in hand."""
+    """A fleet whose workers follow every instruction, except those that a test controls."""
 
     def __init__(self, slots: int = 3) -> None:
         self.now = 1000.0
@@ -43,7 +43,7 @@ class Yard:
         self.exit: Exit | None = None
         self.silent: set[int] = set()
         self.slow: set[int] = set()  # never ready
-        self.reluctant: set[int] = set()  # never drained, deaf to Stop
+        self.reluctant: set[int] = set()  # never drained, ignores Stop
 
     def do(self, actions: list[Any]) -> list[Any]:
         for action in actions:
@@ -68,7 +68,7 @@ class Yard:
         return self.settle()
 
     def settle(self) -> "Yard":
-        """Every worker answers until none has anything to say."""
+        """Let every worker answer until none has an answer left."""
         before = -1
         while before != len(self.told):
             before = len(self.told)
@@ -120,7 +120,8 @@ def kinds(actions: list[Any]) -> list[str]:
     return [type(a.message).__name__ if isinstance(a, SendMessage) else type(a).__name__ for a in actions]
 
 
-# --- the start ----------------------------------------------------------------------------------------------------------
+# --- the start
+# ----------------------------------------------------------------------------------------------------------
 
 
 def test_the_first_view_has_all_workers_and_no_view_comes_before() -> None:
@@ -138,7 +139,8 @@ def test_the_first_view_has_all_workers_and_no_view_comes_before() -> None:
 
 
 def test_a_view_that_a_worker_has_made_itself_is_older_than_the_next_one() -> None:
-    """While the supervisor is stopped workers go by views of their own: its next ones must not be passed over."""
+    """The supervisor's next view is newer than one that a worker made itself. While the supervisor is stopped, workers
+    make views of their own: its next ones must not be ignored."""
     yard = Yard().boot()
     yard.do(yard.fleet.on_serving(1, 9, yard.now))
     assert yard.view.epoch == 9 and len(yard.view.peers) == 3
@@ -166,7 +168,7 @@ def test_a_worker_that_is_never_ready_counts_as_dead() -> None:
     assert yard.killed == [1] and yard.unready() == "" and owners(yard.view) == {0: 3, 1: 2}
 
 
-def test_a_worker_that_can_never_run_ends_the_service_at_the_start_with_its_line() -> None:
+def test_a_worker_that_can_never_run_ends_the_service_at_the_start_with_its_error() -> None:
     yard = Yard()
     yard.do(yard.fleet.begin(yard.now))
     yard.do(yard.fleet.on_failed(2, "no certificate", True, yard.now))
@@ -176,10 +178,11 @@ def test_a_worker_that_can_never_run_ends_the_service_at_the_start_with_its_line
     assert yard.exit == Exit(2, "no certificate") and yard.fleet.phase is Phase.STOPPING
 
 
-# --- deaths -------------------------------------------------------------------------------------------------------------
+# --- deaths
+# -------------------------------------------------------------------------------------------------------------
 
 
-def test_the_others_know_of_a_death_before_anything_else_is_done() -> None:
+def test_the_other_workers_are_notified_of_a_death_first() -> None:
     yard = Yard().boot()
     actions = yard.die(2)
     assert kinds(actions) == ["Workers", "Workers", "Spawn", "Accept"]
@@ -189,7 +192,7 @@ def test_the_others_know_of_a_death_before_anything_else_is_done() -> None:
     assert owners(yard.view) == {0: 1, 1: 4, 2: 3} and yard.unready() == ""
 
 
-def test_a_death_told_by_socket_and_kernel_is_one_death() -> None:
+def test_a_death_reported_by_socket_and_kernel_is_one_death() -> None:
     yard = Yard().boot()
     first = yard.do(yard.fleet.on_lost(2, yard.now))
     assert kinds(first) == ["Workers", "Workers", "Kill", "Spawn", "Accept"]
@@ -207,16 +210,17 @@ def test_a_silent_worker_is_killed_and_replaced_within_the_time() -> None:
     assert yard.settle().unready() == "" and owners(yard.view)[0] == 4
 
 
-def test_a_supervisor_that_was_held_up_itself_kills_nobody() -> None:
+def test_a_supervisor_that_was_stopped_itself_kills_no_worker() -> None:
     yard = Yard().boot().pass_time(1.0)
-    yard.now += 60.0  # SIGSTOP, or the machine
+    yard.now += 60.0  # SIGSTOP, or a stall of the machine
     yard.do(yard.fleet.tick(yard.now))
     yard.pass_time(5.0)
     assert yard.killed == []
 
 
 def test_a_slot_whose_worker_dies_again_and_again_is_tried_after_growing_pauses_while_others_serve() -> None:
-    """Five deaths of one slot within ten seconds ended the service for everybody."""
+    """A slot whose worker dies repeatedly is retried after growing pauses while the others serve. Five deaths of one
+    slot within ten seconds ended the whole service."""
     yard = Yard().boot()
     begun: list[float] = []
     id = 3
@@ -277,7 +281,8 @@ def test_no_socket_is_without_a_worker_that_accepts_however_many_die() -> None:
 
 
 def test_five_workers_of_many_that_die_once_each_are_all_replaced_at_once() -> None:
-    """Whoever killed every worker of a big host in turn stopped the service with the fifth."""
+    """Five workers that die once each are replaced at once. Killing every worker of a large host in turn stopped the
+    service at the fifth."""
     yard = Yard(8).boot()
     for id in range(1, 9):
         yard.die(id)
@@ -286,7 +291,7 @@ def test_five_workers_of_many_that_die_once_each_are_all_replaced_at_once() -> N
     assert yard.exit is None
 
 
-def test_a_replacement_that_cannot_run_is_tried_again_and_stops_nobody_else() -> None:
+def test_a_replacement_that_cannot_run_is_retried_and_stops_no_other_worker() -> None:
     yard = Yard(2).boot()
     yard.die(2)
     yard.do(yard.fleet.on_failed(3, "the certificate is gone", True, yard.now))
@@ -298,7 +303,7 @@ def test_a_replacement_that_cannot_run_is_tried_again_and_stops_nobody_else() ->
     assert yard.unready() == "" and owners(yard.view) == {0: 1, 1: 4} and yard.accepting == {1: [0], 4: [1]}
 
 
-def test_a_worker_that_has_lost_what_it_was_told_is_replaced_whatever_its_beats_say() -> None:
+def test_a_worker_that_has_lost_messages_is_replaced_despite_its_heartbeats() -> None:
     yard = Yard().boot()
     yard.do(yard.fleet.on_peer_stuck(3, 9, True, yard.now))
     assert yard.view.ids == {1, 2, 3}, "nobody has the number 9"
@@ -306,17 +311,19 @@ def test_a_worker_that_has_lost_what_it_was_told_is_replaced_whatever_its_beats_
     assert 1 not in yard.view.ids
 
 
-# --- starved is not dead ------------------------------------------------------------------------------------------------
+# --- starved is not dead
+# ------------------------------------------------------------------------------------------------
 
 
-def test_a_worker_that_beats_is_not_dead_because_another_one_does_not_hear_it() -> None:
-    """A peer reported a starved worker after 3 s; it was killed, and 843 people more came back to the others."""
+def test_a_worker_with_heartbeats_is_not_dead_because_a_peer_does_not_reach_it() -> None:
+    """A worker with heartbeats is not dead because a peer does not reach it. A peer reported a starved worker after 3
+    s; it was killed, and 843 more clients reconnected to the others."""
     yard = Yard().boot().pass_time(1.0)
     for _ in range(int(UNREACHABLE_S) - 1):
         yard.do(yard.fleet.on_peer_stuck(3, 1, False, yard.now))
         yard.pass_time(1.0)
     assert yard.killed == []
-    yard.pass_time(2 * UNREACHABLE_S)  # it is heard again
+    yard.pass_time(2 * UNREACHABLE_S)  # it is reachable again
     yard.do(yard.fleet.on_peer_stuck(3, 1, False, yard.now))
     assert yard.killed == []
     for _ in range(int(UNREACHABLE_S) + 2):
@@ -338,23 +345,23 @@ def test_a_worker_that_is_late_itself_does_not_judge() -> None:
 def test_a_starved_worker_whose_beats_come_late_and_with_gaps_is_not_called_unreachable() -> None:
     yard = Yard().boot().pass_time(1.0)
     yard.process_stats[1] = ProcessStats(5.0, wants_cpu=True)
-    for _ in range(10):  # each time for half as long as it takes
+    for _ in range(10):  # each time for half as long as the limit
         for _ in range(int(UNREACHABLE_S / 2)):
             yard.do(yard.fleet.on_peer_stuck(3, 1, False, yard.now))
             yard.pass_time(1.0)
         yard.silent.add(1)
         yard.pass_time(LATE_S + 0.5)
-        yard.do(yard.fleet.on_peer_stuck(3, 1, False, yard.now))  # late by its beats: it is these that tell
+        yard.do(yard.fleet.on_peer_stuck(3, 1, False, yard.now))  # late by its heartbeats, which decide
         yard.silent.clear()
         yard.pass_time(0.5)
     assert yard.killed == []
 
 
-def test_what_was_said_of_a_worker_while_the_supervisor_stood_still_is_judged_by_nobody() -> None:
+def test_reports_on_a_worker_from_a_stop_of_the_supervisor_are_ignored() -> None:
     yard = Yard().boot().pass_time(1.0)
     yard.do(yard.fleet.on_peer_stuck(3, 1, False, yard.now))
     yard.now += 2 * UNREACHABLE_S
-    for _ in range(int(2 * UNREACHABLE_S)):  # these are read before the beats of the one that is spoken of
+    for _ in range(int(2 * UNREACHABLE_S)):  # these are read before the heartbeats of the reported worker
         yard.do(yard.fleet.on_peer_stuck(3, 1, False, yard.now))
     yard.do(yard.fleet.tick(yard.now))
     for _ in range(2):
@@ -400,7 +407,8 @@ def test_no_worker_is_starved_for_ever() -> None:
 
 
 def test_a_worker_that_makes_progress_at_its_start_is_given_longer() -> None:
-    """With 7 % of a core no worker was ever ready within its 20 s."""
+    """A worker that makes progress during its start gets more time. With 7 % of a core no worker was ever ready within
+    its 20 s."""
     yard = Yard(2)
     yard.slow |= {1, 2}
     yard.do(yard.fleet.begin(yard.now))
@@ -411,14 +419,15 @@ def test_a_worker_that_makes_progress_at_its_start_is_given_longer() -> None:
         }
         yard.pass_time(1.0)
     assert yard.killed == []
-    yard.process_stats[1] = ProcessStats(0.6, wants_cpu=False)  # it waits for something that does not come
-    yard.process_stats[2] = ProcessStats(START_CPU_S + 1.0, wants_cpu=True)  # it turns in circles
+    yard.process_stats[1] = ProcessStats(0.6, wants_cpu=False)  # it waits for an event that does not come
+    yard.process_stats[2] = ProcessStats(START_CPU_S + 1.0, wants_cpu=True)  # it loops without progress
     yard.pass_time(READY_WITHIN_S + 1.5, settle=False)
     assert sorted(yard.killed) == [1, 2]
 
 
-def test_a_worker_whose_beats_are_late_most_of_half_a_minute_gets_a_successor_and_only_one_at_a_time() -> None:
-    """0.3 s of work every 2.9 s: it was never silent for 3 s, and everybody at it waited for 2.6 s."""
+def test_a_worker_whose_heartbeats_are_late_for_most_of_30_s_is_replaced_one_at_a_time() -> None:
+    """A worker whose heartbeats are late for most of 30 s is replaced, one at a time. With 0.3 s of work every 2.9 s it
+    was never silent for 3 s, and all its clients waited for 2.6 s."""
     yard = Yard(5).boot()
     yard.silent |= {1, 2}
     for _ in range(12):
@@ -441,17 +450,19 @@ def test_a_machine_on_which_all_are_late_is_not_given_more_to_do() -> None:
 
 
 @pytest.mark.parametrize("call", ["on_ready", "on_lost", "on_drained"])
-def test_words_of_a_worker_that_is_gone_are_nothing(call: str) -> None:
+def test_messages_of_an_ended_worker_are_ignored(call: str) -> None:
     yard = Yard().boot()
     yard.die(2)
     assert getattr(yard.fleet, call)(2, yard.now) == []
 
 
-# --- rolling ------------------------------------------------------------------------------------------------------------
+# --- rolling
+# ------------------------------------------------------------------------------------------------------------
 
 
-def test_rolling_starts_all_successors_then_moves_what_is_owned_then_who_accepts_then_drains_all() -> None:
-    """Whoever left the first worker landed on one that was still to be replaced: 40 clients, 54 closes."""
+def test_rolling_starts_all_successors_then_moves_owned_entities_then_accepting_then_drains_all() -> None:
+    """All successors start first, then the owned entities move, then the accepting sockets, then all old workers drain.
+    Clients of the first drained worker connected to one that was still to be replaced: 40 clients, 54 closes."""
     yard = Yard().boot()
     assert kinds(yard.do(yard.fleet.roll(yard.now))) == ["Spawn"] * 3
     assert kinds(yard.do(yard.fleet.on_ready(4, yard.now))) == [] == kinds(yard.do(yard.fleet.on_ready(6, yard.now)))
@@ -472,7 +483,8 @@ def test_rolling_starts_all_successors_then_moves_what_is_owned_then_who_accepts
 
 
 def test_with_little_memory_the_successors_of_a_batch_accept_for_all() -> None:
-    """Whoever is sent away comes to a new worker, and to one of the newest, so that all get the same share."""
+    """With little memory the successors of a batch accept all connections: a drained client reaches a new worker, and
+    one of the newest, so that all get the same share."""
     yard = Yard(4).boot()
     yard.do(yard.fleet.roll(yard.now, batch=2))
     assert set(yard.alive) == {1, 2, 3, 4, 5, 6}
@@ -584,10 +596,11 @@ def test_a_rolling_reload_starts_a_worker_for_a_slot_that_has_none() -> None:
     assert owners(yard.view) == {0: 6, 1: 7} and set(yard.alive) == {6, 7} and yard.fleet.rolled
 
 
-# --- the end ------------------------------------------------------------------------------------------------------------
+# --- the end
+# ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_drain_asks_all_waits_for_all_and_stops_all() -> None:
+def test_a_drain_drains_all_workers_waits_for_all_and_stops_all() -> None:
     yard = Yard().boot()
     assert kinds(yard.do(yard.fleet.drain(yard.now, 10.0))) == ["StopListening"] + ["Drain"] * 3
     assert yard.unready() == "draining" and not yard.listening
@@ -609,7 +622,7 @@ def test_a_second_signal_does_not_wait() -> None:
     assert yard.killed == [1, 2, 3] and yard.exit == Exit(0, "")
 
 
-def test_q6_during_the_delay_all_goes_on_but_the_service_is_not_ready() -> None:
+def test_q6_during_the_delay_the_service_continues_but_is_not_ready() -> None:
     yard = Yard().boot()
     assert kinds(yard.do(yard.fleet.drain(yard.now, 10.0, delay_s=5.0))) == []
     assert yard.unready() == "draining"
@@ -655,7 +668,7 @@ def test_a_drain_before_the_start_is_over_stops_at_once() -> None:
     assert yard.exit == Exit(0, "")
 
 
-def test_a_drain_in_the_middle_of_a_rolling_reload_ends_everybody() -> None:
+def test_a_drain_in_the_middle_of_a_rolling_reload_stops_all_workers() -> None:
     yard = Yard().boot()
     yard.do(yard.fleet.roll(yard.now))
     yard.do(yard.fleet.on_ready(4, yard.now))
@@ -664,11 +677,13 @@ def test_a_drain_in_the_middle_of_a_rolling_reload_ends_everybody() -> None:
     assert yard.exit == Exit(0, "") and yard.alive == {}
 
 
-# --- the end, whatever has happened --------------------------------------------------------------------------------------
+# --- the end, whatever has happened
+# --------------------------------------------------------------------------------------
 
 
 def test_regression_a_worker_that_never_had_a_process_held_up_the_end_for_good() -> None:
-    """It was asked for and withdrawn, and nothing told its end: the service was stopping for ever, deaf to signals."""
+    """A worker without a process does not delay the end. It was requested and withdrawn, and no message reported its
+    end: the service was stopping for ever and ignored signals."""
     yard = Yard().boot()
     yard.do(yard.fleet.roll(yard.now))
     yard.alive.pop(5)  # its request is lost
@@ -701,7 +716,8 @@ def test_regression_a_worker_that_can_never_run_and_does_not_end_held_up_the_end
 
 
 def test_regression_a_slot_without_a_worker_stayed_so_after_a_rolling_reload_that_failed() -> None:
-    """Its successor was withdrawn, and the pause after which it was to be tried again had been struck out."""
+    """A slot without a worker is filled again after a rolling reload that failed. Its successor was withdrawn, and the
+    pause before its next try had been deleted."""
     yard = Yard().boot()
     yard.die(2)
     yard.die(4)  # a pause
@@ -715,8 +731,9 @@ def test_regression_a_slot_without_a_worker_stayed_so_after_a_rolling_reload_tha
 @pytest.mark.parametrize(
     "seed", [pytest.param(seed, marks=pytest.mark.long if seed >= 30 else ()) for seed in range(150)]
 )
-def test_whatever_happens_a_stop_comes_to_its_end_and_without_one_every_slot_to_a_worker(seed: int) -> None:
-    """Deaths, requests that are lost, silence, failures, rolling reloads and drains in any order."""
+def test_after_any_events_a_stop_completes_and_without_one_every_slot_gets_a_worker(seed: int) -> None:
+    """Deaths, lost requests, silence, failures, rolling reloads and drains in any order: a stop always completes, and
+    without one every slot gets a worker."""
     chance = random.Random(seed)
     yard = Yard(chance.randint(1, 4))
     yard.do(yard.fleet.begin(yard.now))
@@ -727,7 +744,7 @@ def test_whatever_happens_a_stop_comes_to_its_end_and_without_one_every_slot_to_
         what = chance.randrange(12)
         if what == 0:
             yard.die(id)
-        elif what == 1:  # no process and no end of one
+        elif what == 1:  # no process, and no report of its end
             yard.alive.pop(id, None)
         elif what == 2:
             yard.do(yard.fleet.on_failed(id, "it could not be started", False, yard.now))
@@ -757,7 +774,7 @@ def test_whatever_happens_a_stop_comes_to_its_end_and_without_one_every_slot_to_
     assert yard.exit is not None
 
 
-def test_regression_every_worker_was_said_to_report_one_that_was_stopped() -> None:
+def test_regression_every_worker_was_logged_as_reporting_one_that_was_stopped() -> None:
     yard = Yard().boot().pass_time(1.0)
     assert yard.fleet.is_new_report(1, 2, False, yard.now) and not yard.fleet.is_new_report(1, 9, True, yard.now)
     yard.silent.add(2)

@@ -1,4 +1,4 @@
-"""Around the supervisor: its folder, what a reload may change, the channel to a worker."""
+"""The parts around the supervisor: its folder, what a reload may change, the channel to a worker."""
 
 import asyncio
 import errno
@@ -47,7 +47,7 @@ from tests.waiting import PATIENCE_S, until, wait_until
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="koko") as path:  # pytest's are too long for sockets
+    with tempfile.TemporaryDirectory(prefix="koko") as path:  # pytest's own paths are too long for sockets
         yield Path(path) / "run"
 
 
@@ -73,7 +73,7 @@ def test_the_folder_is_made_private_cleared_of_old_sockets_and_removed_at_the_en
     assert not place.exists()
 
 
-def test_without_any_folder_to_write_to_it_is_said_that_this_is_what_is_missing(
+def test_without_any_writable_folder_the_error_names_what_is_missing(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def nowhere() -> str:
@@ -124,7 +124,7 @@ def test_a_folder_that_was_removed_is_made_again_and_found_by_it(place: Path) ->
     assert not place.exists()
 
 
-def test_one_folder_is_one_servers(place: Path) -> None:
+def test_one_folder_belongs_to_one_server(place: Path) -> None:
     first = RuntimeFolder(place, 2)
     with pytest.raises(RuntimeFault, match="another koko-presence uses"):
         RuntimeFolder(place, 2)
@@ -133,7 +133,7 @@ def test_one_folder_is_one_servers(place: Path) -> None:
 
 
 def test_a_server_that_has_only_just_locked_its_folder_is_not_there_yet(place: Path) -> None:
-    """It was an IndexError."""
+    """A server that has only just locked its folder counts as not running. It was an IndexError."""
     folder = RuntimeFolder(place, 2)
     os.truncate(place / "supervisor.pid", 0)
     with pytest.raises(NoServer, match="is still starting"):
@@ -156,7 +156,7 @@ def test_a_folder_that_is_not_ours_alone_is_refused(place: Path, monkeypatch: py
         RuntimeFolder(place, 2)
 
 
-def test_a_path_that_no_socket_can_have_or_nobody_can_make_is_refused(place: Path) -> None:
+def test_a_path_that_no_socket_can_have_or_that_cannot_be_made_is_refused(place: Path) -> None:
     with pytest.raises(RuntimeFault, match="too long"):
         RuntimeFolder(place / ("x" * 100), 2)
     with pytest.raises(RuntimeFault, match="cannot be used: No such file"):
@@ -228,7 +228,7 @@ def test_a_configuration_that_cannot_be_read_in_time_changes_nothing(
     assert "its files could not be read within" in caplog.text
 
 
-def test_a_job_that_is_asked_for_while_it_runs_runs_once_more() -> None:
+def test_a_job_requested_while_it_runs_runs_once_more() -> None:
     async def test() -> None:
         ran, go_on = 0, asyncio.Event()
 
@@ -272,11 +272,11 @@ async def pause(condition: Any) -> None:
             await asyncio.sleep(0.001)
 
 
-def test_a_channel_carries_messages_of_any_size_in_order_and_tells_the_end_once() -> None:
+def test_a_channel_carries_messages_of_any_size_in_order_and_reports_its_end_once() -> None:
     async def test() -> None:
         one, two = map(End, socket.socketpair())
         config = msgspec.msgpack.encode(OLD)
-        begin = Begin(id=1, slot=0, mesh_address="/x", config=config * 20_000)  # more than a socket takes
+        begin = Begin(id=1, slot=0, mesh_address="/x", config=config * 20_000)  # more than a socket's buffer
         sent: list[Any] = [Ready(), begin, Beat(at=1.5), begin, Ready()]
         for message in sent:
             one.channel.send(message)
@@ -378,7 +378,7 @@ def test_a_start_has_descriptors_when_all_others_are_used() -> None:
             reserve._size = 0
 
 
-def test_vitals_tell_who_runs_from_who_sleeps_or_was_stopped() -> None:
+def test_process_stats_distinguish_running_from_sleeping_and_stopped() -> None:
     busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     idle = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     try:
@@ -414,7 +414,8 @@ def test_memory_for_further_workers_is_that_of_the_machine_or_of_the_group_that_
 
 
 def test_events_that_a_worker_leaves_go_to_its_successor_or_are_counted() -> None:
-    """Those without an heir were logged and not counted."""
+    """Undelivered events of an ended worker are sent to its successor, or counted as dropped. Events without a successor
+    were logged and not counted."""
     events = control_channel.UndeliveredEvents(
         events=msgspec.msgpack.encode([{"type": "user_left"}, {"type": "room_emptied"}])
     )
@@ -430,7 +431,7 @@ def test_events_that_a_worker_leaves_go_to_its_successor_or_are_counted() -> Non
     assert sent == [events] and watch.counts().events_dropped == 4
 
 
-# --- what it says -----------------------------------------------------------------------------------------------------
+# --- warnings and errors ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("said", "lines"), [("0\n", 1), ("1\n", 0), (None, 0)])
@@ -456,7 +457,7 @@ def test_connections_that_a_stop_would_reset_are_warned_of(
         (OSError(errno.EMFILE, "Too many open files"), "Allow more descriptors (LimitNOFILE, ulimit -n)"),
     ],
 )
-def test_an_address_that_cannot_be_served_is_told_with_what_to_do_instead(error: OSError, advice: str) -> None:
+def test_an_address_that_cannot_be_served_is_reported_with_a_remedy(error: OSError, advice: str) -> None:
     line = cannot_serve(Config(server=Server(host="::5", port=80)), error)
     assert line.startswith("cannot serve on [::5]:80: ") and advice in line
     assert ("something else" in line) == (error.errno == errno.EADDRINUSE)

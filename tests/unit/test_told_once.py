@@ -1,4 +1,4 @@
-"""What is told of rooms while their owners come and go [M10, N-b]: nobody enters again, and who leaves is not forgotten."""
+"""Webhook events of rooms whose owners change [M10, N-b]: no member enters twice, and no leave is lost."""
 
 from collections import Counter
 
@@ -15,7 +15,7 @@ def owner_of(world: World, room_id: str) -> Node:
 
 
 def kill(world: World, node: Node, *clients: Client) -> None:
-    """kill -9, and a successor in the same slot."""
+    """End a worker as kill -9 does, and start a replacement in the same slot."""
     node.dead = True
     del world.nodes[node.number]
     for client in clients:
@@ -38,7 +38,7 @@ def scene() -> tuple[World, list[Client]]:
     return world, people
 
 
-def test_n_b_a_room_that_is_taken_over_is_not_created_and_nobody_enters_again(
+def test_n_b_a_room_that_is_taken_over_causes_no_event_of_its_creation_or_of_its_members(
     scene: tuple[World, list[Client]],
 ) -> None:
     world, people = scene
@@ -52,7 +52,7 @@ def test_n_b_a_room_that_is_taken_over_is_not_created_and_nobody_enters_again(
     assert world.webhook_events == []
 
 
-def test_n_b_who_does_not_come_back_after_the_loss_of_a_worker_has_left_once(
+def test_n_b_a_client_that_does_not_return_after_the_loss_of_a_worker_leaves_once(
     scene: tuple[World, list[Client]],
 ) -> None:
     world, people = scene
@@ -67,7 +67,7 @@ def test_n_b_who_does_not_come_back_after_the_loss_of_a_worker_has_left_once(
     assert {each.reason for each in world.webhook_events if isinstance(each, UserLeft)} == {"disconnected"}
 
 
-def test_n_b_who_leaves_a_room_that_was_taken_over_is_told_by_the_new_owner(
+def test_n_b_a_leave_of_a_room_that_was_taken_over_is_reported_by_the_new_owner(
     scene: tuple[World, list[Client]],
 ) -> None:
     world, people = scene
@@ -87,7 +87,7 @@ def test_n_b_who_leaves_a_room_that_was_taken_over_is_told_by_the_new_owner(
 
 
 def what_is_wrong(story: Story) -> str:
-    """What a back end that follows the webhooks would find wrong, "" for nothing."""
+    """Describe what a back end that follows the webhooks finds inconsistent; "" for nothing."""
     told = story.world.webhook_events
     assert told is not None
     here: dict[str, set[str]] = {room: set() for room in ROOMS}

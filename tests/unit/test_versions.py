@@ -1,6 +1,6 @@
-"""Words that come late, twice, or from an owner that is none any more: of each thing the highest version counts [N-b].
+"""Messages that arrive late, twice, or from a former owner: of each value the highest version counts [N-b].
 
-Which version is compared with which stands in docs/architecture.md.
+docs/architecture.md defines which versions are compared.
 """
 
 from dataclasses import replace
@@ -54,7 +54,8 @@ def privacy_command(member: Any, version: int, *, invisible: bool) -> ApplyPriva
 
 
 def test_the_epoch_counts_more_than_any_count(world: World) -> None:
-    """An owner that slept through a change may have said more than the next one."""
+    """A version of a later epoch is newer than any version of an earlier one: an owner that was stopped during a view
+    change may have counted further than the next one."""
     context = world.shard.context
     old = max(context.next_version() for _ in range(1000))
     context.epoch += 1
@@ -64,8 +65,9 @@ def test_the_epoch_counts_more_than_any_count(world: World) -> None:
 # --- to rooms
 
 
-def test_a_late_word_on_privacy_shows_nobody_who_has_hidden(world: World) -> None:
-    """ApplyPrivacy carried no version: one that was said again to the room's next owner came after a newer one."""
+def test_a_late_message_on_privacy_makes_no_hidden_member_visible(world: World) -> None:
+    """A late privacy message does not make a hidden member visible. ApplyPrivacy carried no version: a retry with the
+    room's next owner arrived after a newer one."""
     ada, bob = world.person("ada"), world.person("bob")
     member = world.shard.rooms["video_123"].members[ada.session_id]
     ada.send(type="privacy", data={"invisible": True})
@@ -76,8 +78,9 @@ def test_a_late_word_on_privacy_shows_nobody_who_has_hidden(world: World) -> Non
     assert member.visible and bob.take("user_joined")
 
 
-def test_a_late_word_on_rights_gives_nothing_back(world: World) -> None:
-    """A Regrant of an older token, said again to the room's next owner, came after that of the newest."""
+def test_a_late_message_on_rights_restores_no_right(world: World) -> None:
+    """A late message on rights restores none. A Regrant of an older token, retried with the room's next owner, arrived
+    after that of the newest token."""
     ada = world.person("ada")
     member = world.shard.rooms["video_123"].members[ada.session_id]
     rights = UpdatePermissions(
@@ -87,12 +90,13 @@ def test_a_late_word_on_rights_gives_nothing_back(world: World) -> None:
     send(world, rights)
     send(world, structs.replace(rights, version=rights.version - 1, can_control=True))
     assert not member.may_play
-    ada.join()  # a join brings the rights of its own time
+    ada.join()  # a join carries the rights of its own time
     assert member.may_play and member.granted == member.membership_id
 
 
-def test_a_word_of_the_connection_before_changes_no_rights(world: World) -> None:
-    """The client has come back with a token that allows less; the word on the last one was on its way for longer."""
+def test_a_message_of_the_previous_connection_changes_no_rights(world: World) -> None:
+    """A message of the previous connection changes no rights. The client has returned with a token that allows less;
+    the message about the last token was delayed."""
     first = world.person("ada")
     old = first.session.version
     first.hang_up(1006)
@@ -109,7 +113,7 @@ def test_a_word_of_the_connection_before_changes_no_rights(world: World) -> None
 
 
 @pytest.mark.parametrize("late", ["drop", "resume"])
-def test_a_late_word_on_where_somebody_is_changes_nothing(world: World, late: str) -> None:
+def test_a_late_message_on_a_members_connection_changes_nothing(world: World, late: str) -> None:
     ada = world.person("ada")
     member = world.shard.rooms["video_123"].members[ada.session_id]
     where = {"room_id": "video_123", "session_id": ada.session_id, "version": member.session_version - 1}
@@ -129,8 +133,9 @@ def test_a_late_word_on_where_somebody_is_changes_nothing(world: World, late: st
     assert member.connected and member.connection == ada.session.connection and member.attached
 
 
-def test_a_join_that_comes_behind_its_leave_makes_no_member(world: World) -> None:
-    """It had waited at a worker that hung, the leave had gone to the room's new owner at once."""
+def test_a_join_that_arrives_after_its_leave_makes_no_member(world: World) -> None:
+    """A join that arrives after its leave makes no member. It had waited at a stopped worker, and the leave had gone to
+    the room's new owner at once."""
     ada = world.person("ada")
     member = world.shard.rooms["video_123"].members[ada.session_id]
     session_info = reconcile.session_info_of(member)
@@ -147,8 +152,9 @@ def test_a_join_that_comes_behind_its_leave_makes_no_member(world: World) -> Non
     assert "video_123" in world.shard.rooms, "a later one is another stay"
 
 
-def test_two_memberships_that_are_read_in_one_turn_have_different_ids() -> None:
-    """Their webhooks had the same ids: a back end takes the second for a repeat of the first."""
+def test_two_memberships_begun_in_one_loop_iteration_have_different_ids() -> None:
+    """Two memberships that begin in one loop iteration have different ids. Their webhook events had the same ids: a
+    back end takes the second for a repeat of the first."""
     world = World(workers=1, telling=True)
     ada = world.client().auth("ada")
     world.settle()
@@ -165,7 +171,8 @@ def test_two_memberships_that_are_read_in_one_turn_have_different_ids() -> None:
 
 
 def three_workers() -> tuple[World, Client, int, int]:
-    """Ann with two tabs; the owner of her user is not the worker of the first. The two workers."""
+    """Ann with two tabs, where the owner of her user is not the worker of the first tab. Also returns the two
+    workers."""
     world = World(workers=3, status_hz=100.0, status_burst=100)
     ring = Ring(world.next_view())
     owner = ring.owner(user_key("ann"))
@@ -177,8 +184,9 @@ def three_workers() -> tuple[World, Client, int, int]:
 
 @pytest.mark.parametrize("second", ["socket", "http"])
 def test_the_owners_echo_does_not_undo_a_newer_change_at_the_edge(second: str) -> None:
-    """Two changes of privacy, one after the other: the owner's word on the first came when the edge had done the second,
-    and undid it until the next word, so that the cursor of somebody who had hidden it was shown [K3, K5]."""
+    """The owner's acknowledgement does not undo a newer change at the edge. Of two changes of privacy, the
+    acknowledgement of the first arrived after the edge had applied the second, and undid it until the next one, so that
+    a hidden cursor was sent [K3, K5]."""
     world, ann, owner, edge = three_workers()
     ann.send(type="privacy", data={"shareCursor": False})
     world.sleep(1.0)
@@ -198,7 +206,8 @@ def test_the_owners_echo_does_not_undo_a_newer_change_at_the_edge(second: str) -
 
 
 def test_another_tabs_change_counts_for_what_the_tab_itself_has_not_changed() -> None:
-    """The owner's word and what it has not heard yet are put together, switch by switch."""
+    """Another tab's change applies to what the tab itself has not changed: the owner's message and the unacknowledged
+    changes are merged, switch by switch."""
     world, ann, owner, edge = three_workers()
     world.link_delay_s = lambda sender, receiver: 0.2 if (sender, receiver) == (owner, edge) else 0.0
     other = world.client().auth("ann")
@@ -210,7 +219,7 @@ def test_another_tabs_change_counts_for_what_the_tab_itself_has_not_changed() ->
 
 
 def test_what_the_owner_refuses_is_taken_back_at_the_edge() -> None:
-    """An edge counts on a change that it passes on; one that is refused must not stay."""
+    """A change that the owner refuses is reverted at the edge, which applies a change when it forwards it."""
     world, ann, _, _ = three_workers()
     user = world.shard.users["ann"]
     for session_id in user.sessions:
@@ -227,8 +236,8 @@ def test_what_the_owner_refuses_is_taken_back_at_the_edge() -> None:
     assert ann.session.privacy.invisible is True and not ann.session.unacknowledged_privacy
 
 
-def test_an_older_word_of_an_owner_changes_nothing_at_the_edge(world: World) -> None:
-    """Of an owner that slept through a change of owners."""
+def test_an_older_message_of_an_owner_changes_nothing_at_the_edge(world: World) -> None:
+    """A message of an owner that was stopped during a change of owners changes nothing at the edge."""
     ada = world.person("ada")
     ada.send(type="privacy", data={"invisible": True})
     user = world.shard.users["ada"]
@@ -246,9 +255,9 @@ def test_an_older_word_of_an_owner_changes_nothing_at_the_edge(world: World) -> 
 # --- to the user's owner
 
 
-def test_a_change_that_is_said_again_does_not_come_after_a_newer_one(world: World) -> None:
-    """An heir heard both changes again that the lost owner had done, and showed for a moment what the second had
-    hidden."""
+def test_a_retried_change_is_not_applied_after_a_newer_one(world: World) -> None:
+    """A retried change is not applied after a newer one. A backup owner received both changes again that the lost owner
+    had handled, and showed for a moment what the second had hidden."""
     ada, bob = world.person("ada"), world.person("bob")
     said = []
     send_command = world.bus.send
@@ -264,7 +273,7 @@ def test_a_change_that_is_said_again_does_not_come_after_a_newer_one(world: Worl
     assert [ack["id"] for ack in ada.take("ack")] == [1, 2], "answered all the same"
 
 
-def test_a_change_of_the_connection_before_does_not_come_after_that_of_the_present_one(world: World) -> None:
+def test_a_change_of_the_previous_connection_is_not_applied_after_that_of_the_present_one(world: World) -> None:
     first = world.person("ada")
     late = ChangePrivacy(
         user_id="ada", session_id=first.session_id, privacy=Privacy(invisible=False),
@@ -283,7 +292,7 @@ def test_a_change_of_the_connection_before_does_not_come_after_that_of_the_prese
 
 
 def confirmation_of(world: World, client: Client, **changes: Any) -> ConfirmMember:
-    """What a room says of a session to the next owner of its user."""
+    """The message by which a room confirms a session to the next owner of its user."""
     room = world.shard.rooms["video_123"]
     member = room.members[client.session_id]
     session_info = structs.replace(reconcile.session_info_of(member), **changes)
@@ -294,20 +303,21 @@ def confirmation_of(world: World, client: Client, **changes: Any) -> ConfirmMemb
     )  # fmt: skip
 
 
-def test_the_newer_of_what_room_and_record_know_of_privacy_counts(world: World) -> None:
+def test_the_newer_privacy_of_room_and_record_counts(world: World) -> None:
     ada = world.person("ada")
     member = world.shard.rooms["video_123"].members[ada.session_id]
     session = world.shard.users["ada"].sessions[ada.session_id]
     newer = session.privacy_version + 1
     send(world, confirmation_of(world, ada, invisible=True, privacy_version=newer))
     assert session.invisible and session.privacy_version == newer and ada.session.privacy.invisible is True
-    member.invisible = False  # as if a word had been lost with an owner
+    member.invisible = False  # as if a message had been lost with an owner
     send(world, confirmation_of(world, ada, privacy_version=newer - 1))
     assert member.invisible
 
 
-def test_a_session_that_rooms_alone_know_of_comes_back_hidden(world: World) -> None:
-    """Owner, heir and edge are gone: the session came back to an owner that knew nothing of what it had hidden."""
+def test_a_session_that_only_rooms_hold_is_restored_hidden(world: World) -> None:
+    """A session that only rooms hold is restored with its privacy. After the loss of owner, backup owner and edge the
+    session returned to an owner that had no record of what it had hidden."""
     ada, bob = world.person("ada"), world.person("bob")
     ada.send(type="privacy", data={"invisible": True})
     confirmation = confirmation_of(world, ada)
@@ -322,7 +332,7 @@ def test_a_session_that_rooms_alone_know_of_comes_back_hidden(world: World) -> N
     assert not bob.take("user_joined", "status_changed")
 
 
-def test_a_session_that_rooms_alone_know_of_ends_with_its_grace(world: World) -> None:
+def test_a_session_that_only_rooms_hold_ends_with_its_grace_period(world: World) -> None:
     ada = world.person("ada")
     confirmation = confirmation_of(world, ada)
     del world.shard.users["ada"]
@@ -332,8 +342,9 @@ def test_a_session_that_rooms_alone_know_of_ends_with_its_grace(world: World) ->
     assert "ada" not in world.shard.users and "video_123" not in world.shard.rooms
 
 
-def test_a_record_that_comes_late_is_believed_above_what_rooms_showed(world: World) -> None:
-    """The heir hung while the others went on: its record is the only one that knows what the user hides everywhere."""
+def test_a_late_replica_takes_precedence_over_what_rooms_showed(world: World) -> None:
+    """A replica that arrives late takes precedence over what the rooms showed. The backup owner was stopped while the
+    others continued: its replica is the only one with what the user hides everywhere."""
     ada = world.person("ada")
     ada.send(type="status", data={"status": "busy", "statusMessage": "in a call"})
     ada.send(type="privacy", data={"shareSelection": False, "scope": "user"})
@@ -359,7 +370,7 @@ def record_of(record: SessionRecord, **changes: Any) -> SessionRecord:
 
 
 def test_of_two_edges_that_name_a_session_that_of_the_later_opening_has_it(world: World) -> None:
-    """Whatever their clocks say."""
+    """Of two edges that announce a session, that of the later session version has it, independently of their clocks."""
     ada = world.person("ada")
     user = world.shard.users["ada"]
     mine = reconcile.session_record(ada.session_id, user.sessions[ada.session_id])
@@ -379,13 +390,13 @@ def test_of_two_edges_that_name_a_session_that_of_the_later_opening_has_it(world
 @pytest.mark.parametrize("apart_s", [1.0, 500.0])
 @pytest.mark.parametrize("seed", [1, 2, 3, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(4, 13))])
 def test_stories_hold_with_clocks_apart(seed: int, apart_s: float) -> None:
-    """Nothing is ordered by clocks: further with `python -m tests.sim 1 5000 --clocks 500`."""
+    """Clocks order nothing: further seeds with `python -m tests.sim 1 5000 --clocks 500`."""
     Story(replace(write(seed), clocks_s=apart_s)).run()
 
 
 @pytest.mark.deep
 def test_a_time_that_is_not_translated_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A grace that ends by another worker's clock."""
+    """Planted fault: a grace period that ends by another worker's clock."""
     times = {kind: tuple(name for name in names if name != "grace_until") for kind, names in clocks.TIMES.items()}
     monkeypatch.setattr(clocks, "TIMES", times)
     with pytest.raises(Broken):
@@ -394,7 +405,7 @@ def test_a_time_that_is_not_translated_would_be_found(monkeypatch: pytest.Monkey
 
 
 def test_every_monotonic_second_that_travels_is_listed() -> None:
-    """What is a float and no time between workers are places in a video and rates. Whoever adds a time lists it."""
+    """Every float between workers that is no time is a position in a video or a rate. A new time has to be listed."""
     kinds = {
         kind
         for module in (commands, wire_messages, snapshots)

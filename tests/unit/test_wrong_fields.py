@@ -1,4 +1,5 @@
-"""Every field of every client message with every kind of wrong value: the right error, and nobody else hears a thing."""
+"""Every field of every client message with every kind of wrong value: the sender gets the right error, and no other
+client receives a message."""
 
 from typing import Any
 
@@ -52,7 +53,7 @@ UNUSED_DATA = ("join", "leave", "get_active", "heartbeat", "control_request", "c
 
 
 def holds(type_: str, path: tuple[str, ...], value: Any) -> bool:
-    """Is this a right value after all?"""
+    """Whether the value is valid after all."""
     name = path[-1]
     if name == "id":
         is_number = isinstance(value, int) and not isinstance(value, bool)
@@ -106,7 +107,7 @@ def world() -> World:
 
 
 @pytest.mark.parametrize(("type_", "path", "value"), CASES)
-def test_a_wrong_field_gets_its_error_and_nobody_else_hears(
+def test_a_wrong_field_gets_its_error_and_no_other_client_gets_a_message(
     world: World, type_: str, path: tuple[str, ...], value: Any
 ) -> None:
     bob, ann = world.person("bob"), world.person("ann")

@@ -1,4 +1,4 @@
-"""Who may enter which room: patterns, scopes, room types by name."""
+"""Access to rooms by a token's claims: patterns, scopes, room types by name."""
 
 import pytest
 from hypothesis import given
@@ -23,16 +23,16 @@ def who(rooms: dict[str, tuple[str, ...]]) -> Identity:
 @pytest.mark.parametrize(
     ("room", "allow", "control", "broadcast", "moderator"),
     [
-        ("video_1", True, False, False, False),  # the exact id beats any pattern
+        ("video_1", True, False, False, False),  # the exact id takes precedence over any pattern
         ("video_2", True, True, True, False),
         ("video_", True, True, True, False),
-        ("video_secret_9", False, False, False, False),  # the longest prefix counts, even if it takes away
+        ("video_secret_9", False, False, False, False),  # the longest prefix counts, even if it grants less
         ("project_x", True, False, False, True),  # moderate implies nothing else
-        ("half", False, False, False, False),  # without join nothing
+        ("half", False, False, False, False),  # without join no access
         ("video", False, False, False, False),
         ("elsewhere", False, False, False, False),
         ("", False, False, False, False),
-        ("my_video_1", False, False, False, False),  # a prefix is of the beginning
+        ("my_video_1", False, False, False, False),  # a prefix matches at the beginning only
     ],
 )
 def test_a6_claims(room: str, allow: bool, control: bool, broadcast: bool, moderator: bool) -> None:

@@ -1,4 +1,4 @@
-"""The operator port's connections: how many, and how long one may say nothing."""
+"""The operator port's connections: how many there may be, and how long one may be idle."""
 
 import asyncio
 from typing import Any
@@ -52,7 +52,7 @@ def run(most: int, idle_s: float, story: Any) -> None:
     uvloop.run(test())
 
 
-def test_who_has_said_nothing_for_the_longest_makes_room_for_who_comes() -> None:
+def test_the_longest_idle_connection_is_closed_for_a_new_one() -> None:
     async def story(bounded: Bounded, connect: Any) -> None:
         first, second, third = [await connect() for _ in range(3)]
         first.transport.write(b"here")
@@ -68,7 +68,7 @@ def test_who_has_said_nothing_for_the_longest_makes_room_for_who_comes() -> None
     run(3, 600.0, story)
 
 
-def test_who_says_nothing_is_ended() -> None:
+def test_an_idle_connection_is_closed() -> None:
     async def story(bounded: Bounded, connect: Any) -> None:
         silent, lively = await connect(), await connect()
         while not silent.lost.is_set():

@@ -1,4 +1,4 @@
-"""What the main process says and counts by itself: the clock, its descriptors, workers that others cannot reach."""
+"""What the main process logs and counts itself: the clock, its descriptors, workers that others cannot reach."""
 
 import logging
 import os
@@ -18,14 +18,14 @@ def test_a_clock_that_is_set_is_noticed_and_one_that_is_corrected_is_not() -> No
     assert watch.look(104.0, 5004.1, 104.0) == pytest.approx(-3600.0)
 
 
-def test_clocks_that_could_not_be_read_at_the_same_moment_say_nothing() -> None:
+def test_clocks_that_were_not_read_at_the_same_moment_are_not_judged() -> None:
     watch = ClockWatch()
     watch.look(100.0, 5000.0, 100.0)
     assert watch.look(101.0, 5002.0, 102.0) == 0.0, "a second passed between the two"
     assert watch.look(103.0, 5003.0, 103.0) == 0.0
 
 
-def test_a_jump_is_a_line_and_a_count(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_clock_jump_is_logged_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     shift = 0.0
     at = 0.0
     watch = MainWatch(is_supervisor=False, clock=lambda: (at, 5000.0 + at + shift, at))
@@ -40,7 +40,7 @@ def test_a_jump_is_a_line_and_a_count(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_a_worker_that_another_cannot_reach_is_named_by_its_slot(caplog: pytest.LogCaptureFixture) -> None:
     watch = MainWatch(is_supervisor=True, workers=3)
-    for now in (10.0, 11.0, 12.0):  # it is repeated while it lasts
+    for now in (10.0, 11.0, 12.0):  # the report is repeated while the state lasts
         watch.on_report(2, 0, now)
     watch.on_report(2, 1, 12.0)
     (first, _) = caplog.records
@@ -50,7 +50,7 @@ def test_a_worker_that_another_cannot_reach_is_named_by_its_slot(caplog: pytest.
     assert watch.counts().reported == {"0": 0, "1": 0, "2": 2}
 
 
-def test_events_that_nobody_can_tell_by_webhook_are_a_line_and_a_count(caplog: pytest.LogCaptureFixture) -> None:
+def test_events_that_no_worker_can_send_by_webhook_are_logged_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     watch = MainWatch(is_supervisor=True)
     for count in (3, 4):
         watch.on_events_dropped(count)

@@ -1,4 +1,4 @@
-"""How near memory is to its limit, as the kernel's files say it, and what follows from that."""
+"""How close memory is to its limit, as the kernel's files state it, and the actions that follow."""
 
 from pathlib import Path
 

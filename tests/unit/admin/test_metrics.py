@@ -1,4 +1,4 @@
-"""What Prometheus is told: the text as its own parser reads it, sums over workers, and counts that are exactly right."""
+"""The Prometheus text: as Prometheus's own parser reads it, sums over workers, and exact counts."""
 
 import re
 from collections import Counter
@@ -21,13 +21,13 @@ DOCS = Path(__file__).parents[3] / "docs"
 
 
 def histogram(**of: int) -> Histogram:
-    """Counts by bucket number, as b3=2."""
+    """A histogram with counts by bucket number, as b3=2."""
     buckets = [of.get(f"b{i}", 0) for i in range(len(BOUNDS_S) + 1)]
     return Histogram(buckets=buckets, sum_s=0.25 * sum(buckets))
 
 
 def counters(**changes: Any) -> Counters:
-    """A worker that has counted something of everything."""
+    """The counters of a worker that has counted every kind of event."""
     totals: dict[str, Any] = {
         "accepted": 5,
         "turned_away": 2,
@@ -82,7 +82,7 @@ def counters(**changes: Any) -> Counters:
 def told(
     *workers: Counters | None, aggregator: CounterAggregator | None = None, main: MainCounts | None = None
 ) -> dict[str, Metric]:
-    """The families of the text by name, as Prometheus reads it."""
+    """Return the families of the text by name, as Prometheus reads it."""
     snapshots = [(str(i), None if each is None else msgspec.msgpack.encode(each)) for i, each in enumerate(workers)]
     families = text_string_to_metric_families(render(snapshots, restarts=6, aggregator=aggregator, main=main))
     return {family.name.removeprefix("koko_presence_"): family for family in families}
@@ -140,7 +140,7 @@ def test_histograms_grow_with_their_bounds_and_end_with_the_count() -> None:
     assert value(families, "upstream_request_duration_seconds_bucket", upstream="access", le="1") == 7
 
 
-def test_workers_are_summed_and_told_apart_only_where_that_says_something() -> None:
+def test_workers_are_summed_and_listed_separately_only_where_it_matters() -> None:
     families = told(counters(), counters(room_members_max=9, recovering=True, view_epoch=4), None)
     assert value(families, "connections") == 6
     assert value(families, "rooms", type="video") == 2
@@ -207,20 +207,20 @@ def test_a_label_is_escaped() -> None:
     assert families["build_info"].samples[0].labels["version"] == odd
 
 
-def test_nobody_answers() -> None:
+def test_a_text_without_any_worker_answering() -> None:
     families = told(None, None)
     assert [value(families, "worker_up", worker=worker) for worker in "01"] == [0, 0]
     assert {name.removesuffix("_total") for name in names_in_code()} == set(families), "families are there, if empty"
 
 
-# --- workers that come and go ---------------------------------------------------------------------------------------
+# --- workers that start and end -------------------------------------------------------------------------------------
 
 
 def test_a_sum_never_falls() -> None:
     aggregator, joins = CounterAggregator(), []
     for workers in (
         (counters(joins=10), counters(joins=20)),
-        (counters(joins=11), None),  # busy just now
+        (counters(joins=11), None),  # it does not answer in time
         (counters(joins=12), counters(joins=1, started_s=2.0)),  # replaced
         (counters(joins=12), counters(joins=3, started_s=2.0)),
         (None, counters(joins=2, started_s=3.0)),  # and once more
@@ -238,7 +238,7 @@ def test_a_sum_never_falls() -> None:
 
 
 def difference(before: CounterTotals, after: CounterTotals) -> dict[str, Any]:
-    """What was counted between two readings, without zeros."""
+    """Return the differences between two readings, without zeros."""
 
     def less(a: Any, b: Any) -> Any:
         if isinstance(b, dict):
@@ -251,7 +251,7 @@ def difference(before: CounterTotals, after: CounterTotals) -> dict[str, Any]:
 
 
 def got(*clients: Client) -> Counter[str]:
-    """How many messages of each type they have got; the cursors of a compact message one by one."""
+    """Return how many messages of each type the clients have received; the cursors of a compact message one by one."""
     found: Counter[str] = Counter()
     for message in (message for client in clients for message in client.got):
         if message["type"] == "cursors":
@@ -266,7 +266,7 @@ def cursor(number: float, room: str = "video_123") -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-def test_what_everybody_gets_is_counted_to_the_last_message(workers: int) -> None:
+def test_what_every_client_gets_is_counted_to_the_last_message(workers: int) -> None:
     before = counter_set.read()
     world = World(workers=workers)
     people = [world.client().auth(f"user_{i}", caps=["cursors"] if i % 3 == 0 else []).join() for i in range(7)]
@@ -311,7 +311,7 @@ def test_what_a_slow_receiver_misses_is_dropped_and_not_sent() -> None:
     ann, bob, cat = (world.person(user) for user in ("ann", "bob", "cat"))
     before, at = counter_set.read(), got(ann, bob, cat)
     bob.unsent_bytes = 66 * 1024
-    for number in range(6):  # the first of them finds out that bob is slow; of the rest he gets the last
+    for number in range(6):  # the first of them finds bob slow; of the rest he receives the last
         ann.send(cursor(number))
         world.sleep(0.1)
     bob.unsent_bytes = 0
@@ -322,7 +322,7 @@ def test_what_a_slow_receiver_misses_is_dropped_and_not_sent() -> None:
     assert found["sent"] == got(ann, bob, cat) - at == {"cursor_moved": 6 + 2}
 
 
-def test_what_is_no_message_of_ours_is_counted_without_its_words() -> None:
+def test_unknown_message_types_are_counted_without_their_names() -> None:
     world = World()
     ann = world.person("ann")
     before = counter_set.read()
@@ -377,7 +377,7 @@ def test_the_document_names_every_family_and_no_other() -> None:
     assert sorted(rows) == sorted(names_in_code())
 
 
-def test_the_rules_of_the_document_ask_for_families_that_exist() -> None:
+def test_the_rules_of_the_document_use_families_that_exist() -> None:
     text = (DOCS / "metrics.md").read_text()
     ends = ("_bucket", "_sum", "_count")
     known = names_in_code() | {f.name + end for f in FAMILIES if f.type == "histogram" for end in ends}

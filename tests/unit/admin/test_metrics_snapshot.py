@@ -1,4 +1,4 @@
-"""What is looked up at a scrape: the longest turn of the loop."""
+"""What is read at a scrape: the longest iteration of the event loop."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ from koko_presence.admin.metrics_snapshot import (
 
 
 class Loop:
-    """A loop of which the test turns the hands, and its poller."""
+    """An event loop whose clocks the test moves, and its poller."""
 
     def __init__(self) -> None:
         self.now, self.cpu = 50.0, 7.0
@@ -44,7 +44,7 @@ class Loop:
         return self.scheduled[0] if self.scheduled else None
 
     def pass_time(self, wall_s: float, cpu_s: float) -> None:
-        """So much passes and is used, and then what is planned rings."""
+        """Let `wall_s` seconds pass with `cpu_s` seconds of CPU time, then run the scheduled callback."""
         self.now += wall_s
         self.cpu += cpu_s
         if self.scheduled is not None:
@@ -53,7 +53,7 @@ class Loop:
             callback()
 
     def read(self, cpu_s: float) -> None:
-        """A round of reading that uses so much."""
+        """Run one round of reading that takes `cpu_s` seconds."""
         if self.on_round is not None:
             callback, self.on_round = self.on_round, None
             callback()
@@ -61,7 +61,7 @@ class Loop:
 
 
 def watched() -> tuple[Any, IterationCpu]:
-    """A loop that has served for a while and has nothing to do."""
+    """Return a loop that has served for a while and is idle."""
     loop: Any = Loop()
     iteration = IterationCpu(loop, loop.on_next_round, lambda: float(loop.cpu))
     loop.pass_time(BEGIN_S / 2, 0.4)
@@ -71,7 +71,7 @@ def watched() -> tuple[Any, IterationCpu]:
     return loop, iteration
 
 
-def test_the_longest_turn_is_told_for_a_minute_in_cpu_time() -> None:
+def test_the_longest_iteration_is_reported_for_a_minute_in_cpu_time() -> None:
     loop, iteration = watched()
     loop.read(0.012)
     assert abs(iteration.longest_s - 0.012) < 1e-9
@@ -91,7 +91,8 @@ def test_the_longest_turn_is_told_for_a_minute_in_cpu_time() -> None:
 
 
 def test_regression_an_idle_loop_is_not_woken_to_be_watched() -> None:
-    """125 times a second, which was nearly all that an idle server cost."""
+    """An idle loop is not woken to be watched. It was, 125 times a second, which was nearly all that an idle server
+    cost."""
     loop, iteration = watched()
     before = loop.rings
     for _ in range(500):
@@ -100,9 +101,9 @@ def test_regression_an_idle_loop_is_not_woken_to_be_watched() -> None:
     assert loop.rings == before and iteration.longest_s < STILL_S
 
 
-def test_a_long_turn_of_a_loop_that_was_idle_is_found_whatever_began_it() -> None:
+def test_a_long_iteration_of_an_idle_loop_is_measured_whatever_started_it() -> None:
     loop, iteration = watched()
-    loop.pass_time(0.1, 0.03)  # a timer, or a socket that is not the poller's
+    loop.pass_time(0.1, 0.03)  # a timer, or a socket outside the poller
     iteration.look()
     assert abs(iteration.longest_s - 0.03) < 1e-9 and loop.delay == ITERATION_S
     loop, iteration = watched()
@@ -111,7 +112,7 @@ def test_a_long_turn_of_a_loop_that_was_idle_is_found_whatever_began_it() -> Non
     assert abs(iteration.longest_s - 0.03) < 1e-9, "and what is read next is not added to it"
 
 
-def test_a_long_turn_is_not_made_of_short_ones() -> None:
+def test_short_loop_iterations_do_not_add_up_to_a_long_one() -> None:
     loop, iteration = watched()
     for _ in range(1000):
         loop.now += 0.02
@@ -120,7 +121,7 @@ def test_a_long_turn_is_not_made_of_short_ones() -> None:
     assert iteration.longest_s < 0.0004
 
 
-def test_rounds_that_come_one_after_the_other_are_not_each_looked_at() -> None:
+def test_consecutive_rounds_are_not_each_measured() -> None:
     loop, iteration = watched()
     for _ in range(1000):
         loop.now += 0.001

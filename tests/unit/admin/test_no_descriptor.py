@@ -1,4 +1,4 @@
-"""A process without a free descriptor: what is read from /proc stays what it was, and is read again afterwards."""
+"""A process without a free descriptor: values read from /proc keep the last reading, and are read again afterwards."""
 
 import builtins
 import errno
@@ -17,7 +17,7 @@ from koko_presence.process.worker import CpuTimes
 
 @pytest.fixture
 def use_up(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """From when it is called on no file can be opened."""
+    """Return a function after whose call no file can be opened."""
 
     def fail(*args: Any, **options: Any) -> Any:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))

@@ -1,4 +1,5 @@
-"""The server API around the inquiries: key, limits, errors, what several workers' answers become. Real HTTP, no workers."""
+"""The server API around the survey requests: key, limits, errors, and how the answers of several workers are merged.
+Real HTTP, no workers."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -42,7 +43,7 @@ Story = Callable[[TestClient[Any, Any]], Awaitable[None]]
 def play(
     story: Story, *answers: Any, missing: tuple[int, ...] = (), asked: list[AnySurveyRequest] | None = None
 ) -> None:
-    """Tell a story to an API whose workers give these answers."""
+    """Run a test against an API whose workers give these answers."""
 
     async def ask(request: AnySurveyRequest) -> Answers:
         if asked is not None:
@@ -79,7 +80,7 @@ def test_pages_of_several_workers_are_one_page() -> None:
         assert (page["nextCursor"], page["missing"]) == ("r3", [2])
         assert asked == [ListRooms(after="r0", limit=3, type="video", prefix="r")]
 
-    # r2 is on its way from one to the other, and counted once
+    # r2 is being transferred between the two, and is counted once
     play(story, RoomsFound(rooms=[row("r1"), row("r2"), row("r5")]), RoomsFound(rooms=[row("r2"), row("r3")]), missing=(2,), asked=asked)  # fmt: skip
 
 
@@ -129,7 +130,7 @@ def test_counts_of_several_workers_are_added_up() -> None:
         ([NotHere(), BroadcastSent(delivered=4)], (2,), 200, ""),
     ],
 )
-def test_who_might_know_decides_between_gone_and_try_again(
+def test_missing_workers_decide_between_not_found_and_try_again(
     answers: list[Any], missing: tuple[int, ...], status: int, what: str
 ) -> None:
     asked: list[AnySurveyRequest] = []
@@ -207,7 +208,7 @@ def test_a_fault_of_ours_is_an_error_in_json_and_in_the_log(caplog: pytest.LogCa
     assert "a call of the server API failed" in caplog.text
 
 
-def test_whoever_guesses_keys_is_slowed_down_and_the_owner_is_not() -> None:
+def test_wrong_keys_are_slowed_down_and_the_right_key_is_not() -> None:
     async def story(client: TestClient[Any, Any]) -> None:
         found = [(await client.get("/api/rooms", headers={"Authorization": f"Bearer {n}"})).status for n in range(60)]
         assert found.count(401) >= 50 and found[-1] == 429
@@ -218,7 +219,7 @@ def test_whoever_guesses_keys_is_slowed_down_and_the_owner_is_not() -> None:
     play(story, RoomsFound(rooms=[]))
 
 
-def test_a_script_that_never_pauses_is_told_to() -> None:
+def test_a_script_that_never_pauses_gets_retry_after() -> None:
     class Answer(Wire):
         pass
 
@@ -254,7 +255,7 @@ def test_a_body_that_never_comes_is_not_logged(reset: bool, caplog: pytest.LogCa
         app = web.Application()
         route = Route("POST", "/x", "x", "", handle=None, answer=None, body_type=dict)  # type: ignore[arg-type]
         Api("/api", [route._replace(path="/api/x")], lambda: KEY, {}, clock=lambda: 0.0).add_to(app)
-        runner = web.AppRunner(app, access_log=None)  # aiohttp's test server cancels handlers, and ours does not
+        runner = web.AppRunner(app, access_log=None)  # aiohttp's test server cancels handlers; this server does not
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
@@ -293,7 +294,7 @@ def test_the_live_page_lets_nothing_foreign_in() -> None:
     play(story)
 
 
-def test_stats_are_the_numbers_of_all_workers_and_of_those_that_are_gone() -> None:
+def test_stats_are_the_numbers_of_all_workers_and_of_ended_ones() -> None:
     aggregator = CounterAggregator()
     encode = msgspec.msgpack.encode
     first, second = counters(), counters()

@@ -1,4 +1,4 @@
-"""`koko-presence top`: what is drawn from two fixed readings, how it fits, and how it ends."""
+"""`koko-presence top`: the screen for two fixed readings, how it fits, and how it ends."""
 
 import io
 import re
@@ -52,7 +52,7 @@ def row(text: str, name: str) -> str:
     return found
 
 
-# --- what two readings say ------------------------------------------------------------------------------------------
+# --- two readings ---------------------------------------------------------------------------------------------------
 
 
 def test_rates_are_differences_over_time() -> None:
@@ -86,12 +86,12 @@ def test_labels_with_odd_characters_are_read_whole() -> None:
     assert found.value("x", a="1,2}", b='q\\"uo te') == 7 and found.value("y") == 1e-05 and found.value("z") == 0
 
 
-def test_a_text_of_somebody_else_is_refused() -> None:
+def test_a_text_of_another_program_is_refused() -> None:
     with pytest.raises(ValueError, match="no sample"):
         read("<html>koko_presence</html>\ngo_goroutines 12\n", at=0.0, wall_s=0.0)
 
 
-# --- numbers for people -----------------------------------------------------------------------------------------------
+# --- numbers for readers ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_numbers_are_short_and_have_a_unit(shown: str, wanted: str) -> None:
 # --- the screen -----------------------------------------------------------------------------------------------------
 
 
-def test_the_screen_says_what_happens() -> None:
+def test_the_screen_shows_the_rates() -> None:
     text = screen()
     assert text.startswith("koko-presence 1.0   all 2 workers up   since 2 h 1 min")
     assert row(text, "connections").split()[:2] == ["connections", "6"]
@@ -199,7 +199,7 @@ class Terminal(io.StringIO):
 
 
 def answers(*given: Reading | Exception | type[BaseException]) -> Callable[[str], Reading]:
-    """Stands in for `fetch`: one after the other, then Ctrl-C."""
+    """A replacement for `fetch`: returns or raises each of `given`, then raises KeyboardInterrupt."""
     left = list(given)
 
     def fetch(url: str) -> Reading:
@@ -246,7 +246,7 @@ def test_the_terminal_is_given_back_after_a_fault_too(monkeypatch: pytest.Monkey
     assert out.getvalue().endswith("\x1b[?1049l")
 
 
-def test_nobody_there_is_one_line_and_exit_1(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unreachable_server_is_one_line_and_exit_1(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["top", "--once", "--url", "http://127.0.0.1:9/metrics"]) == 1
     told = capsys.readouterr()
     assert told.out == "" and told.err.count("\n") == 1

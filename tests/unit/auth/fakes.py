@@ -1,4 +1,4 @@
-"""What asks nobody: an asker with answers at hand, and a clock that a test moves."""
+"""Fakes without a network: an HTTP client with prepared answers, and a clock that a test moves."""
 
 import asyncio
 from typing import Any
@@ -18,7 +18,7 @@ class Clock:
 
 
 class FakeHttpClient:
-    """Answers with `body`, or fails while `body` is None. `hold` keeps all waiting until it is set."""
+    """Answers with `body`, or fails while `body` is None. `hold` delays all answers until it is set."""
 
     def __init__(self, body: bytes | None = None, status: int = 200) -> None:
         self.body, self.status = body, status

@@ -1,4 +1,4 @@
-"""From the configuration to its verifiers: which rules it must keep, what a reload keeps, what commands say."""
+"""From the configuration to its verifiers: the rules it must keep, what a reload keeps, what the commands print."""
 
 import asyncio
 import io
@@ -31,7 +31,7 @@ def config(tmp_path: Path, toml: str, env: dict[str, str] | None = None) -> Conf
 
 
 @pytest.mark.parametrize("toml", [JWKS, INTROSPECT])
-def test_a_secret_is_needed_only_where_one_signs(tmp_path: Path, toml: str) -> None:
+def test_a_secret_is_needed_only_where_hmac_tokens_are_verified(tmp_path: Path, toml: str) -> None:
     assert config(tmp_path, toml).auth.secret == ""
     (told,) = faults(tmp_path, "[auth]\nalgorithms = ['HS256', 'EdDSA']\njwks.url = 'https://a'", {})
     assert told.startswith("auth.secret: is needed")
@@ -71,7 +71,7 @@ def test_without_a_secret_one_is_drawn_for_resume_tokens_and_stays_over_a_reload
         ("[auth.introspect]\nauthorization = 5", "auth.introspect.authorization: expected a text, got a secret that is not shown"),
     ],
 )  # fmt: skip
-def test_a_wrong_setting_is_one_fault_that_names_its_key(tmp_path: Path, toml: str, told: str) -> None:
+def test_a_wrong_option_is_one_fault_that_names_its_key(tmp_path: Path, toml: str, told: str) -> None:
     assert faults(tmp_path, toml) == [told]
 
 
@@ -85,7 +85,7 @@ def test_a_wrong_setting_is_one_fault_that_names_its_key(tmp_path: Path, toml: s
         ("authorization = \"a\\nb\"", "auth.introspect.authorization: has to be one line of printable characters"),
     ],
 )  # fmt: skip
-def test_a_question_that_cannot_be_asked_is_a_fault(tmp_path: Path, more: str, told: str) -> None:
+def test_a_request_that_cannot_be_sent_is_a_fault(tmp_path: Path, more: str, told: str) -> None:
     text = INTROSPECT.replace(
         'preset = "better-auth-cookie"\n', "" if "preset" in more else 'preset = "better-auth-cookie"\n'
     )
@@ -181,7 +181,7 @@ def on_a_loop(test: Coroutine[Any, Any, None]) -> None:
     asyncio.run(test)
 
 
-def test_a_reload_keeps_keys_of_the_same_address_and_answers_of_the_same_question(tmp_path: Path) -> None:
+def test_a_reload_keeps_keys_of_the_same_address_and_answers_to_the_same_request(tmp_path: Path) -> None:
     async def test() -> None:
         before = config(tmp_path, JWKS)
         verifiers = Verifiers()
@@ -213,8 +213,8 @@ def test_a_reload_keeps_keys_of_the_same_address_and_answers_of_the_same_questio
     on_a_loop(test())
 
 
-def test_what_one_worker_was_told_its_successor_knows(tmp_path: Path) -> None:
-    """Keys and answers, by way of the supervisor, to the same address and question alone."""
+def test_answers_of_one_worker_reach_its_successor(tmp_path: Path) -> None:
+    """Keys and answers reach a successor by way of the supervisor, but only for the same address and request."""
 
     async def test() -> None:
         both = "[auth]\nverifiers = ['jwt', 'introspect']\nalgorithms = ['EdDSA']\n[auth.jwks]\nurl = 'https://id.example/jwks'\n"
@@ -252,7 +252,7 @@ def test_what_one_worker_was_told_its_successor_knows(tmp_path: Path) -> None:
     on_a_loop(test())
 
 
-def test_identities_bring_along_their_token_only_where_access_asks_the_application(tmp_path: Path) -> None:
+def test_identities_carry_their_token_only_where_access_is_checked_by_the_application(tmp_path: Path) -> None:
     read = config(tmp_path, f"[auth]\nsecret = '{SECRET}'")
     token = __import__("koko_presence.auth.hmac_jwt", fromlist=["issue_token"]).issue_token(
         SECRET, user="ann", now_s=NOW
@@ -280,7 +280,7 @@ def test_check_token_with_a_public_key(
         assert said in capsys.readouterr().out
 
 
-def test_check_token_where_nobody_answers_says_that_it_could_not_be_checked(
+def test_check_token_without_an_answer_prints_that_the_token_could_not_be_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = written(tmp_path, JWKS.replace("https://id.example/jwks", "http://127.0.0.1:1/jwks"))
@@ -289,12 +289,12 @@ def test_check_token_where_nobody_answers_says_that_it_could_not_be_checked(
     assert capsys.readouterr().out == "cannot be checked: the keys of auth.jwks.url cannot be read now\n"
 
 
-def test_token_says_that_others_sign_here(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_token_prints_that_others_sign_here(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["token", "--config", str(written(tmp_path, JWKS)), "--user", "ann"]) == 2
     assert "here others sign the tokens" in capsys.readouterr().err
 
 
-def test_check_config_says_who_is_believed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_config_lists_the_accepted_verifiers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = '[server]\norigins = ["https://app.example"]\n' + INTROSPECT.replace(
         '["introspect"]', '["introspect"]\ncookie = "sid"'
     )

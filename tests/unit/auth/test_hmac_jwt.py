@@ -1,4 +1,4 @@
-"""Tokens that must be refused, each with its reason; good ones; issuing; resume tokens."""
+"""HMAC tokens: those that must be refused, each with its reason; valid ones; issuing; resume tokens."""
 
 import base64
 import hmac
@@ -33,12 +33,12 @@ def by_hand(header: object, payload: object, signature: str = "c2ln") -> str:
 
 
 def signed(payload: bytes) -> str:
-    """A payload that PyJWT would not make, with a right signature."""
+    """Return a token with a payload that PyJWT would not make, and a valid signature."""
     return jwt.PyJWS().encode(payload, SECRET, algorithm="HS256")
 
 
 def turned(part: int) -> str:
-    """A good token with one character of a part changed."""
+    """Return a valid token with one character of a part changed."""
     parts = make().split(".")
     at = len(parts[part]) // 2
     parts[part] = parts[part][:at] + ("A" if parts[part][at] != "A" else "B") + parts[part][at + 1 :]
@@ -213,7 +213,7 @@ def test_whatever_a_token_is_the_answer_is_a_refusal(token: str) -> None:
         HmacVerifier(SECRET).verify(token, NOW)
 
 
-def test_a_good_token_says_everything() -> None:
+def test_every_claim_of_a_valid_token_is_read() -> None:
     rooms = {"video_123": ["join", "control", "broadcast", "fly"], "project_*": ["join"]}
     claims = GOOD | {"name": "John Doe", "picture": "https://x/y.png", "rooms": rooms, "presence": False, "sid": "s1"}
     who = HmacVerifier(SECRET).verify(make(claims), NOW)
@@ -256,7 +256,7 @@ def test_issue_and_verify() -> None:
      ({"user": "a", "name": "x" * 7000}, "longer than 8192"), ({"user": "a", "rooms": {"r": "join"}}, "no such scope: join"),
      ({"user": "a", "rooms": {"r": ["fly"]}}, "no such scope: fly"), ({"user": "a", "rooms": {"a*b": ["join"]}}, "at its end")],
 )  # fmt: skip
-def test_issuing_a_token_that_would_be_refused_says_so(more: dict[str, Any], text: str) -> None:
+def test_issuing_a_token_that_would_be_refused_raises(more: dict[str, Any], text: str) -> None:
     with pytest.raises(ValueError, match=text):
         issue_token(SECRET, now_s=NOW, **more)
 
@@ -278,7 +278,8 @@ MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=
     ],
 )
 def test_a_weak_secret_or_a_public_key_is_no_secret(secret: str, text: str) -> None:
-    """With a public key as secret, who knows it could sign: the confusion of RS256 and HS256."""
+    """A weak secret or a public key is refused as the secret. With a public key every holder of that key could sign:
+    the confusion of RS256 and HS256."""
     for use in (lambda: HmacVerifier(secret), lambda: issue_token(secret, user="a", now_s=NOW)):
         with pytest.raises(ValueError, match=text):
             use()

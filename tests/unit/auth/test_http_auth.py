@@ -1,4 +1,4 @@
-"""Who calls over HTTP, and cookies: which origin, which cookie, and what goes along."""
+"""Authentication of HTTP callers, and cookies: which origin, which cookie, and what is forwarded."""
 
 import asyncio
 from collections.abc import Awaitable, Mapping
@@ -66,7 +66,7 @@ def test_a_cookie_counts_from_an_origin_that_may(prefix: str) -> None:
         (CIMultiDict([("Cookie", f"{NAME}={TOKEN}"), ("Cookie", f"{NAME}=evil")]), "several cookies"),
     ],
 )  # fmt: skip
-def test_what_does_not_say_who_it_is(headers: Mapping[str, str], reason: str) -> None:
+def test_requests_without_credentials(headers: Mapping[str, str], reason: str) -> None:
     with pytest.raises(TokenRefused, match=reason):
         who(headers)
 
@@ -87,7 +87,7 @@ def test_of_cookies_with_different_values_none_counts(header: str) -> None:
         find_cookie([header], NAME)
 
 
-def test_a_cookie_keeps_its_value_to_the_letter_and_no_repr_shows_it() -> None:
+def test_a_cookie_keeps_its_value_unchanged_and_no_repr_shows_it() -> None:
     cookie = find_cookie([f"{NAME}=abc.de%2Ff%3D; x=y"], NAME)
     assert cookie.value == "abc.de%2Ff%3D" and "abc" not in repr(cookie) and "abc" not in f"{cookie}"
 
@@ -107,7 +107,7 @@ def test_the_application_gets_back_the_cookie_as_it_came() -> None:
 
 
 LISTED = ("https://app.example.com", "http://localhost:3000", "https://xn--bcher-kva.example")
-# what comes as Origin, whether the upgrade is welcome, and whether its cookie counts
+# the Origin header, whether the upgrade is accepted, and whether its cookie counts
 ORIGINS: list[tuple[str, list[str], bool, bool]] = [
     ("the application's page", ["https://app.example.com"], True, True),
     ("the same in capitals", ["HTTPS://App.Example.Com"], True, True),
@@ -157,7 +157,7 @@ def test_there_are_twelve_origins_and_more() -> None:
     assert len(ORIGINS) >= 12
 
 
-def test_a_page_without_the_cookie_is_told_so() -> None:
+def test_a_page_without_the_cookie_gets_an_error_that_names_it() -> None:
     found = session_cookie(upgrade([LISTED[0]], "a=b"), NAME, Origins(LISTED))
     assert found == f"there is no cookie {NAME}: sign in first, or send a token"
 
@@ -171,7 +171,7 @@ HERE = "presence.example.com"
         # https://HOST is always own: TLS ends here or at a proxy
         ("https://presence.example.com", HERE, {}, True, True, True),
         ("https://presence.example.com", HERE, {}, False, True, True),
-        # http://HOST only where nothing is encrypted, and its cookie nowhere but on this machine
+        # http://HOST only where nothing is encrypted, and its cookie only on this machine
         ("http://presence.example.com", HERE, {}, True, False, False),
         ("http://presence.example.com", HERE, {}, False, True, False),
         ("http://presence.example.com", HERE, {"x-forwarded-proto": "https"}, False, False, False),

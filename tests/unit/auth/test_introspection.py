@@ -1,4 +1,4 @@
-"""Session ids that the application is asked about: presets, what an answer may be, how long it is believed."""
+"""Session ids that the application verifies: presets, valid answers, and how long answers are cached."""
 
 import asyncio
 import json
@@ -52,7 +52,7 @@ def told(introspector: IntrospectVerifier, token: str = "abc.def", now_s: float 
     return asyncio.run(answer) if isinstance(answer, Coroutine) else answer  # type: ignore[arg-type,return-value]
 
 
-def test_better_auth_by_cookie_goes_out_under_every_name_that_it_may_have() -> None:
+def test_better_auth_by_cookie_is_sent_under_every_name_that_it_may_have() -> None:
     http_client = answering(SESSION)
     who = told(verifier(http_client))
     assert (who.user_id, who.name, who.image, who.expires_at_s) == (
@@ -101,7 +101,7 @@ def test_a_token_goes_where_the_application_expects_it(token_in: str, headers: d
         {"user": {"id": None}},
     ],
 )
-def test_nobody_is_refused_and_remembered_for_a_moment(said: Any) -> None:
+def test_an_unknown_token_is_refused_and_cached_for_a_moment(said: Any) -> None:
     http_client = answering(said)
     introspector = verifier(http_client)
     for at, questions in ((0, 1), (4.9, 1), (5.0, 2)):
@@ -111,7 +111,7 @@ def test_nobody_is_refused_and_remembered_for_a_moment(said: Any) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_refusal_by_status_is_one(status: int) -> None:
+def test_a_refusal_by_status_is_a_refusal(status: int) -> None:
     with pytest.raises(TokenRefused, match="knows no such session"):
         told(verifier(answering({"error": "no"}, status)))
 
@@ -128,7 +128,7 @@ def test_a_refusal_by_status_is_one(status: int) -> None:
         ({"active": True, "sub": "ann", "rooms": ["video_1"]}, "rooms must be an object"), ({"active": True, "sub": "ann", "rooms": {"a*b": []}}, "only at its end"),
     ],
 )  # fmt: skip
-def test_an_answer_that_cannot_be_believed_lets_nobody_in(said: dict[str, Any], reason: str) -> None:
+def test_an_invalid_answer_authenticates_no_client(said: dict[str, Any], reason: str) -> None:
     with pytest.raises(TokenRefused, match=reason):
         told(verifier(answering(said), GENERIC))
 
@@ -146,7 +146,7 @@ def test_an_end_in_any_writing_and_an_hour_at_most(exp: Any, expires_at_s: int) 
     ("body", "status"),
     [(None, 200), (b"", 200), (b"<html>", 200), (b"[]", 200), (b'"ann"', 200), (b"[" * 5000, 200), (b"\xff", 200), (b"{}", 500), (b"{}", 404), (b"{}", 429), (b"{}", 201)],
 )  # fmt: skip
-def test_without_an_answer_nobody_gets_in_and_everybody_may_try_again(body: bytes | None, status: int) -> None:
+def test_without_an_answer_no_client_is_accepted_and_all_may_retry(body: bytes | None, status: int) -> None:
     http_client = FakeHttpClient(body, status)
     introspector = verifier(http_client)
     for _ in range(2):
@@ -155,7 +155,7 @@ def test_without_an_answer_nobody_gets_in_and_everybody_may_try_again(body: byte
     assert len(http_client.requests) == 2, "a failure is not remembered"
 
 
-def test_an_answer_is_believed_for_its_time_and_never_past_the_sessions_end() -> None:
+def test_an_answer_is_cached_for_its_ttl_and_never_past_the_sessions_end() -> None:
     http_client = answering({"sub": "ann", "exp": NOW + 50})
     introspector = verifier(http_client, GENERIC)
     for at, questions in ((0, 1), (29, 1), (30, 2), (49, 2)):
@@ -165,7 +165,7 @@ def test_an_answer_is_believed_for_its_time_and_never_past_the_sessions_end() ->
     assert len(http_client.requests) == 3
 
 
-def test_many_who_come_with_one_token_are_one_question_and_two_tokens_are_two() -> None:
+def test_many_clients_with_one_token_are_one_request_and_two_tokens_are_two() -> None:
     async def test() -> None:
         http_client = answering(SESSION)
         introspector = verifier(http_client)
@@ -180,14 +180,14 @@ def test_many_who_come_with_one_token_are_one_question_and_two_tokens_are_two() 
 @pytest.mark.parametrize(
     "token", ["", "a b", "a\r\nx-evil: 1", "a;b", "a,b", 'a"b', "é", "a\x00", "\ud800", "x" * 8193]
 )
-def test_what_no_session_id_holds_is_not_asked_about(token: str) -> None:
+def test_a_text_that_is_no_session_id_causes_no_request(token: str) -> None:
     http_client = answering(SESSION)
     with pytest.raises(TokenRefused):
         told(verifier(http_client), token)
     assert http_client.requests == []
 
 
-def test_what_is_remembered_is_no_token() -> None:
+def test_the_cache_holds_no_token() -> None:
     verdicts: Any = VerdictCache(100)
     introspector: Any = verifier(answering(SESSION), forwards=True)
     introspector._verdicts = verdicts
@@ -195,7 +195,7 @@ def test_what_is_remembered_is_no_token() -> None:
     assert len(verdicts._identities) == 1 and "s3cret" not in repr([vars(each) for each in vars(verdicts).values()])
 
 
-def test_the_application_knows_its_user_again_by_what_goes_along() -> None:
+def test_the_application_gets_the_users_credentials() -> None:
     http_client = answering(SESSION)
     assert told(verifier(http_client)).forward == ()
     by_cookie = told(verifier(http_client, forwards=True)).forward
@@ -206,7 +206,7 @@ def test_the_application_knows_its_user_again_by_what_goes_along() -> None:
     assert told(verifier(http_client, header, forwards=True)).forward == (("x-session", "abc.def"),)
 
 
-def test_no_repr_shows_how_we_are_known() -> None:
+def test_no_repr_shows_the_authorization() -> None:
     assert "c2VjcmV0" not in repr(GENERIC)
 
 
@@ -226,7 +226,7 @@ def test_presets_and_what_is_set_beside_them(tmp_path: Any, toml: str, sent: tup
     assert (asked.method, asked.token_in, asked.token_name, asked.id, asked.expires) == sent
 
 
-def test_the_cookie_that_browsers_bring_is_the_one_that_the_application_reads(tmp_path: Any) -> None:
+def test_the_cookie_that_browsers_send_is_the_one_that_the_application_reads(tmp_path: Any) -> None:
     text = '[server]\norigins = ["https://app.example"]\n[auth]\nverifiers = ["introspect"]\ncookie = "koko.session_token"\n'
     text += '[auth.introspect]\npreset = "better-auth-cookie"\nurl = "https://app.example/x"'
     introspector: Any = Verifiers().make(load(written(tmp_path, text), {}))
@@ -237,7 +237,7 @@ def test_the_default_is_no_introspection() -> None:
     assert "introspect" not in Config(auth=Auth(secret="s" * 32)).auth.verifiers
 
 
-def test_tokens_that_are_made_up_do_not_pile_up_as_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_made_up_tokens_do_not_pile_up_as_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(introspection, "MAX_QUESTIONS", 10)
 
     async def story() -> None:
@@ -261,8 +261,8 @@ def test_tokens_that_are_made_up_do_not_pile_up_as_questions(monkeypatch: pytest
 
 @pytest.mark.parametrize("active", ["false", "true", 0, 1, None, [], {}, False])
 @pytest.mark.parametrize("question", [GENERIC, BETTER_AUTH])
-def test_active_is_true_or_the_token_is_nobodys(active: Any, question: Question) -> None:
-    """RFC 7662 section 2.2: `active` is a boolean; "false", 0 and null were once taken as a yes."""
+def test_active_is_true_or_the_token_is_refused(active: Any, question: Question) -> None:
+    """RFC 7662 section 2.2: `active` is a boolean; "false", 0 and null were accepted as true."""
     said = {"active": active, "sub": "ann", **SESSION}
     with pytest.raises(TokenRefused, match="knows no such session"):
         told(verifier(answering(said), question))
@@ -282,21 +282,22 @@ def test_the_generic_preset_wants_active_and_better_auth_has_none(tmp_path: Any)
                 told(introspector)
 
 
-def test_made_up_tokens_push_nobody_out_who_is_signed_in() -> None:
-    """20,000 answers "nobody" once threw out the answers about everybody else."""
+def test_made_up_tokens_displace_no_signed_in_user() -> None:
+    """Refusals do not displace the cached answers of signed-in users. 20,000 refusals displaced all of them."""
     http_client = answering(SESSION)
     introspector = verifier(http_client, questions_hz=10_000.0)
     assert told(introspector, "good").user_id == "ann"
     http_client.body = b"null"
-    for number in range(500):  # the memory holds 100
+    for number in range(500):  # the cache holds 100
         with pytest.raises(TokenRefused):
             told(introspector, f"made up {number}".replace(" ", "_"))
     asked = len(http_client.requests)
     assert told(introspector, "good").user_id == "ann" and len(http_client.requests) == asked
 
 
-def test_made_up_tokens_have_a_budget_and_those_that_were_good_before_need_none() -> None:
-    """One connection once made 1,413 questions a second of made-up tokens."""
+def test_unknown_tokens_have_a_request_budget_and_those_accepted_before_need_none() -> None:
+    """Requests for unknown tokens have a budget; tokens accepted before need none. One connection caused 1,413 requests
+    a second with made-up tokens."""
     http_client, kept = answering(SESSION), answering(SESSION)
     introspector = verifier(http_client, kept=kept, questions_hz=10.0)
     assert told(introspector, "good").user_id == "ann"
@@ -320,7 +321,7 @@ def test_made_up_tokens_have_a_budget_and_those_that_were_good_before_need_none(
     assert len(http_client.requests) == before + 1, "it was somebody's, and is unknown now"
 
 
-def test_who_has_caused_too_many_questions_causes_no_more_q5() -> None:
+def test_an_address_that_has_caused_too_many_requests_causes_no_more_q5() -> None:
     http_client, allowed = answering(SESSION), [True, False, False]
     introspector = verifier(http_client)
 
@@ -356,7 +357,7 @@ def passing_on(http_client: FakeHttpClient) -> tuple[IntrospectVerifier, list[tu
     return IntrospectVerifier(BETTER_AUTH, (endpoint, endpoint), verdicts, cache_s=30.0, session_s=3600.0), told_on
 
 
-def test_what_one_worker_was_told_counts_at_another_for_as_long_as_it_would_have_there() -> None:
+def test_an_answer_shared_by_another_worker_expires_at_the_same_time() -> None:
     introspector, told_on = passing_on(answering(SESSION))
     assert told(introspector).user_id == "ann"
     ((key, kept),) = told_on
@@ -372,7 +373,7 @@ def test_what_one_worker_was_told_counts_at_another_for_as_long_as_it_would_have
         told(late, now_s=NOW + 30)
 
 
-def test_who_has_signed_out_is_refused_everywhere_and_that_is_known_when_nobody_answers() -> None:
+def test_a_signed_out_user_is_refused_everywhere_even_while_the_provider_does_not_answer() -> None:
     http_client = answering(SESSION)
     introspector, told_on = passing_on(http_client)
     told(introspector)
@@ -394,7 +395,7 @@ def test_who_has_signed_out_is_refused_everywhere_and_that_is_known_when_nobody_
     assert not introspector.was_refused("abc.def", NOW + 51), "it has signed in again"
 
 
-def test_an_older_yes_of_another_worker_does_not_undo_a_no() -> None:
+def test_an_older_acceptance_by_another_worker_does_not_undo_a_refusal() -> None:
     introspector, told_on = passing_on(answering(SESSION))
     told(introspector)
     other, _ = passing_on(answering(None))
@@ -405,7 +406,7 @@ def test_an_older_yes_of_another_worker_does_not_undo_a_no() -> None:
         told(other, now_s=NOW + 1.2)
 
 
-def test_of_tokens_that_somebody_makes_up_other_workers_hear_nothing() -> None:
+def test_unknown_tokens_cause_no_message_to_other_workers() -> None:
     introspector, told_on = passing_on(answering(None))
     for number in range(50):
         with pytest.raises(TokenRefused):

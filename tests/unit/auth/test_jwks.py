@@ -1,5 +1,5 @@
-"""An identity provider's keys: when they are asked for, what stays when they cannot be had, and that nobody is refused
-for a key that is only new."""
+"""An identity provider's keys: when they are fetched, which stay valid when they cannot be fetched, and that a new key
+does not get its token refused."""
 
 import asyncio
 from collections.abc import Awaitable, Coroutine
@@ -45,7 +45,7 @@ def on_a_loop(test: Coroutine[Any, Any, None]) -> None:
     asyncio.run(test)
 
 
-def test_a_key_that_is_known_answers_at_once_and_one_that_is_not_is_asked_for() -> None:
+def test_a_known_key_is_returned_at_once_and_an_unknown_one_is_fetched() -> None:
     async def test() -> None:
         s = Setting(jwk_set(jwk("EdDSA")))
         assert (await s.later(0)).user_id == "ann"
@@ -54,7 +54,7 @@ def test_a_key_that_is_known_answers_at_once_and_one_that_is_not_is_asked_for() 
     on_a_loop(test())
 
 
-def test_who_comes_while_the_question_is_under_way_waits_for_the_same_answer() -> None:
+def test_a_token_that_arrives_during_a_request_waits_for_the_same_answer() -> None:
     async def test() -> None:
         s = Setting(jwk_set(jwk("EdDSA")))
         s.http_client.hold = asyncio.Event()
@@ -66,7 +66,7 @@ def test_who_comes_while_the_question_is_under_way_waits_for_the_same_answer() -
     on_a_loop(test())
 
 
-def test_a_thousand_unknown_kids_are_one_question_per_30_s_and_the_known_key_goes_on_meanwhile() -> None:
+def test_a_thousand_unknown_kids_are_one_request_per_30_s_and_the_known_key_stays_usable() -> None:
     async def test() -> None:
         s = Setting(jwk_set(jwk("EdDSA")))
         await s.later(0)
@@ -85,7 +85,7 @@ def test_a_thousand_unknown_kids_are_one_question_per_30_s_and_the_known_key_goe
     on_a_loop(test())
 
 
-def test_a_thousand_unknown_kids_at_one_moment_are_one_question() -> None:
+def test_a_thousand_unknown_kids_at_one_moment_are_one_request() -> None:
     async def test() -> None:
         s = Setting(jwk_set(jwk("EdDSA")))
         await s.jwks.fetch()
@@ -96,8 +96,8 @@ def test_a_thousand_unknown_kids_at_one_moment_are_one_question() -> None:
     on_a_loop(test())
 
 
-def test_whoever_comes_too_early_for_a_question_is_told_when_to_come_again_and_then_gets_in() -> None:
-    """A key may be new: its token is not refused before the keys have been read again."""
+def test_a_token_too_early_for_a_request_gets_the_time_to_retry_and_is_then_accepted() -> None:
+    """The key may be new: its token is not refused before the keys have been fetched again."""
 
     async def test() -> None:
         s = Setting(jwk_set(jwk("EdDSA")))
@@ -117,7 +117,7 @@ def test_whoever_comes_too_early_for_a_question_is_told_when_to_come_again_and_t
     on_a_loop(test())
 
 
-def test_a_token_that_came_during_a_question_is_not_refused_by_an_answer_older_than_itself() -> None:
+def test_a_token_that_arrives_during_a_request_is_not_refused_by_an_older_answer() -> None:
     async def test() -> None:
         s = Setting(jwk_set(jwk("EdDSA")))
         s.http_client.hold = asyncio.Event()
@@ -168,8 +168,8 @@ def test_a_key_that_is_withdrawn_counts_no_more() -> None:
     on_a_loop(test())
 
 
-def test_without_any_key_one_may_come_back_soon() -> None:
-    """A provider that starts together with this server holds nobody up for half a minute."""
+def test_without_any_key_a_client_may_retry_soon() -> None:
+    """A provider that starts together with this server delays no client for half a minute."""
 
     async def test() -> None:
         s = Setting(None)
@@ -189,7 +189,7 @@ def test_without_a_kid_the_only_key_of_that_algorithm_is_meant() -> None:
     async def test() -> None:
         s = Setting(jwk_set(jwk("EdDSA", kid=None), jwk("ES256")))
         assert (await s.later(0, kid=None)).user_id == "ann"
-        s.http_client.body = jwk_set(jwk("EdDSA", 1, kid=None), jwk("ES256"))  # exchanged, and nothing tells
+        s.http_client.body = jwk_set(jwk("EdDSA", 1, kid=None), jwk("ES256"))  # exchanged without notice
         s.clock.now += MIN_QUERY_INTERVAL_S
         assert (await s.later(1, kid=None)).user_id == "ann"
         s.http_client.body = jwk_set(jwk("EdDSA"), jwk("EdDSA", 1))
@@ -200,7 +200,7 @@ def test_without_a_kid_the_only_key_of_that_algorithm_is_meant() -> None:
     on_a_loop(test())
 
 
-def test_the_keys_are_read_at_the_start_and_a_server_that_stops_asks_no_more() -> None:
+def test_the_keys_are_fetched_at_the_start_and_not_after_a_stop() -> None:
     async def test() -> None:
         s = Setting(jwk_set(jwk("EdDSA")))
         s.jwks.start()
@@ -218,7 +218,7 @@ def test_the_keys_are_read_at_the_start_and_a_server_that_stops_asks_no_more() -
 
 
 class Read:
-    """What `on_read` was told."""
+    """Records the calls of `on_read`."""
 
     def __init__(self) -> None:
         self.told: list[tuple[bytes, float, list[str]]] = []
@@ -227,7 +227,7 @@ class Read:
         self.told.append((body, read_at, list(withdrawn)))
 
 
-def test_keys_that_another_worker_has_read_count_while_nobody_answers() -> None:
+def test_keys_that_another_worker_has_fetched_count_while_the_provider_does_not_answer() -> None:
     async def test() -> None:
         s, told = Setting(jwk_set(jwk("EdDSA"))), Read()
         s.jwks._on_read = told
@@ -241,7 +241,7 @@ def test_keys_that_another_worker_has_read_count_while_nobody_answers() -> None:
     on_a_loop(test())
 
 
-def test_of_two_answers_the_one_that_was_asked_for_later_counts() -> None:
+def test_of_two_answers_the_later_requested_one_counts() -> None:
     async def test() -> None:
         s = Setting(jwk_set(jwk("EdDSA", 1)))
         await s.jwks.fetch()
@@ -252,13 +252,13 @@ def test_of_two_answers_the_one_that_was_asked_for_later_counts() -> None:
         s.jwks.learn(jwk_set(jwk("EdDSA", 2)), s.clock.now + 1.0, [])
         assert s.at_once(2).user_id == "ann"
         s.http_client.body = jwk_set(jwk("EdDSA", 1))
-        await s.jwks.fetch()  # asked for before the one that was learned
+        await s.jwks.fetch()  # requested before the one that was received
         assert s.at_once(2).user_id == "ann"
 
     on_a_loop(test())
 
 
-def test_whoever_has_learned_the_keys_lately_does_not_read_them_at_its_start() -> None:
+def test_a_worker_that_received_the_keys_lately_does_not_fetch_them_at_its_start() -> None:
     async def test() -> None:
         s = Setting(jwk_set(jwk("EdDSA")))
         s.jwks.learn(jwk_set(jwk("EdDSA")), s.clock.now - REFRESH_S / 2, [])
@@ -278,7 +278,7 @@ def test_whoever_has_learned_the_keys_lately_does_not_read_them_at_its_start() -
     on_a_loop(test())
 
 
-def test_a_withdrawn_key_is_refused_while_nobody_answers_by_a_new_worker_too() -> None:
+def test_a_withdrawn_key_is_refused_while_the_provider_does_not_answer_by_a_new_worker_too() -> None:
     async def test() -> None:
         s, told = Setting(jwk_set(jwk("EdDSA"), jwk("EdDSA", 1))), Read()
         s.jwks._on_read = told
@@ -306,7 +306,8 @@ def test_a_withdrawn_key_is_refused_while_nobody_answers_by_a_new_worker_too() -
 
 
 def test_a_token_does_not_wait_for_as_long_as_the_keys_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The provider has ten seconds in the background; a person has a connection that ends before."""
+    """A token waits for the keys for a shorter time than a fetch may take: in the background that is ten seconds, and
+    an unauthenticated connection ends before."""
     monkeypatch.setattr(jwks_module, "TOKEN_WAITS_S", 0.01)
 
     async def test() -> None:

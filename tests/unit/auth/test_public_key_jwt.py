@@ -1,4 +1,5 @@
-"""Tokens of key pairs: those that must be refused, each with its reason, from PEM and from a JWK set; and good ones."""
+"""Tokens of key pairs: those that must be refused, each with its reason, from PEM and from a JWK set; and valid
+ones."""
 
 import asyncio
 import base64
@@ -41,7 +42,7 @@ def by_jwks(body: bytes | None = EVERY, algorithms: Any = KINDS) -> tuple[KeyVer
 
 
 def verified(verifier: Any, token: str, now_s: float = NOW) -> Identity:
-    """The answer, wherever it had to come from."""
+    """Return the verifier's answer, awaited where needed."""
     answer = verifier.verify(token, now_s)
     if isinstance(answer, Coroutine):
         return asyncio.run(answer)  # type: ignore[arg-type,return-value]
@@ -50,7 +51,7 @@ def verified(verifier: Any, token: str, now_s: float = NOW) -> Identity:
 
 
 def raw(algorithm: str, payload: bytes, header: bytes | None = None) -> str:
-    """A payload and a header that PyJWT would not make, with a right signature."""
+    """Return a token with a payload and a header that PyJWT would not make, and a valid signature."""
     jws = jwt.PyJWS()
     if header is None:
         return jws.encode(payload, private_key(algorithm), algorithm=algorithm, headers={"kid": f"{algorithm}-0"})
@@ -60,7 +61,7 @@ def raw(algorithm: str, payload: bytes, header: bytes | None = None) -> str:
 
 
 def confused(secret: bytes, algorithm: str = "HS256", **header: Any) -> str:
-    """An HMAC token whose secret is what everybody can read: the public key."""
+    """Return an HMAC token whose secret is public: the public key."""
     parts = [
         base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=")
         for part in ({"alg": algorithm, "typ": "JWT"} | header, CLAIMS)
@@ -83,7 +84,7 @@ def with_claims(**more: Any) -> str:
 
 
 def der_signature(token: str) -> str:
-    """The same ECDSA signature in the other of its two forms."""
+    """Return the same ECDSA signature in the other of its two forms."""
     head, _, last = token.rpartition(".")
     r_s = base64.urlsafe_b64decode(last + "==")
 
@@ -250,7 +251,7 @@ def test_a_pem_from_an_environment_variable_has_its_line_breaks_written_out() ->
         ("-----BEGIN CERTIFICATE-----\nMCow\n-----END CERTIFICATE-----", "cannot be read"),
     ],
 )
-def test_a_pem_of_no_use_says_why(pem: str, reason: str) -> None:
+def test_an_unusable_pem_is_refused_with_the_reason(pem: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         keys_from_pem(pem)
 
@@ -272,7 +273,7 @@ def test_a_weak_or_odd_key_is_no_key() -> None:
             keys_from_pem(pem)
 
 
-def test_what_in_a_jwk_set_signs_for_nobody_is_passed_over() -> None:
+def test_keys_of_a_jwk_set_that_cannot_sign_are_skipped() -> None:
     ours = jwk("EdDSA")
     others = [
         {"kty": "oct", "kid": "secret", "k": "c2VjcmV0", "alg": "HS256"},

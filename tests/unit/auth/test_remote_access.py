@@ -1,4 +1,4 @@
-"""Access that asks the application, on a fake clock: what is asked, what counts for how long, and what nobody answers."""
+"""Access checks by the application, on a fake clock: the requests, how long answers are cached, and missing answers."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ def who(user_id: str = "ann", forward: tuple[tuple[str, str], ...] = COOKIE) -> 
 
 
 class FakeHttpClient:
-    """An application that gives `answer` to everything, or fails with it; `gate` holds its answers back."""
+    """An application that answers every request with `answer`, or fails with it; `gate` delays its answers."""
 
     def __init__(self, answer: Any = b"", status: int = 200) -> None:
         self.answer = answer if isinstance(answer, bytes | Exception) else json.dumps(answer).encode()
@@ -91,7 +91,7 @@ async def query(access: Access, user_id: str = "ann", room_id: str = "video_1", 
 # --- the webhook
 
 
-def test_a6_the_webhook_gets_a_signed_question() -> None:
+def test_a6_the_webhook_gets_a_signed_request() -> None:
     async def test() -> None:
         http_client = FakeHttpClient({"allow": True, "scopes": ["join", "control", "paint"], "ttl": 30})
         access, _ = webhook(http_client)
@@ -112,7 +112,7 @@ def test_a6_the_webhook_gets_a_signed_question() -> None:
     [
         ({"allow": True, "ttl": 30}, 30),
         ({"allow": True}, 60),
-        ({"allow": True, "ttl": 3600}, 60),  # longest [A6]
+        ({"allow": True, "ttl": 3600}, 60),  # the maximum [A6]
         ({"allow": True, "ttl": 0}, 0),
         ({"allow": True, "ttl": -5}, 0),
         ({"allow": False}, 5),
@@ -150,7 +150,7 @@ def test_a6_the_answer_may_differ_by_user_room_type_and_action(action: Any) -> N
     asyncio.run(test())
 
 
-def test_a6_many_who_want_to_know_the_same_ask_once() -> None:
+def test_a6_many_equal_checks_at_once_are_one_request() -> None:
     async def test() -> None:
         http_client = FakeHttpClient({"allow": True})
         http_client.gate = asyncio.Event()
@@ -164,7 +164,7 @@ def test_a6_many_who_want_to_know_the_same_ask_once() -> None:
     asyncio.run(test())
 
 
-def test_n12_what_is_forgotten_is_asked_anew() -> None:
+def test_n12_an_invalidated_answer_is_requested_anew() -> None:
     async def test() -> None:
         http_client = FakeHttpClient({"allow": True})
         access, _ = webhook(http_client)
@@ -187,7 +187,7 @@ def test_n12_what_is_forgotten_is_asked_anew() -> None:
     asyncio.run(test())
 
 
-def test_n12_an_answer_that_was_on_its_way_when_it_was_forgotten_is_not_kept() -> None:
+def test_n12_an_answer_pending_at_its_invalidation_is_not_cached() -> None:
     async def test() -> None:
         http_client = FakeHttpClient({"allow": True})
         http_client.gate = asyncio.Event()
@@ -223,7 +223,7 @@ def test_n12_an_answer_that_was_on_its_way_when_it_was_forgotten_is_not_kept() -
         (b'{"allow": true}', 403),
     ],
 )
-def test_a6_no_answer_is_no_and_says_try_again_and_is_remembered_for_a_moment_at_most(answer: Any, status: int) -> None:
+def test_a6_a_missing_answer_is_a_refusal_to_retry_and_is_cached_for_a_moment_at_most(answer: Any, status: int) -> None:
     async def test() -> None:
         http_client = FakeHttpClient(answer, status)
         access, clock = webhook(http_client)
@@ -232,7 +232,7 @@ def test_a6_no_answer_is_no_and_says_try_again_and_is_remembered_for_a_moment_at
         refusal = grant.refusal()
         assert (refusal.code, refusal.retry_after_ms) == ("FORBIDDEN", 2000)
         http_client.answer, http_client.status = b'{"allow": true}', 200
-        if not isinstance(answer, RequestFailed):  # that question alone is not asked again so soon
+        if not isinstance(answer, RequestFailed):  # only this request is not repeated so soon
             tries = 2 if status >= 500 else 1
             assert (
                 await query(access) == UNSURE
@@ -245,7 +245,7 @@ def test_a6_no_answer_is_no_and_says_try_again_and_is_remembered_for_a_moment_at
     asyncio.run(test())
 
 
-def test_a6_closed_and_unknown_rooms_are_refused_with_the_same_words() -> None:
+def test_a6_closed_and_unknown_rooms_are_refused_with_the_same_text() -> None:
     async def test() -> None:
         access, _ = webhook(FakeHttpClient({"allow": False, "reason": "no such video"}))
         grant = await query(access)
@@ -254,7 +254,7 @@ def test_a6_closed_and_unknown_rooms_are_refused_with_the_same_words() -> None:
     asyncio.run(test())
 
 
-# --- nobody answers
+# --- missing answers
 
 
 def failing(breaker: Breaker, now: float, *people: str, rooms: str = "rstuv", took_s: float = 0.5) -> None:
@@ -262,7 +262,7 @@ def failing(breaker: Breaker, now: float, *people: str, rooms: str = "rstuv", to
         breaker.failed(now, now - took_s, user, room)
 
 
-def test_the_breaker_opens_when_nobody_answers_for_a_while_and_lets_one_through_every_two_seconds() -> None:
+def test_the_breaker_opens_after_a_while_without_answers_and_lets_one_request_through_every_two_seconds() -> None:
     breaker = Breaker()
     failing(breaker, 100.0, *"abcd")
     assert breaker.lets_pass(100.0)
@@ -279,7 +279,7 @@ def test_the_breaker_opens_when_nobody_answers_for_a_while_and_lets_one_through_
     ("people", "rooms", "opens"),
     [("aaaaa", "rstuv", False), ("abcde", "rrrrr", False), ("ababa", "rstuv", False), ("abcaa", "rsrst", True)],
 )
-def test_one_person_or_one_room_opens_no_breaker_for_everybody(people: str, rooms: str, opens: bool) -> None:
+def test_one_user_or_one_room_opens_no_breaker_for_all(people: str, rooms: str, opens: bool) -> None:
     breaker = Breaker()
     for _ in range(20):
         failing(breaker, 100.0, *people, rooms=rooms)
@@ -318,9 +318,9 @@ def test_long_ago_counts_no_more() -> None:
     assert breaker.is_open
 
 
-def test_an_authoriser_that_fails_20_percent_of_the_time_in_bursts_refuses_nobody() -> None:
-    """Bursts of 20 ms in every tenth of a second once refused 121 of 200 joins: five failures in a row opened the
-    breaker for two seconds each time."""
+def test_an_authoriser_that_fails_20_percent_of_the_time_in_bursts_refuses_no_client() -> None:
+    """An authoriser that fails for 20 ms in every tenth of a second refuses no client. It refused 121 of 200 joins:
+    five failures in a row opened the breaker for two seconds each time."""
 
     class Hiccups(FakeHttpClient):
         async def post(self, url: str, headers: Mapping[str, str] | None, body: bytes) -> Answer:
@@ -339,7 +339,7 @@ def test_an_authoriser_that_fails_20_percent_of_the_time_in_bursts_refuses_nobod
 
 
 @pytest.mark.parametrize("times_out", [False, True])
-def test_a_question_is_asked_twice_at_most_and_within_the_time(times_out: bool) -> None:
+def test_a_request_is_sent_twice_at_most_and_within_the_time(times_out: bool) -> None:
     class Slow(FakeHttpClient):
         async def post(self, url: str, headers: Mapping[str, str] | None, body: bytes) -> Answer:
             clock.now += 1.9 if times_out else 0.5
@@ -354,7 +354,7 @@ def test_a_question_is_asked_twice_at_most_and_within_the_time(times_out: bool) 
     asyncio.run(test())
 
 
-def test_what_has_timed_out_is_not_asked_again() -> None:
+def test_a_request_that_timed_out_is_not_repeated() -> None:
     async def test() -> None:
         assert await query(access) == UNSURE and len(http_client.requests) == 1
 
@@ -367,8 +367,9 @@ def test_what_has_timed_out_is_not_asked_again() -> None:
     "useless",
     [UnusableResponse("it answers with a redirect"), UnusableResponse("its answer is longer than 65536 bytes")],
 )
-def test_an_answer_of_no_use_is_a_sign_of_life(useless: UnusableResponse) -> None:
-    """Five rooms with a long answer, or a redirect, once shut everybody out."""
+def test_an_unusable_answer_counts_as_an_answer_for_the_breaker(useless: UnusableResponse) -> None:
+    """An answer that cannot be used still shows that the application is alive. Five rooms with a long answer, or a
+    redirect, opened the breaker for all users."""
 
     async def test() -> None:
         http_client = FakeHttpClient(useless)
@@ -380,7 +381,7 @@ def test_an_answer_of_no_use_is_a_sign_of_life(useless: UnusableResponse) -> Non
     asyncio.run(test())
 
 
-def test_one_person_has_but_a_few_questions_on_their_way() -> None:
+def test_one_user_has_only_a_few_pending_requests() -> None:
     async def test() -> None:
         http_client = FakeHttpClient({"allow": True})
         http_client.gate = asyncio.Event()
@@ -397,7 +398,7 @@ def test_one_person_has_but_a_few_questions_on_their_way() -> None:
     asyncio.run(test())
 
 
-def test_a_dead_webhook_is_asked_for_a_moment_and_thousands_are_refused_at_once() -> None:
+def test_a_dead_webhook_is_called_for_a_moment_and_thousands_are_refused_at_once() -> None:
     async def test() -> None:
         http_client = FakeHttpClient(RequestFailed("it could not be asked: Connection refused"))
         access, clock = webhook(http_client)
@@ -413,7 +414,7 @@ def test_a_dead_webhook_is_asked_for_a_moment_and_thousands_are_refused_at_once(
     asyncio.run(test())
 
 
-def test_only_so_many_questions_are_on_their_way() -> None:
+def test_only_so_many_requests_are_pending() -> None:
     async def test() -> None:
         http_client = FakeHttpClient({"allow": True})
         http_client.gate = asyncio.Event()
@@ -430,7 +431,8 @@ def test_only_so_many_questions_are_on_their_way() -> None:
 
 
 def test_strange_answers_do_not_open_the_breaker() -> None:
-    """Somebody could make them with odd room ids, and so keep everybody out."""
+    """Unusable answers do not open the breaker. A client can cause such answers with odd room ids, and could so have
+    locked all users out."""
 
     async def test() -> None:
         http_client = FakeHttpClient(b"boom", 500)
@@ -442,8 +444,9 @@ def test_strange_answers_do_not_open_the_breaker() -> None:
     asyncio.run(test())
 
 
-def test_closing_gives_up_what_is_asked_and_tells_who_waits_for_it() -> None:
-    """A reload that changed [access] left joins that were under way without any answer, and what waited behind them."""
+def test_closing_cancels_pending_requests_and_fails_their_callers() -> None:
+    """Closing cancels the pending requests and answers their callers. A reload that changed [access] left pending joins
+    without any answer, and the messages held behind them."""
 
     async def test() -> None:
         http_client = FakeHttpClient({"allow": True})
@@ -462,7 +465,7 @@ def test_closing_gives_up_what_is_asked_and_tells_who_waits_for_it() -> None:
     asyncio.run(test())
 
 
-def test_the_others_have_nothing_to_forget() -> None:
+def test_the_other_access_modes_have_nothing_to_invalidate() -> None:
     for access in (ClaimsAccess(), AllowAll()):
         access.forget(user_id="ann")
         asyncio.run(access.close())
@@ -476,7 +479,7 @@ def failure(code: str, message: str = "no") -> dict[str, Any]:
     return {"error": {"message": message, "code": -32003, "data": {"code": code, "httpStatus": 403, "path": "x"}}}
 
 
-def test_a6_the_applications_api_is_asked_as_the_user() -> None:
+def test_a6_the_applications_api_is_called_with_the_users_credentials() -> None:
     async def test() -> None:
         http_client = FakeHttpClient({"result": {"data": {"id": "1", "title": "Reel"}}})
         assert await query(trpc(http_client)) == Grant(allow=True, can_control=True)
@@ -499,7 +502,7 @@ def test_a6_the_applications_api_is_asked_as_the_user() -> None:
         ("x_* -> a.b.c(id)", "x_../../é%2e ", None, "a.b.c", {"id": "../../é%2e "}),
     ],
 )
-def test_a6_rules_and_what_they_ask(rule: str, room: str, room_type: Any, procedure: str, input_: Any) -> None:
+def test_a6_rules_and_their_requests(rule: str, room: str, room_type: Any, procedure: str, input_: Any) -> None:
     async def test() -> None:
         http_client = FakeHttpClient({"result": {"data": 1}})
         assert (await query(trpc(http_client, rule), room_id=room, room_type=room_type)).allow
@@ -510,7 +513,7 @@ def test_a6_rules_and_what_they_ask(rule: str, room: str, room_type: Any, proced
     asyncio.run(test())
 
 
-def test_a6_a_room_that_a_type_opened_is_asked_for_again_when_nobody_says_its_type() -> None:
+def test_a6_access_by_a_room_type_is_checked_again_when_a_request_names_no_type() -> None:
     class OnlyProjects(FakeHttpClient):
         async def get(self, url: str, headers: Mapping[str, str] | None = None) -> Answer:
             found = {"result": {"data": 1}} if "/project." in url else failure("NOT_FOUND")
@@ -535,7 +538,7 @@ def test_a6_a_room_that_a_type_opened_is_asked_for_again_when_nobody_says_its_ty
 @pytest.mark.parametrize(
     ("room", "room_type"), [("project_1", None), ("video_", None), ("v42", "project"), ("v42", None), ("", None)]
 )
-def test_a6_a_room_without_a_rule_is_closed_and_nobody_is_asked(room: str, room_type: Any) -> None:
+def test_a6_a_room_without_a_rule_is_closed_without_a_request(room: str, room_type: Any) -> None:
     async def test() -> None:
         http_client = FakeHttpClient({"result": {"data": 1}})
         assert await query(trpc(http_client, "video_* -> video.getById(id)"), room_id=room, room_type=room_type) == NO
@@ -544,7 +547,7 @@ def test_a6_a_room_without_a_rule_is_closed_and_nobody_is_asked(room: str, room_
     asyncio.run(test())
 
 
-def test_a6_somebody_whom_the_application_does_not_know_is_not_asked_for() -> None:
+def test_a6_a_user_unknown_to_the_application_causes_no_request() -> None:
     access = trpc(FakeHttpClient({"result": {"data": 1}}))
     assert access.check(who(forward=()), "video_1", None) == NO
 
@@ -599,7 +602,7 @@ def test_a6_superjson() -> None:
     asyncio.run(test())
 
 
-def test_a6_other_credentials_of_the_same_user_are_asked_for_themselves_and_nobody_sees_them() -> None:
+def test_a6_other_credentials_of_the_same_user_are_checked_separately_and_no_repr_shows_them() -> None:
     async def test() -> None:
         http_client = FakeHttpClient({"result": {"data": 1}})
         access = trpc(http_client)

@@ -1,4 +1,4 @@
-"""Resume tokens: what the long form carries, and for whom it is proof when a token cannot be checked."""
+"""Resume tokens: the contents of the long form, and for which user it is proof when a token cannot be checked."""
 
 import base64
 
@@ -34,7 +34,7 @@ def test_the_long_form_is_a_resume_token_like_the_short_one() -> None:
         assert ResumeTokens("another secret").read(text, "ann", NOW) is None
 
 
-def test_with_the_same_token_it_says_who_it_was_to_the_letter() -> None:
+def test_with_the_same_token_it_restores_the_exact_identity() -> None:
     found = TOKENS.read_identity(long_token(), "abc.def", NOW)
     assert found is not None and (found.session_id, found.identity) == ("session_1", ANN)
 
@@ -48,8 +48,8 @@ def test_the_short_form_proves_nothing_by_itself() -> None:
     [
         ("another", False),
         ("", False),
-        (signed("EdDSA", {"sub": "ann", "exp": NOW + 60}, 9), True),  # a fresh one, by a key that nobody knows yet
-        (signed("EdDSA", {"sub": "ben", "exp": NOW + 60}, 9), False),  # signed in as somebody else meanwhile
+        (signed("EdDSA", {"sub": "ann", "exp": NOW + 60}, 9), True),  # a fresh one, with a key that is not known yet
+        (signed("EdDSA", {"sub": "ben", "exp": NOW + 60}, 9), False),  # signed in as another user meanwhile
         (signed("EdDSA", {"sub": "ann", "exp": NOW}, 9), False),
         (signed("EdDSA", {"sub": "ann"}, 9), False),
         (signed("EdDSA", {"sub": "ann", "exp": "soon"}, 9), False),
@@ -64,7 +64,7 @@ def test_with_another_token_only_when_that_names_the_same_user(token: str, prove
     assert (TOKENS.read_identity(long_token(), token, NOW) is not None) is proves
 
 
-def test_a_changed_an_expired_and_a_foreign_one_prove_nothing() -> None:
+def test_a_changed_an_expired_and_a_foreign_token_prove_nothing() -> None:
     text = long_token()
     raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
     for at in range(len(raw)):

@@ -1,4 +1,4 @@
-"""What the supervisor keeps for the workers to come: by age, bounded in bytes, no kind at the cost of another."""
+"""The supervisor's cache for later workers: ordered by age, bounded in bytes, each kind with a bound of its own."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def test_the_newest_of_each_key_is_kept_until_it_has_ended() -> None:
     assert kept(cache, NOW_S + 30) == [] and cache.size_bytes() == 0
 
 
-def test_a_refusal_and_an_answer_of_one_token_end_each_other() -> None:
+def test_a_refusal_and_an_answer_for_one_token_replace_each_other() -> None:
     cache = SharedCache()
     cache.put(entry(1))
     cache.put(entry(1, "refusal"))
@@ -55,7 +55,7 @@ def test_one_that_is_too_large_for_all_is_not_kept() -> None:
     assert kept(cache) == [] and cache.size_bytes() == 0
 
 
-def test_it_is_handed_over_in_portions() -> None:
+def test_it_is_transferred_in_portions() -> None:
     cache = SharedCache()
     for number in range(100):
         cache.put(entry(number, size=10_000))

@@ -1,4 +1,4 @@
-"""Answers kept for a while: their end, their number, one question at a time."""
+"""Answers cached for a while: their expiry, their number, one request at a time."""
 
 import asyncio
 
@@ -23,7 +23,7 @@ def test_the_one_not_wanted_for_longest_goes_first() -> None:
     assert [key for key in (1, 2, 3, 4) if cache.get(key, 0.0)] == [1, 3, 4]
 
 
-def test_what_is_forgotten_is_asked_for_again() -> None:
+def test_an_invalidated_value_is_requested_again() -> None:
     cache: TtlCache[str, str] = TtlCache(10)
     for key in ("ann/1", "ann/2", "ben/1"):
         cache.put(key, "x", 9.0)
@@ -43,13 +43,13 @@ class Asked:
         return await asyncio.shield(self.answer)
 
 
-def test_many_who_ask_make_one_question_and_one_who_goes_takes_it_from_nobody() -> None:
+def test_many_callers_make_one_request_and_a_cancelled_caller_does_not_cancel_it() -> None:
     async def test() -> None:
         cache: TtlCache[str, str] = TtlCache(10)
         asked = Asked()
         waiting = [asyncio.ensure_future(cache.get_or_fetch("a", 0.0, asked)) for _ in range(100)]
         await asyncio.sleep(0)
-        waiting.pop(0).cancel()  # it was the first, for whom the question was begun
+        waiting.pop(0).cancel()  # it was the first, for which the request was sent
         await asyncio.sleep(0)
         asked.answer.set_result(CachedValue("x", 5.0))
         assert await asyncio.gather(*waiting) == ["x"] * 99
@@ -61,7 +61,7 @@ def test_many_who_ask_make_one_question_and_one_who_goes_takes_it_from_nobody() 
     asyncio.run(test())
 
 
-def test_a_failure_is_for_all_who_wait_and_is_not_kept() -> None:
+def test_a_failure_is_reported_to_all_waiting_callers_and_is_not_cached() -> None:
     async def test() -> None:
         cache: TtlCache[str, str] = TtlCache(10)
         asked = Asked()
@@ -76,7 +76,7 @@ def test_a_failure_is_for_all_who_wait_and_is_not_kept() -> None:
     asyncio.run(test())
 
 
-def test_a_failure_that_nobody_waits_for_any_more_is_no_complaint_of_the_loop() -> None:
+def test_a_failure_without_waiting_callers_is_not_reported_by_the_loop() -> None:
     async def test() -> None:
         complaints: list[object] = []
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
@@ -95,7 +95,7 @@ def test_a_failure_that_nobody_waits_for_any_more_is_no_complaint_of_the_loop() 
     asyncio.run(test())
 
 
-def test_an_answer_on_its_way_when_it_is_forgotten_is_told_and_not_kept() -> None:
+def test_an_answer_pending_at_its_invalidation_is_returned_and_not_cached() -> None:
     async def test() -> None:
         cache: TtlCache[str, str] = TtlCache(10)
         asked = Asked()

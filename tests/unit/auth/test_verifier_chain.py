@@ -1,4 +1,4 @@
-"""Several verifiers in order: who is asked, who is not, and which refusal is told."""
+"""Several verifiers in order: which are called, which are not, and which refusal is reported."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -56,7 +56,7 @@ class Setting:
     [(make(GOOD), (0, 0)), (signed("EdDSA", GOOD), (0, 0)), (signed("ES256", GOOD), (1, 0)), ("abc.def", (0, 1)), ("abc", (0, 1))],
 )  # fmt: skip
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0)])
-def test_each_token_finds_its_verifier_in_any_order_and_nobody_else_is_asked(
+def test_each_token_finds_its_verifier_in_any_order_and_no_other_is_called(
     token: str, asked: tuple[int, int], order: tuple[int, ...]
 ) -> None:
     setting = Setting()
@@ -76,33 +76,33 @@ def test_each_token_finds_its_verifier_in_any_order_and_nobody_else_is_asked(
         ("a.b.c.d.e", "it is encrypted (JWE): sign it instead", (0, 0)),
     ],
 )  # fmt: skip
-def test_the_nearest_refusal_is_told_and_a_jwt_is_not_shown_to_the_application(
+def test_the_closest_refusal_is_reported_and_a_jwt_is_not_sent_to_the_application(
     token: str, reason: str, asked: tuple[int, int]
 ) -> None:
     for order in ((0, 1, 2, 3), (3, 0, 1, 2)):
         setting = Setting()
         if "JWE" in reason:
-            setting.all.pop()  # the application may know what to do with it
+            setting.all.pop()  # the application may be able to verify it
             order = (0, 1, 2)
         assert str(setting.refusal(token, order)) == reason
         assert setting.asked == asked
 
 
-def test_a_session_id_that_is_nobodys_is_not_called_a_bad_jwt() -> None:
+def test_an_unknown_session_id_is_not_called_a_bad_jwt() -> None:
     setting = Setting()
     setting.application.body = b"null"
     assert str(setting.refusal("abc")) == "the application knows no such session: sign in again"
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0)])
-def test_who_cannot_be_asked_is_told_before_any_refusal(order: tuple[int, ...]) -> None:
+def test_an_unreachable_verifier_is_reported_before_any_refusal(order: tuple[int, ...]) -> None:
     for token in ("abc", signed("ES256", GOOD)):
         setting = Setting()
         setting.application.body = setting.provider.body = None
         assert isinstance(setting.refusal(token, order), VerifierUnavailable)
 
 
-def test_two_that_ask_are_asked_one_after_the_other() -> None:
+def test_two_asynchronous_verifiers_are_called_one_after_the_other() -> None:
     first, second = answering(None), answering(SESSION)
     several = VerifierChain([verifier(first), verifier(second)])
     answer = several.verify("abc", NOW)

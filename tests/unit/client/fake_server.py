@@ -1,4 +1,4 @@
-"""A server that does only what a test tells it, on a real loopback socket, and a client on a fake clock beside it."""
+"""A server that sends only what a test makes it send, on a real loopback socket, and a client on a fake clock."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -28,7 +28,7 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
 
 
 async def until(true: Callable[[], bool]) -> None:
-    """Let the loop turn until something has come true."""
+    """Run the event loop until the condition is true."""
     async with asyncio.timeout(PATIENCE_S):
         while not true():
             await asyncio.sleep(0.001)
@@ -49,7 +49,8 @@ class Peer:
             self.unread.append(self.got[-1])
 
     async def expect(self, type_: str) -> dict[str, Any]:
-        """The next unread message, which must be of this type; heartbeats are passed over unless asked for."""
+        """Return the next unread message, which must be of this type; heartbeats are skipped unless they are
+        expected."""
 
         def found() -> bool:
             while type_ != "heartbeat" and self.unread and self.unread[0]["type"] == "heartbeat":
@@ -65,12 +66,12 @@ class Peer:
         await self.socket.send(msgspec.json.encode({"type": type_, **fields}).decode())
 
     async def event(self, type_: str, user: str, data: Any = None, room: str = "video_1", **more: Any) -> None:
-        """An event of `user`, whose session is s_<user>."""
+        """Send an event of `user`, whose session is s_<user>."""
         fields = {"roomId": room, "userId": user, "sessionId": f"s_{user}", "timestamp": "2025-01-15T10:30:00.000Z"}
         await self.send(type_, **fields, data=data, **more)
 
     async def welcome(self, **more: Any) -> dict[str, Any]:
-        """Answer the client's auth; returns it."""
+        """Answer the client's auth and return it."""
         auth = await self.expect("auth")
         fields = {
             "userId": "ann", "sessionId": "s_ann", "resumeToken": "resume-1", "resumed": False, "rooms": [],
@@ -80,7 +81,7 @@ class Peer:
         return auth
 
     async def let_in(self, *others: str, send_interval_ms: int = 50, **room: Any) -> dict[str, Any]:
-        """Answer the client's join; returns it. Ann and `others` are in the room then."""
+        """Answer the client's join and return it. Ann and `others` are then in the room."""
         join = await self.expect("join")
         await self.send(
             "joined", id=join["id"], roomId=join["roomId"], assignedColor="#3B82F6", sessionId="s_ann", seq=7,
@@ -90,12 +91,12 @@ class Peer:
         return join
 
     async def close(self, code: int) -> None:
-        """Close with a code and wait until the client has gone."""
+        """Close with a code and wait until the client has disconnected."""
         await self.socket.close(code)
         await self.over.wait()
 
     async def cut(self) -> None:
-        """Cut the connection without a close frame."""
+        """Abort the connection without a close frame."""
         self.socket.transport.abort()
         await self.over.wait()
 
@@ -120,14 +121,14 @@ def user_row(user: str, room: str = "video_1", **fields: Any) -> dict[str, Any]:
 
 
 class Timers(FakeTimers):
-    """The fake clock, which also remembers what it was asked for."""
+    """The fake clock, which also records the scheduled times."""
 
     def __init__(self) -> None:
         super().__init__()
         self.delays: list[float] = []
 
     def due_at(self) -> list[float]:
-        """When something is due that has not been cancelled."""
+        """The times of all callbacks that have not been cancelled."""
         return [at for at, count, _ in self._queue if count not in self._cancelled]
 
     def call_later(self, delay: float, callback: Callable[[], object]) -> FakeHandle:
@@ -136,7 +137,7 @@ class Timers(FakeTimers):
 
 
 class Stage:
-    """A fake server and clients for it. The client's chance is always one half."""
+    """A fake server and clients for it. The client's random number is always one half."""
 
     def __init__(self) -> None:
         self.timers = Timers()
@@ -167,12 +168,12 @@ class Stage:
             peer.over.set()
 
     async def meet(self) -> Peer:
-        """The next connection."""
+        """Return the next connection."""
         await until(lambda: bool(self.unmet))
         return self.unmet.pop(0)
 
     async def meet_after(self, seconds: float) -> Peer:
-        """The next connection, which must come `seconds` after now and not sooner."""
+        """Return the next connection, which must arrive exactly `seconds` from now."""
         await self.waits(seconds)
         self.timers.advance(seconds - 0.01)
         await settle()
@@ -181,18 +182,18 @@ class Stage:
         return await self.meet()
 
     async def waits(self, seconds: float) -> None:
-        """Until somebody waits for just so long from now."""
+        """Wait until a timer is scheduled for `seconds` from now."""
         await until(lambda: any(abs(at - self.timers.now - seconds) < 1e-6 for at in self.timers.due_at()))
 
     async def meet_never(self) -> None:
-        """Nobody comes, however long one waits."""
+        """Assert that no connection arrives, however long the test waits."""
         for _ in range(5):
             await settle()
             assert not self.unmet
             self.timers.advance(60.0)
 
     async def online(self, token: Any = "a token", **options: Any) -> tuple[PresenceClient, Peer]:
-        """A client that is connected and authenticated, and its peer."""
+        """Return a client that is connected and authenticated, and its peer."""
         client = self.client(token, **options)
         connecting = asyncio.ensure_future(client.connect())
         peer = await self.meet()
@@ -201,7 +202,7 @@ class Stage:
         return client, peer
 
     async def in_room(self, *others: str, **options: Any) -> tuple[PresenceClient, Peer, Room]:
-        """A client that is in video_1 with `others`."""
+        """Return a client that is in video_1 with `others`, its peer and the room."""
         client, peer = await self.online(**options)
         joining = asyncio.ensure_future(client.join("video_1", "video"))
         await peer.let_in(*others)
@@ -209,15 +210,15 @@ class Stage:
 
 
 async def settle() -> None:
-    """Some turns of the loop, enough for what is under way on loopback: turns are counted, as a busy machine may let a
-    long sleep pass in one."""
+    """Run some loop iterations, enough for the messages under way on loopback. Iterations are counted, because a long
+    sleep may pass in a single one on a busy machine."""
     for _ in range(10):
         await asyncio.sleep(0.002)
 
 
 @asynccontextmanager
 async def stage() -> AsyncIterator[Stage]:
-    """A stage; its clients must be closed by the test, or be closed for good."""
+    """A stage; the test must close its clients, or they must be closed for good."""
     it = Stage()
     async with serve(it.serve, "127.0.0.1", 0, ping_interval=None, close_timeout=0.1) as server:
         it.port = next(iter(server.sockets)).getsockname()[1]

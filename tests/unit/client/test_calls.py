@@ -31,13 +31,13 @@ def test_join_gives_the_room_as_the_server_shows_it() -> None:
     run(test)
 
 
-def test_two_who_join_at_once_share_one_join() -> None:
+def test_two_concurrent_joins_share_one_join() -> None:
     async def test() -> None:
         async with stage() as it:
             client, peer = await it.online()
             first, second = (asyncio.ensure_future(client.join("video_1", "video")) for _ in range(2))
             await settle()
-            first.cancel()  # and one may give up without harm to the other
+            first.cancel()  # one caller may be cancelled without harm to the other
             await peer.let_in()
             assert (await second).joined and client.rooms["video_1"] is second.result()
             assert sum(message["type"] == "join" for message in peer.got) == 1
@@ -46,7 +46,7 @@ def test_two_who_join_at_once_share_one_join() -> None:
     run(test)
 
 
-def test_a_refused_join_raises_with_all_that_the_server_said_l6() -> None:
+def test_a_refused_join_raises_with_all_fields_of_the_servers_error_l6() -> None:
     async def test() -> None:
         async with stage() as it:
             client, peer = await it.online()
@@ -64,7 +64,7 @@ def test_a_refused_join_raises_with_all_that_the_server_said_l6() -> None:
     run(test)
 
 
-def test_answers_find_their_questions_in_any_order_b8() -> None:
+def test_answers_find_their_requests_in_any_order_b8() -> None:
     async def test() -> None:
         async with stage() as it:
             client, peer, room = await it.in_room()
@@ -89,7 +89,7 @@ def test_answers_find_their_questions_in_any_order_b8() -> None:
         (lambda room: room.cancel_request(), "control_cancel", None),
     ],
 )
-def test_control_is_said_as_the_protocol_says_it_i5(call, type_: str, data: object) -> None:  # type: ignore[no-untyped-def]
+def test_control_messages_are_those_of_the_protocol_i5(call, type_: str, data: object) -> None:  # type: ignore[no-untyped-def]
     async def test() -> None:
         async with stage() as it:
             client, peer, room = await it.in_room()
@@ -103,7 +103,7 @@ def test_control_is_said_as_the_protocol_says_it_i5(call, type_: str, data: obje
     run(test)
 
 
-def test_playback_returns_the_new_state_and_says_when_it_acted_h4() -> None:
+def test_playback_returns_the_new_state_and_sends_its_time_h4() -> None:
     async def test() -> None:
         async with stage() as it:
             client, peer, room = await it.in_room()
@@ -118,7 +118,7 @@ def test_playback_returns_the_new_state_and_says_when_it_acted_h4() -> None:
     run(test)
 
 
-def test_who_may_not_play_learns_where_the_room_is_h1() -> None:
+def test_a_refused_playback_returns_the_rooms_state_h1() -> None:
     async def test() -> None:
         async with stage() as it:
             client, peer, room = await it.in_room()
@@ -133,7 +133,7 @@ def test_who_may_not_play_learns_where_the_room_is_h1() -> None:
     run(test)
 
 
-def test_wrong_use_is_told_before_anything_is_sent() -> None:
+def test_wrong_use_raises_before_anything_is_sent() -> None:
     async def test() -> None:
         async with stage() as it:
             client, peer, room = await it.in_room()
@@ -174,7 +174,7 @@ def test_no_answer_in_time_is_offline_and_a_late_one_is_ignored() -> None:
     run(test)
 
 
-def test_get_active_asks_without_joining_c14() -> None:
+def test_get_active_queries_without_joining_c14() -> None:
     async def test() -> None:
         async with stage() as it:
             client, peer = await it.online()
@@ -187,7 +187,7 @@ def test_get_active_asks_without_joining_c14() -> None:
     run(test)
 
 
-def test_leave_ends_the_room_and_later_calls_say_so() -> None:
+def test_leave_ends_the_room_and_later_calls_raise() -> None:
     async def test() -> None:
         async with stage() as it:
             client, peer, room = await it.in_room()

@@ -42,7 +42,7 @@ def test_a_token_may_come_from_a_function(kind: str) -> None:
     run(test)
 
 
-def test_a_refused_token_raises_the_servers_words_and_leaves_nothing_behind() -> None:
+def test_a_refused_token_raises_the_servers_message_and_leaves_nothing_behind() -> None:
     async def test() -> None:
         async with stage() as it:
             client = it.client()
@@ -59,7 +59,7 @@ def test_a_refused_token_raises_the_servers_words_and_leaves_nothing_behind() ->
     run(test)
 
 
-def test_a_close_during_auth_is_told_with_its_code() -> None:
+def test_a_close_during_auth_is_reported_with_its_code() -> None:
     async def test() -> None:
         async with stage() as it:
             connecting = asyncio.ensure_future(it.client().connect())
@@ -72,7 +72,7 @@ def test_a_close_during_auth_is_told_with_its_code() -> None:
     run(test)
 
 
-def test_a_server_that_is_not_there_is_told_with_the_address() -> None:
+def test_an_unreachable_server_is_reported_with_the_address() -> None:
     async def test() -> None:
         async with stage() as it:
             client = it.client()
@@ -147,7 +147,7 @@ def test_a_client_connects_once() -> None:
     run(test)
 
 
-def test_calls_on_a_client_that_is_not_connected_say_so() -> None:
+def test_calls_on_a_client_that_is_not_connected_raise() -> None:
     async def test() -> None:
         async with stage() as it:
             with pytest.raises(PresenceOffline, match="async with"):
@@ -167,7 +167,7 @@ def test_nothing_of_all_that_is_logged(caplog: pytest.LogCaptureFixture) -> None
     assert [record for record in caplog.records if not record.name.startswith(("websockets", "asyncio"))] == []
 
 
-def test_close_says_1000_ends_rooms_and_open_calls_d2() -> None:
+def test_close_sends_1000_and_ends_rooms_and_open_calls_d2() -> None:
     async def test() -> None:
         async with stage() as it:
             client, peer, room = await it.in_room()
@@ -186,14 +186,14 @@ def test_close_says_1000_ends_rooms_and_open_calls_d2() -> None:
     run(test)
 
 
-def test_close_does_not_wait_for_a_server_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_close_does_not_wait_for_a_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("koko_presence.client.link.CLOSE_TIMEOUT_S", 0.05)
 
     async def test() -> None:
         async with stage() as it:
             client, peer = await it.online()
             await settle()
-            peer.socket.transport.pause_reading()  # it never hears the goodbye
+            peer.socket.transport.pause_reading()  # it never receives the close frame
             await client.close()
             assert client.status == "closed"
             peer.socket.transport.abort()

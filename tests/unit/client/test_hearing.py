@@ -66,7 +66,9 @@ def test_a_raw_hook_sees_bytes_first_and_may_keep_them() -> None:
     run(test)
 
 
-def test_an_error_that_nobody_awaits_reaches_listeners_or_else_the_log_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_error_without_a_pending_call_reaches_listeners_or_else_the_log_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def test() -> None:
         async with stage() as it:
             client, peer, room = await it.in_room()
@@ -119,7 +121,7 @@ def test_a_message_in_endless_pieces_is_cut_off(monkeypatch: pytest.MonkeyPatch)
     async def test() -> None:
         async with stage() as it:
             client, peer = await it.online()
-            with contextlib.suppress(Exception):  # how the server notices is its own affair
+            with contextlib.suppress(Exception):  # how the server notices does not matter here
                 await peer.socket.send(["x" * 400] * 10)
             await until(lambda: client.status == "offline")
             await client.close()

@@ -1,4 +1,4 @@
-"""What the client reads against what the server writes: the names agree, and strangers are tolerated."""
+"""What the client reads against what the server writes: the names agree, and unknown types are tolerated."""
 
 import msgspec
 import pytest

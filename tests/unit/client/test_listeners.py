@@ -8,7 +8,7 @@ import pytest
 from koko_presence.client.listeners import EventStream, Listeners
 
 
-def test_callbacks_hear_their_name_and_the_star_hears_all() -> None:
+def test_callbacks_get_their_event_type_and_the_star_gets_all() -> None:
     listeners, heard = Listeners(), []
     listeners.add("a", lambda value: heard.append(("a", value)))
     listeners.add("*", lambda value: heard.append(("*", value)))

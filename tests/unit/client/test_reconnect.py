@@ -1,4 +1,4 @@
-"""Coming back: whether and when, by close code and token. The fake server closes, the clock is fake."""
+"""Reconnecting: whether and when, by close code and token. The fake server closes, the clock is fake."""
 
 import logging
 from typing import Any
@@ -60,11 +60,11 @@ def test_waits_grow_while_the_server_is_away_and_stop_growing_at_the_longest() -
             peer = await it.meet_after(4.0)
             await peer.welcome()
             await until(lambda: client.status == "online")
-            await peer.close(1012)  # online for no time at all: the waits go on as they were
+            await peer.close(1012)  # it was online for 0 s: the waits continue to grow
             peer = await it.meet_after(4.0)
             await peer.welcome()
             await until(lambda: client.status == "online")
-            it.timers.advance(5.1)  # this one has held
+            it.timers.advance(5.1)  # this one was stable
             await peer.close(1012)
             await (await it.meet_after(0.5)).welcome()
             await client.close()

@@ -1,4 +1,5 @@
-"""After a reconnect: what is joined, shown and asked again, and what is not. The fake server closes, the clock is fake."""
+"""After a reconnect: what is joined, sent and requested again, and what is not. The fake server closes, the clock is
+fake."""
 
 import asyncio
 
@@ -17,7 +18,7 @@ def test_rooms_are_joined_again_and_the_snapshot_replaces_all_that_was_known_c4(
             room.on("joined", snapshots.append)
             await peer.cut()
             await until(lambda: not room.joined)
-            assert list(room.people) == ["ann", "bob", "eve"]  # the last that was known stays readable
+            assert list(room.people) == ["ann", "bob", "eve"]  # the last known state stays readable
             peer = await it.meet_after(0.5)
             await peer.welcome(sessionId="s_new")
             join = await peer.let_in("eve", "zoe", controller="eve")
@@ -25,7 +26,7 @@ def test_rooms_are_joined_again_and_the_snapshot_replaces_all_that_was_known_c4(
             assert (join["roomId"], join["roomType"]) == ("video_1", "video")
             assert list(room.people) == ["ann", "eve", "zoe"] and room.controller == "eve" and snapshots == [room]
             await peer.event("typing_started", "zoe", {})
-            assert (await anext(stream)).type == "typing_started"  # streams live on
+            assert (await anext(stream)).type == "typing_started"  # streams continue
             await client.close()
 
     run(test)
@@ -47,7 +48,7 @@ def test_cursor_and_selection_are_shown_again_in_the_order_of_the_join() -> None
             assert (await peer.expect("cursor"))["data"] == {"timestamp": 1, "x": 0.1, "y": 0.1}
             assert (await peer.expect("selection"))["data"] == {"startTime": 1, "endTime": 2}
             await settle()
-            assert peer.unread == []  # typing had been said, and may be over by now
+            assert peer.unread == []  # typing had been sent, and may be over by now
             await client.close()
 
     run(test)
@@ -81,7 +82,7 @@ def test_what_is_shown_while_offline_is_one_value_per_kind() -> None:
     run(test)
 
 
-def test_typing_that_nobody_remembers_is_not_said_after_five_seconds_g1() -> None:
+def test_expired_typing_is_not_sent_after_five_seconds_g1() -> None:
     async def test() -> None:
         async with stage() as it:
             client, peer, room = await it.in_room(max_backoff_s=8.0)
@@ -169,7 +170,7 @@ def test_a_room_left_while_offline_is_left_on_the_resumed_session() -> None:
     run(test)
 
 
-def test_a_room_that_does_not_let_one_in_again_ends_with_the_reason() -> None:
+def test_a_room_that_refuses_the_rejoin_ends_with_the_reason() -> None:
     async def test() -> None:
         async with stage() as it:
             client, peer, room = await it.in_room()

@@ -9,7 +9,7 @@ from koko_presence.client import PresenceClient, PresenceRefused, Privacy
 from .fake_server import run, settle, stage, until
 
 
-def test_heartbeats_come_by_themselves_and_tell_the_activity_d3() -> None:
+def test_heartbeats_are_automatic_and_carry_the_activity_d3() -> None:
     async def test() -> None:
         async with stage() as it:
             client, peer = await it.online(activity="idle")
@@ -20,9 +20,9 @@ def test_heartbeats_come_by_themselves_and_tell_the_activity_d3() -> None:
             it.timers.advance(29.9)
             await settle()
             assert peer.unread == []
-            it.timers.advance(0.2)  # the chance is one half: exactly 30 s
+            it.timers.advance(0.2)  # the random number is one half: exactly 30 s
             await peer.expect("heartbeat")
-            client.heartbeat("active")  # sooner than 5 s: remembered for the next one
+            client.heartbeat("active")  # less than 5 s after the last: kept for the next one
             it.timers.advance(6.0)
             client.heartbeat()
             assert (await peer.expect("heartbeat"))["status"] == "active"
@@ -47,7 +47,7 @@ def test_heartbeats_are_spread_by_ten_percent_d3(chance: float, beat_s: float) -
     run(test)
 
 
-def test_the_servers_clock_is_known_from_pongs_d7() -> None:
+def test_the_servers_clock_is_computed_from_pongs_d7() -> None:
     async def test() -> None:
         async with stage() as it:
             client, peer = await it.online()
@@ -102,7 +102,7 @@ def test_a_fresh_token_is_sent_before_the_old_one_ends_a7() -> None:
     run(test)
 
 
-def test_a_token_string_cannot_be_renewed_and_that_is_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_token_string_cannot_be_renewed_and_a_warning_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     async def test() -> None:
         async with stage() as it:
             client, peer = await it.online("a string")
@@ -113,7 +113,7 @@ def test_a_token_string_cannot_be_renewed_and_that_is_said(caplog: pytest.LogCap
     run(test)
 
 
-def test_a_token_that_cannot_be_renewed_is_told_and_costs_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failed_token_renewal_is_reported_and_has_no_other_effect(caplog: pytest.LogCaptureFixture) -> None:
     async def test() -> None:
         async with stage() as it:
             client, peer = await it.online(lambda: "a token")

@@ -1,4 +1,4 @@
-"""Cursors, selections, typing and reports: what is sent when, on a fake clock."""
+"""Cursors, selections, typing and reports: which values are sent when, on a fake clock."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from .fake_server import Peer, Stage, run, settle, stage, until
 
 
 async def shown(it: Stage, peer: Peer, seconds: float = 1.0) -> list[dict[str, object]]:
-    """What arrives within some fake seconds, without heartbeats."""
+    """Return the messages that arrive within `seconds` of fake time, without heartbeats."""
     for _ in range(round(seconds / 0.05)):
         it.timers.advance(0.05)
     await settle()
@@ -62,7 +62,7 @@ def test_cursors_are_clamped_and_hidden_e3_e5() -> None:
     run(test)
 
 
-def test_typing_is_said_twice_a_second_at_most_and_a_stop_is_not_lost_g3() -> None:
+def test_typing_is_sent_twice_a_second_at_most_and_a_stop_is_not_lost_g3() -> None:
     async def test() -> None:
         async with stage() as it:
             client, peer, room = await it.in_room()

@@ -16,7 +16,7 @@ CURSOR = {"timestamp": 15.5, "x": 0.45, "y": 0.62}
 
 
 class Watcher:
-    """A client of the real server whose messages are folded as they come."""
+    """A client of the real server whose messages are folded as they arrive."""
 
     def __init__(self, world: World, user: str = "watcher") -> None:
         self.state = RoomState(ROOM)
@@ -24,7 +24,7 @@ class Watcher:
         self._client = world.client().auth(user).join(ROOM)
 
     def look(self) -> RoomState:
-        """The state after everything that has come by now."""
+        """Return the state after all messages received by now."""
         raw = self._client.raw
         for data in raw[self._taken :]:
             message = incoming.read(data)
@@ -36,11 +36,11 @@ class Watcher:
         return self.state
 
     def beat(self) -> None:
-        """Stay connected however long the scene is."""
+        """Send a heartbeat, to stay connected however long the scene is."""
         self._client.send(type="heartbeat")
 
     def snapshot(self) -> RoomState:
-        """The truth: what the server says when asked again [C3]."""
+        """Return the server's state of the room, from a second join [C3]."""
         fresh = RoomState(ROOM)
         self._client.join(ROOM)
         joined = incoming.read(self._client.raw[-1])
@@ -50,7 +50,8 @@ class Watcher:
 
 
 def comparable(state: RoomState) -> dict[str, Any]:
-    """What events tell of a room. Activity times, players' own states and one's own row are in snapshots only."""
+    """The part of a room's state that events carry. Activity times, players' own states and the client's own row are in
+    snapshots only."""
     rows = {}
     for user in state.others:
         row = msgspec.to_builtins(user)
@@ -137,7 +138,7 @@ def test_playback_follows_commands_and_an_older_version_changes_nothing_h16() ->
     assert watcher.state.playback is playback
 
 
-def test_control_is_asked_for_granted_and_released() -> None:
+def test_control_is_requested_granted_and_released() -> None:
     world, watcher, ann = scene()
     bob = world.person("bob", ROOM)
     ann.send(type="control_request", roomId=ROOM)
@@ -150,7 +151,7 @@ def test_control_is_asked_for_granted_and_released() -> None:
     assert watcher.look().controller is None
 
 
-def test_a_denied_request_and_one_whose_asker_left_are_gone() -> None:
+def test_a_denied_request_and_one_of_a_member_that_left_are_removed() -> None:
     world, watcher, ann = scene()
     bob, eve = world.person("bob", ROOM), world.person("eve", ROOM)
     for client in (ann, bob, eve):
@@ -223,7 +224,7 @@ def test_snapshot_and_events_after_it_are_the_next_snapshot_b11(steps: list[tupl
         elif deed == "resume":
             tab = tabs[user].pop(0)
             tab.hang_up(1006)
-            world.sleep(wait_s)  # within the grace or after it
+            world.sleep(wait_s)  # within the grace period or after it
             tabs[user].append(world.person(user, ROOM, resumeToken=tab.resume_token))
         elif deed in ("leave", "drop"):
             tabs[user][0].hang_up(1000 if deed == "leave" else 1006)

@@ -1,4 +1,4 @@
-"""Turns, waits and the server's clock, on a fake clock."""
+"""Pacing, waits and the server's clock, on a fake clock."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -13,7 +13,7 @@ from tests.world import FakeTimers
 
 
 class Track:
-    """A pacer and what it has sent, each with its time."""
+    """A pacer and the values it has sent, each with its time."""
 
     def __init__(self, gap_s: float = 0.05) -> None:
         self.timers = FakeTimers()
@@ -32,7 +32,7 @@ def constant(value: object) -> Callable[[float], object]:
     return lambda now: value
 
 
-def test_the_first_value_goes_at_once_and_the_last_one_when_its_turn_comes() -> None:
+def test_the_first_value_is_sent_at_once_and_the_last_one_after_the_interval() -> None:
     track = Track()
     slot = Slot(track.pacer, 0.05)
     for value in range(10):
@@ -74,7 +74,7 @@ def test_a_full_socket_holds_values_back_and_the_newest_follows() -> None:
     assert track.sent == [(1.0, "new")]
 
 
-def test_a_lost_connection_forgets_turns_but_not_what_is_unsent() -> None:
+def test_a_lost_connection_drops_the_pacing_but_not_unsent_values() -> None:
     track = Track()
     slot = Slot(track.pacer, 0.05)
     track.offer(slot, 1)
@@ -84,7 +84,7 @@ def test_a_lost_connection_forgets_turns_but_not_what_is_unsent() -> None:
     assert track.sent == [(0.0, 1)] and slot.unsent
 
 
-def test_a_value_that_has_gone_stale_takes_no_turn() -> None:
+def test_a_stale_value_takes_no_slot() -> None:
     track = Track()
     stale, fresh = Slot(track.pacer, 0.05), Slot(track.pacer, 0.05)
     track.offer(stale, None)
@@ -131,7 +131,7 @@ def test_a_thousand_attempts_later_the_wait_is_still_a_number() -> None:
     assert {backoff.next_s(ReconnectPolicy.RESUME) for _ in range(2000)} == {0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 20.0}
 
 
-def test_later_means_slowly_or_when_the_server_said() -> None:
+def test_later_means_slowly_or_at_the_servers_time() -> None:
     assert Backoff(0.25, 20.0, lambda: 0.0).next_s(ReconnectPolicy.LATER) == 10.0
     assert Backoff(0.25, 20.0, lambda: 1.0).next_s(ReconnectPolicy.LATER) == 20.0
     assert Backoff(0.25, 20.0, lambda: 1.0).next_s(ReconnectPolicy.LATER, 30.0) == 30.25
@@ -146,7 +146,7 @@ def test_a_connection_that_held_starts_the_waits_anew() -> None:
 
 
 @pytest.mark.parametrize("code", sorted(CLOSES))
-def test_close_codes_mean_what_the_table_says_l7(code: int) -> None:
+def test_close_codes_have_the_meaning_of_the_table_l7(code: int) -> None:
     assert come_back(code) is CLOSES[code].come_back
 
 
@@ -155,9 +155,9 @@ def test_a_code_outside_the_table_is_a_lost_connection(code: int) -> None:
     assert come_back(code) is ReconnectPolicy.RESUME
 
 
-def test_the_sample_with_the_shortest_way_tells_the_servers_time_d7() -> None:
+def test_the_sample_with_the_shortest_round_trip_sets_the_servers_time_d7() -> None:
     clock = ServerClock()
-    clock.note(10.0, 12.0, 1_000_000.0)  # 2 s under way: the server's second 1000 is our 11 +- 1
+    clock.note(10.0, 12.0, 1_000_000.0)  # a round trip of 2 s: the server's second 1000 is 11 +- 1 here
     assert clock.now_ms(11.0) == 1_000_000.0
     clock.note(20.0, 20.01, 1_009_500.0)
     assert clock.now_ms(20.005) == 1_009_500.0
@@ -165,7 +165,7 @@ def test_the_sample_with_the_shortest_way_tells_the_servers_time_d7() -> None:
     assert clock.now_ms(20.005) == 1_009_500.0
 
 
-def test_old_samples_are_forgotten_so_that_a_drifting_clock_is_followed() -> None:
+def test_old_samples_are_dropped_so_that_a_drifting_clock_is_followed() -> None:
     clock = ServerClock()
     clock.note(0.0, 0.0, 0.0)
     for second in range(1, ServerClock.SAMPLES + 1):

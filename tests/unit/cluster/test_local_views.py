@@ -1,4 +1,4 @@
-"""Which view a worker goes by when others have ended and the supervisor does not say so."""
+"""The view of a worker when other workers have ended and the supervisor has not published it."""
 
 import asyncio
 import os
@@ -39,7 +39,7 @@ def test_after_that_the_dead_are_left_out_with_the_numbers_that_the_supervisor_w
     views.on_death(9, 10.9)  # of no view
     assert views.take_over(10.0 + PATIENCE_S) == view(7, 1), "also those that have only just ended"
     assert views.due_at is None
-    for epoch, ids in ((6, (1, 3)), (7, (1,))):  # it wakes up, and comes to the same
+    for epoch, ids in ((6, (1, 3)), (7, (1,))):  # it resumes, and makes the same views
         assert views.on_view(view(epoch, *ids)) is None
     assert views.on_view(view(8, 1, 4)) == view(8, 1, 4)
 
@@ -54,7 +54,7 @@ def test_survivors_that_see_deaths_in_another_order_come_to_the_same_view() -> N
     assert one.take_over(9.0) == other.take_over(9.0) == view(7, 1, 4)
 
 
-def test_a_view_that_still_has_somebody_who_was_left_out_is_corrected() -> None:
+def test_a_view_that_still_lists_a_removed_worker_is_corrected() -> None:
     views = OwnViews()
     views.on_view(view(5, 1, 2))
     views.on_death(2, 0.0)
@@ -63,13 +63,13 @@ def test_a_view_that_still_has_somebody_who_was_left_out_is_corrected() -> None:
     assert views.on_view(view(8, 1, 3)) is None
 
 
-def test_the_last_ones_left_own_everything_be_it_on_their_way_out() -> None:
+def test_the_last_remaining_workers_own_everything_even_while_leaving() -> None:
     assert without(view(3, 1, 2, 3, leaving=(1, 2)), {3}) == view(4, 1, 2)
     assert without(view(3, 1, 2, 3, leaving=(1,)), {3}) == view(4, 1, 2, leaving=(1,))
 
 
-def test_two_of_four_die_unsaid_and_rooms_go_on_with_the_survivors() -> None:
-    """As worker.py does it, on a fake clock: the survivors learn of the deaths in another order."""
+def test_two_of_four_die_unpublished_and_rooms_continue_with_the_survivors() -> None:
+    """The survivors learn of the deaths in different orders, on a fake clock; the views are applied as in worker.py."""
     world = World(workers=4)
     people = [world.person(f"u{number}", f"video_{number % 3}") for number in range(12)]
     views = {number: OwnViews() for number in world.nodes}
@@ -86,7 +86,7 @@ def test_two_of_four_die_unsaid_and_rooms_go_on_with_the_survivors() -> None:
     world.sleep(0.3)
     for person in people:
         person.take()
-    # connections go to the workers in turn
+    # connections are accepted by the workers in rotation
     left = {number: person for number, person in enumerate(people) if (number + 1) % 4 + 1 in world.nodes}
     assert len(left) == 6
     for number, person in left.items():
@@ -108,7 +108,7 @@ sys.stdin.read()
 """
 
 
-def test_the_end_of_a_process_is_told_once_and_a_lost_connection_is_none(tmp_path: Path) -> None:
+def test_the_end_of_a_process_is_reported_once_and_a_lost_connection_is_none(tmp_path: Path) -> None:
     async def test() -> None:
         address = str(tmp_path / "s")
         command = [sys.executable, "-c", PEER, address]

@@ -1,4 +1,4 @@
-"""Who owns what [N-a]."""
+"""Placement of rooms and users on workers [N-a]."""
 
 import os
 import subprocess

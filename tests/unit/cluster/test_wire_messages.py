@@ -1,4 +1,4 @@
-"""What goes between workers: the same on both sides, in any cut of the stream."""
+"""Messages between workers: equal on both sides, however the stream is cut into reads."""
 
 import contextlib
 
@@ -110,7 +110,7 @@ def test_a_command_is_the_same_on_the_other_side(command: c.Command) -> None:
 @pytest.mark.parametrize(
     "command", [command for command in COMMANDS if hasattr(command, "call")], ids=lambda command: type(command).__name__
 )
-def test_who_waits_for_the_answer_is_told_to_the_other_side(command: c.Command) -> None:
+def test_the_reply_address_is_the_same_on_the_other_side(command: c.Command) -> None:
     asked = msgspec.structs.replace(command, call=CALL)
     assert wire_messages.decode_command(wire_messages.encode_command(asked)) == asked
 
@@ -181,7 +181,7 @@ def test_a_flush_that_ends_too_early_is_refused() -> None:
 
 @given(st.lists(st.tuples(st.integers(2, 255), st.binary(max_size=50)), max_size=20), st.integers(1, 40))
 @settings(max_examples=100)
-def test_peer_messages_come_out_whole_in_any_cut_of_the_stream(sent: list[tuple[int, bytes]], step: int) -> None:
+def test_peer_messages_are_decoded_whole_in_any_cut_of_the_stream(sent: list[tuple[int, bytes]], step: int) -> None:
     out = PeerBuffer(lambda: None)
     for kind, body in sent:
         out.put(kind, body)
@@ -191,7 +191,7 @@ def test_peer_messages_come_out_whole_in_any_cut_of_the_stream(sent: list[tuple[
     assert got == sent
 
 
-def test_a_peer_message_that_is_too_long_is_refused() -> None:
+def test_a_peer_message_that_is_too_long_is_an_error() -> None:
     out = PeerBuffer(lambda: None)
     out.put(5, b"x" * 1000)
     with pytest.raises(PeerMessageTooLong):
@@ -217,7 +217,7 @@ def test_commands_are_kept_until_the_other_side_has_confirmed_them_in_order() ->
     ]
     for drop in drops:
         peer.send_command(drop, 0.0)
-    peer.send_command(COMMANDS[1], 0.0)  # asked again by its edge, not by us
+    peer.send_command(COMMANDS[1], 0.0)  # retried by its edge, so it is not kept here
     assert list(peer.unconfirmed) == drops
     peer.on_confirmed(2)
     assert list(peer.unconfirmed) == drops[2:]

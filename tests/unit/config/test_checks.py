@@ -1,4 +1,5 @@
-"""What check-config refuses or warns of: keys that can be guessed, secrets for all to read, tokens made for others."""
+"""What check-config refuses or warns of: weak keys, secrets that every user can read, tokens made for other
+applications."""
 
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def test_a_short_api_key_is_refused_where_others_reach_the_port_and_warned_of_on
 
 
 @pytest.mark.parametrize(("mode", "warned"), [(0o644, True), (0o604, True), (0o640, False), (0o600, False)])
-def test_a_secret_that_everybody_can_read_is_warned_of(tmp_path: Path, mode: int, warned: bool) -> None:
+def test_a_world_readable_secret_is_warned_of(tmp_path: Path, mode: int, warned: bool) -> None:
     file = tmp_path / "secret"
     file.write_text(SECRET)
     file.chmod(mode)
@@ -31,9 +32,7 @@ def test_a_secret_that_everybody_can_read_is_warned_of(tmp_path: Path, mode: int
 
 
 @pytest.mark.parametrize(("mode", "warned"), [(0o644, True), (0o640, False)])
-def test_a_secret_in_a_configuration_that_everybody_can_read_is_warned_of(
-    tmp_path: Path, mode: int, warned: bool
-) -> None:
+def test_a_secret_in_a_world_readable_configuration_is_warned_of(tmp_path: Path, mode: int, warned: bool) -> None:
     path = written(tmp_path, f"[auth]\nsecret = '{SECRET}'\n[webhooks]\nurl = 'https://a.example'\nsecret = '{SECRET}'")
     path.chmod(mode)
     found = warnings(load(path, {}), path)
@@ -53,7 +52,8 @@ def test_all_rooms_for_every_token_of_an_identity_provider_is_warned_of(tmp_path
 def test_regression_less_memory_than_idle_workers_use_was_not_warned_of(
     tmp_path: Path, memory_bytes: int, workers: int, warned: bool
 ) -> None:
-    """Everybody was answered with 503."""
+    """check-config warns of a memory limit below the use of idle workers. The server started, and answered all requests
+    with 503."""
     text = f"[server]\nworkers = {workers}\nmemory_bytes = {memory_bytes}\n[auth]\nsecret = '{SECRET}'"
     found = warnings(load(written(tmp_path, text), {}))
     assert [line.startswith(f"server.memory_bytes: is {memory_bytes} for {workers} worker") for line in found] == [

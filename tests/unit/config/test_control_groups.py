@@ -1,4 +1,4 @@
-"""Which control groups a process is in, by what the kernel's files look like on hosts and in containers."""
+"""The control groups of a process, from the kernel's files as they are on hosts and in containers."""
 
 import pytest
 

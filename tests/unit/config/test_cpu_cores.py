@@ -1,4 +1,5 @@
-"""How many cores there are for workers: with "auto" a container with half a core does not get as many as its host has CPUs."""
+"""The number of cores for workers: with "auto" a container with half a core does not get a worker for each CPU of its
+host."""
 
 import os
 from pathlib import Path
@@ -58,7 +59,7 @@ def test_auto_is_as_many_workers_as_have_a_core_each(
     ("quota", "workers", "fewer"),
     [(None, 64, ""), (0.1, 1, ""), (2.0, 2, ""), (0.1, 2, "1 serves"), (2.5, 3, "2 serve")],
 )
-def test_more_workers_than_cores_are_told_of(
+def test_more_workers_than_cores_are_warned_of(
     quota: float | None, workers: int, fewer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cpu_cores, "quota", lambda: quota)

@@ -1,4 +1,4 @@
-"""Which names in a Host header may be ours: what a page gets that points its own name at one of our addresses."""
+"""Which names in a Host header count as own, and what a page gets that points its own name at this server's address."""
 
 import asyncio
 

@@ -1,4 +1,5 @@
-"""The sections [access] and [webhooks] of the configuration: what they need, what is refused, what is never shown."""
+"""The sections [access] and [webhooks] of the configuration: required keys, refused values, secrets that are not
+shown."""
 
 from pathlib import Path
 
@@ -78,6 +79,6 @@ def test_a_secret_of_a_wrong_type_is_not_shown(tmp_path: Path) -> None:
     assert "123456789" not in str(refused.value)
 
 
-def test_dev_asks_nobody(tmp_path: Path) -> None:
+def test_dev_calls_no_webhook(tmp_path: Path) -> None:
     config = read(tmp_path, f'[access]\nmode = "webhook"\n[access.webhook]\n{HOOK}', dev=True)
     assert config.access.mode == "allow_all"

@@ -1,4 +1,4 @@
-"""Logs: one event is one bounded line, nothing secret is in it, and a flood costs ten lines a second."""
+"""Logs: each event is one bounded line without secrets, and a flood costs ten lines a second."""
 
 import io
 import json
@@ -25,7 +25,7 @@ class Clock:
 
 
 class Written:
-    """A configured log, its clock, and the lines so far."""
+    """A configured log, its clock, and the lines written."""
 
     def __init__(self, **log: Any) -> None:
         self.stream, self.clock = io.StringIO(), Clock()
@@ -74,7 +74,7 @@ def test_regression_a_list_of_workers_was_a_text_in_brackets() -> None:
     assert SECRET not in log.lines[0] and len(log.lines[0]) <= 2000 and len(line["flood"]) <= 50
 
 
-def test_a_console_line_is_for_people() -> None:
+def test_a_console_line_is_readable_text() -> None:
     log = Written(format="console")
     log.logger.warning("hello", extra={"user": "u1"})
     assert log.lines[0].split(" ", 1)[1] == "WARNING koko_presence.test: hello  worker=1  user=u1"

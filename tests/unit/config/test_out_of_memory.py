@@ -1,4 +1,4 @@
-"""A worker that has no memory left ends, wherever that is noticed."""
+"""A worker without memory ends, wherever the MemoryError is raised."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ from tests.waiting import PATIENCE_S
 
 
 class Ended(BaseException):
-    """In place of the process's end."""
+    """Raised in place of the process's end."""
 
 
 def end() -> NoReturn:

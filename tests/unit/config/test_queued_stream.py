@@ -1,4 +1,4 @@
-"""Nobody waits for whoever reads the log: lines wait in a bounded queue, and what is lost is counted and told of."""
+"""Writing to the log never blocks: lines wait in a bounded queue, and lost lines are counted and reported."""
 
 import fcntl
 import io
@@ -19,18 +19,18 @@ from koko_presence.config.queued_stream import QueuedStream
 from koko_presence.config.schema import Log
 from tests.waiting import PATIENCE_S
 
-PIPE_BYTES = 4096  # the least that a pipe can have
+PIPE_BYTES = 4096  # the minimum for a pipe
 
 
 class Pipe:
-    """A pipe whose reader reads when the test says so."""
+    """A pipe that is read only when the test reads it."""
 
     def __init__(self) -> None:
         self.reads, self.writes = os.pipe()
         fcntl.fcntl(self.writes, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
     def fill(self) -> None:
-        """Leave no room for another byte."""
+        """Fill the pipe to the last byte."""
         os.set_blocking(self.writes, False)
         try:
             while os.write(self.writes, b"-"):
@@ -39,7 +39,7 @@ class Pipe:
             os.set_blocking(self.writes, True)
 
     def read(self, stream: QueuedStream) -> list[str]:
-        """Everything that was written up to now, to its end."""
+        """Flush the stream and return all lines written so far, to the end of the pipe."""
         found, over = bytearray(), threading.Event()
 
         def go_on() -> None:
@@ -84,7 +84,7 @@ def test_lines_come_out_whole_and_in_order(pipe: Pipe) -> None:
     assert stream.lost == 0
 
 
-def test_who_writes_never_waits_for_a_reader_that_stands_and_what_is_lost_is_told_where_it_is_missing(
+def test_writing_never_waits_for_a_stopped_reader_and_lost_lines_are_reported_in_their_place(
     pipe: Pipe,
 ) -> None:
     stream = QueuedStream(pipe.writes, max_bytes=1000)
@@ -99,7 +99,7 @@ def test_who_writes_never_waits_for_a_reader_that_stands_and_what_is_lost_is_tol
     assert stream.lost == 37
 
 
-def test_lines_behind_a_gap_come_behind_the_word_of_it(pipe: Pipe) -> None:
+def test_lines_after_a_gap_follow_its_report(pipe: Pipe) -> None:
     stream = QueuedStream(pipe.writes, max_bytes=10_010)
     pipe.fill()
     while not stream.lost:
@@ -111,7 +111,8 @@ def test_lines_behind_a_gap_come_behind_the_word_of_it(pipe: Pipe) -> None:
 
 
 def test_a_line_torn_by_a_full_disk_is_ended_before_the_next_one(tmp_path: Path) -> None:
-    """Short writes and errors as a full disk gives them: a file may not grow beyond a limit."""
+    """A line cut by a full disk is ended before the next one is written. A limit on the size of files causes short
+    writes and errors as a full disk does."""
     path = tmp_path / "log"
     with path.open("ab") as file:
         stream = QueuedStream(file.fileno())
@@ -143,7 +144,7 @@ def test_a_stderr_that_is_gone_costs_nothing_but_the_lines() -> None:
     os.close(writes)
 
 
-def test_an_open_file_that_somebody_made_non_blocking_is_waited_for_by_the_thread(pipe: Pipe) -> None:
+def test_a_stream_that_another_process_made_non_blocking_is_waited_for_by_the_thread(pipe: Pipe) -> None:
     os.set_blocking(pipe.writes, False)
     stream = QueuedStream(pipe.writes)
     for number in range(2000):
@@ -156,7 +157,7 @@ def test_the_end_does_not_wait_for_a_reader_that_stands(pipe: Pipe) -> None:
     pipe.fill()
     stream.write("line\n")
     assert not stream.drain(0.05)
-    pipe.read(stream)  # or its thread would write to the next test's pipe, which may get the same number
+    pipe.read(stream)  # otherwise its thread would write to the next test's pipe, which may get the same descriptor
 
 
 def test_half_a_line_comes_at_the_end(pipe: Pipe) -> None:
@@ -175,7 +176,7 @@ def test_a_traceback_that_python_prints_itself_goes_the_same_way(pipe: Pipe, mon
     assert pipe.read(stream)[-1] == "ValueError: the reason"
 
 
-def test_lost_lines_are_told_as_a_line_of_the_log(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lost_lines_are_reported_as_a_line_of_the_log(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
     root = logging.getLogger()
     before = (root.handlers[:], root.level, logging.raiseExceptions)
     stream = QueuedStream(pipe.writes, max_bytes=10_000)

@@ -1,4 +1,4 @@
-"""The configuration: what it takes, what it refuses, and that it tells every fault at once with its key."""
+"""The configuration: accepted and refused values, and all faults reported at once with their keys."""
 
 import os
 import re
@@ -62,7 +62,7 @@ def test_variables_are_read_by_the_type_of_their_key() -> None:
     assert (config.server.demo, config.limits.cursor_hz, config.rooms.auto_grant) == (True, 12.5, True)
 
 
-def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
     toml = "colour = 1\n[limits]\ncursor_hz = 'fast'\ncursor_herz = 3\n[sever]\nport = 1\n"
     told = faults(tmp_path, toml, {"KOKO_PRESENCE_SERVER_PORT": "http", "KOKO_PRESENCE_SERVER_PROT": "1"})
     assert told == [

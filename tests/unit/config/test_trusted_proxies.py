@@ -1,4 +1,4 @@
-"""Whose address a request counts for: trusted proxies, their header, and what of an address is counted [Q5]."""
+"""The client address of a request: trusted proxies, their header, and the counted part of an address [Q5]."""
 
 from ipaddress import ip_address
 
@@ -50,7 +50,7 @@ def test_ipv6_counts_by_64_bits(address: str, key: str) -> None:
     ("header", "values", "client"),
     [
         ("x-forwarded-for", ["192.0.2.7"], "192.0.2.7"),
-        ("x-forwarded-for", ["192.0.2.1, 192.0.2.7"], "192.0.2.7"),  # the client has made the left one up
+        ("x-forwarded-for", ["192.0.2.1, 192.0.2.7"], "192.0.2.7"),  # the client has invented the left one
         ("x-forwarded-for", ["192.0.2.7, 10.1.2.3,127.0.0.1"], "192.0.2.7"),
         ("x-forwarded-for", ["192.0.2.1", "192.0.2.7, 10.1.2.3"], "192.0.2.7"),
         ("x-forwarded-for", ["192.0.2.7, unix:"], "192.0.2.7"),

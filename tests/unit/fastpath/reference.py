@@ -1,8 +1,8 @@
-"""What tests of the compiled part share: frames taken apart in plain Python."""
+"""Helpers for tests of the compiled part: frames parsed in plain Python."""
 
 
 def frames_in(data: bytes) -> list[bytes]:
-    """The payloads of unmasked text frames that stand one behind the other."""
+    """Return the payloads of consecutive unmasked text frames."""
     payloads = []
     while data:
         assert data[0] == 0x81

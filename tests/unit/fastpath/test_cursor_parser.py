@@ -1,4 +1,4 @@
-"""The short way reads a plain cursor as msgspec does, or leaves it alone."""
+"""The compiled parser reads a plain cursor as msgspec does, or declines it."""
 
 import msgspec
 import pytest
@@ -14,7 +14,7 @@ PLAIN = b'{"type":"cursor","roomId":"video_123","data":{"timestamp":15.5,"x":0.4
 
 
 def agrees(data: bytes) -> bool:
-    """True when the text was read here, and then just as msgspec reads it."""
+    """Whether the parser reads the text; if so, asserts that msgspec reads the same."""
     found = scanned(data)
     if found is None:
         return False
@@ -73,7 +73,7 @@ def test_whatever_is_read_from_a_damaged_text_is_what_msgspec_reads(cuts: list[t
     try:
         data.decode()
     except UnicodeDecodeError:
-        return  # only a room whose id is not UTF-8 can be meant, and no session is in such a room
+        return  # it can only be a room whose id is not UTF-8, and no session is in such a room
     try:
         assert agrees(data)
     except BadMessage:
@@ -86,5 +86,5 @@ def test_numbers_are_read_to_the_last_bit(timestamp: float, x: float) -> None:
     found = scanned(data)
     if b"e-" in data:
         assert found is None
-    elif found is not None:  # more than 19 digits are left alone
+    elif found is not None:  # more than 19 digits are declined
         assert found == (b"v", timestamp, x, x)

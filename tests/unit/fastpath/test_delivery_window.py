@@ -1,4 +1,5 @@
-"""A reader behind a proxy: how much is under way to it is told by its pongs, since the server's socket tells nothing."""
+"""A slow client behind a proxy: the amount of data under way to it is measured by its pongs, since the server's socket
+does not show it."""
 
 import pytest
 
@@ -11,7 +12,7 @@ PING = b"\x89\x00"
 
 
 class Line:
-    """A client that takes `bytes_per_s` behind buffers without an end, and answers each ping when it has read it."""
+    """A client that reads `bytes_per_s` behind unlimited buffers, and answers each ping when it has read it."""
 
     def __init__(self, bytes_per_s: float, trip_s: float = 0.02) -> None:
         self.now = 0.0
@@ -19,11 +20,11 @@ class Line:
         self.sent = self.held = self.pings = 0
         self.ages_s: list[float] = []
         self._bytes_per_s, self._trip_s = bytes_per_s, trip_s
-        self._free_at = 0.0  # when all that is under way has been read
+        self._free_at = 0.0  # when everything under way has been read
         self._pong_at: float | None = None
 
     def write(self, size: int) -> None:
-        """Something that must not be lost."""
+        """Send a frame that must not be dropped."""
         self._free_at = max(self._free_at, self.now) + size / self._bytes_per_s
         self.sent += size
         self.ages_s.append(self._free_at - self.now)
@@ -32,7 +33,7 @@ class Line:
             self._pong_at = self._free_at + self._trip_s
 
     def play(self, seconds: float, hz: int = 100, size: int = 640) -> None:
-        """So many cursors a second; while they are held the next write after the pong is a round of the newest."""
+        """Send `hz` cursors a second; while they are held, the next write after a pong is one round of the newest."""
         for _ in range(round(seconds * hz)):
             self.now += 1.0 / hz
             if self._pong_at is not None and self.now >= self._pong_at:
@@ -49,15 +50,15 @@ class Line:
 
 
 @pytest.mark.parametrize(("bytes_per_s", "oldest_s"), [(1000, 9.0), (8000, 1.2), (32_000, 0.4)])
-def test_a_slow_line_never_has_more_than_two_rounds_under_way(bytes_per_s: int, oldest_s: float) -> None:
+def test_a_slow_connection_never_has_more_than_two_rounds_under_way(bytes_per_s: int, oldest_s: float) -> None:
     line = Line(bytes_per_s)
     line.play(60.0)
     assert max(line.ages_s) <= oldest_s
-    assert line.sent >= 50.0 * bytes_per_s  # and it is not left idle
+    assert line.sent >= 50.0 * bytes_per_s  # and the connection is not left idle
 
 
 @pytest.mark.parametrize("trip_s", [0.0, 0.02, 0.6])
-def test_a_fast_line_gets_everything_and_costs_about_one_pong_a_second(trip_s: float) -> None:
+def test_a_fast_connection_gets_everything_and_costs_about_one_pong_a_second(trip_s: float) -> None:
     line = Line(1e7, trip_s)
     line.play(10.0)
     sent, pings = line.sent, line.pings
@@ -66,7 +67,7 @@ def test_a_fast_line_gets_everything_and_costs_about_one_pong_a_second(trip_s: f
     assert line.pings - pings <= 61
 
 
-def test_a_line_that_gets_slow_is_noticed_and_one_that_gets_fast_again_as_well() -> None:
+def test_a_connection_that_gets_slow_or_fast_again_is_noticed() -> None:
     line = Line(1e7)
     line.play(10.0)
     line._bytes_per_s = 8000
@@ -81,8 +82,9 @@ def test_a_line_that_gets_slow_is_noticed_and_one_that_gets_fast_again_as_well()
     assert line.sent - sent == 10 * 100 * 640
 
 
-def test_a_burst_that_passes_at_once_does_not_make_a_fast_line() -> None:
-    """Shapers and buffers let some kilobytes pass."""
+def test_a_burst_that_passes_at_once_does_not_make_a_fast_connection() -> None:
+    """A burst that passes at once does not count as a fast connection: shapers and buffers pass some kilobytes at
+    once."""
     window = DeliveryWindow(0.0)
     assert window.on_write(100, 0.0)
     window.on_pong(0.01)
@@ -96,13 +98,13 @@ def test_pongs_for_which_nothing_was_sent_change_nothing() -> None:
     window = DeliveryWindow(0.0)
     for number in range(100):
         window.on_pong(float(number))
-    assert window.on_write(100, 100.0) and window.holds  # the first ping measures the line
+    assert window.on_write(100, 100.0) and window.holds  # the first ping measures the connection
     window.on_pong(100.1)
     assert not window.holds and not window.on_write(ROUND - 1, 101.0)
     assert window.on_write(1, 101.0) and window.holds
 
 
-def test_a_sign_of_life_is_not_asked_for_while_a_ping_is_under_way() -> None:
+def test_no_keepalive_ping_is_sent_while_a_ping_is_under_way() -> None:
     window = DeliveryWindow(0.0)
     assert window.take_ping(0.0)
     assert not window.take_ping(1.0)
@@ -124,7 +126,7 @@ class Wire:
 
 
 class Stage:
-    """One receiver behind a proxy."""
+    """One subscriber behind a proxy."""
 
     def __init__(self) -> None:
         self.now, self.slow = 0.0, 0
@@ -173,14 +175,14 @@ def test_neither_the_pong_nor_the_drained_socket_alone_releases_what_both_hold()
     stage.wire.unsent_bytes = 10
     stage.outbox.on_full()
     stage.send(cursor(1))
-    assert stage.pong() == []  # the socket is full still
+    assert stage.pong() == []  # the socket is still full
     stage.wire.unsent_bytes = 0
     stage.outbox.on_drained()
     assert stage.send() == [b"cursor 1 of b"]
     stage.send(StreamFrame(b"x" * ROUND))
     stage.send(cursor(2))
     stage.outbox.on_drained()
-    assert stage.send() == []  # the ping is under way still
+    assert stage.send() == []  # the ping is still under way
     assert stage.pong() == [b"cursor 2 of b"]
 
 

@@ -1,4 +1,4 @@
-"""Polled sockets: what comes is read, what the kernel does not take waits, and every end is told once."""
+"""Polled sockets: received data is read, data that the kernel does not accept waits, and every end is reported once."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ from tests.waiting import until
 
 
 class Protocol(asyncio.Protocol):
-    """Notes all it is told."""
+    """Records all calls."""
 
     def __init__(self) -> None:
         self.transport: Any = None
@@ -58,7 +58,7 @@ class Clock:
         return self.now
 
     def work(self, seconds: float) -> None:
-        """Something takes so long."""
+        """Let `seconds` pass, as work does."""
         self.now += seconds
 
 
@@ -66,8 +66,8 @@ class Clock:
 async def polled(
     count: int = 1, round_: Round | None = None
 ) -> AsyncIterator[tuple[Poller, list[tuple[Protocol, socket.socket]]]]:
-    """A poller with `count` connections: our protocol and the other end, which does not block. Without a `round_` of its
-    own no time passes: a round does not end because the machine is busy."""
+    """A poller with `count` connections: the protocol under test and the other end, which does not block. Without
+    `round_` no time passes, so that no round ends because the machine is busy."""
     poller, ends = Poller(asyncio.get_running_loop(), round_ or Round(Clock())), []
     for _ in range(count):
         ours, theirs = socket.socketpair()
@@ -87,7 +87,7 @@ def run(test: Any) -> None:
     uvloop.run(test)
 
 
-def test_what_comes_is_read_in_order_in_pieces_of_the_shared_buffer() -> None:
+def test_received_data_is_read_in_order_in_pieces_of_the_shared_buffer() -> None:
     async def test() -> None:
         async with polled() as (_, [(protocol, theirs)]):
             data = os.urandom(50_000)
@@ -99,7 +99,7 @@ def test_what_comes_is_read_in_order_in_pieces_of_the_shared_buffer() -> None:
     run(test())
 
 
-def test_what_the_kernel_does_not_take_waits_and_goes_out_in_order() -> None:
+def test_data_that_the_kernel_does_not_accept_waits_and_is_sent_in_order() -> None:
     async def test() -> None:
         async with polled() as (_, [(protocol, theirs)]):
             sent, got = b"", b""
@@ -157,7 +157,7 @@ def test_the_other_end_hangs_up() -> None:
             one.close()
             assert await first.lost is None and first.told == ["eof"]
             second.transport.write(b"x" * 1_000_000)
-            two.close()  # with bytes on the way to it
+            two.close()  # with bytes under way to it
             await second.lost
             assert second.transport.fileno() == -1
 
@@ -176,7 +176,7 @@ def test_a_connection_closed_by_another_ones_message_in_the_same_round_is_left_a
     run(test())
 
 
-def test_one_protocols_exception_ends_that_connection_alone() -> None:
+def test_one_protocols_exception_ends_only_that_connection() -> None:
     async def test() -> None:
         async with polled(2) as (_, [(first, one), (second, two)]):
             first.on_data = lambda: 1 / 0
@@ -210,7 +210,8 @@ def test_call_soon_inside_a_round_comes_at_its_end_and_only_once() -> None:
 
 
 def test_a_round_takes_in_all_that_is_readable_and_ends_once() -> None:
-    """More sockets than are asked for at once: what follows from all of them is done together."""
+    """A round reads all readable sockets and ends once. There are more sockets than one call to epoll returns: the
+    effects of all of them are handled together."""
 
     async def test() -> None:
         async with polled(150, Round(Clock())) as (poller, ends):
@@ -225,7 +226,7 @@ def test_a_round_takes_in_all_that_is_readable_and_ends_once() -> None:
     run(test())
 
 
-def test_one_socket_gets_so_many_bytes_of_a_round_and_the_others_their_turn() -> None:
+def test_one_socket_gets_so_many_bytes_of_a_round_and_the_others_theirs() -> None:
     async def test() -> None:
         async with polled(2, Round(Clock())) as (poller, [(greedy, his_end), (other, its_end)]):
             rounds: dict[int, int] = {}
@@ -246,7 +247,7 @@ def test_one_socket_gets_so_many_bytes_of_a_round_and_the_others_their_turn() ->
 
 
 def test_a_rounds_time_ends_between_two_sockets_and_the_next_begins_with_those_that_were_left() -> None:
-    """No socket is served a second time before all others have been served once, wherever it stands in epoll's list."""
+    """No socket is served a second time before all others have been served once, wherever it is in epoll's list."""
 
     async def test() -> None:
         clock = Clock()
@@ -258,7 +259,7 @@ def test_a_rounds_time_ends_between_two_sockets_and_the_next_begins_with_those_t
                 order.append(index)
                 sizes[poller.round.number] = sizes.get(poller.round.number, 0) + 1
                 clock.work(0.0011)
-                ends[index][1].send(b"x")  # there is always more
+                ends[index][1].send(b"x")  # there is always more to read
 
             for protocol, theirs in ends:
                 protocol.transport.promote()
@@ -275,7 +276,7 @@ def test_a_rounds_time_ends_between_two_sockets_and_the_next_begins_with_those_t
     run(test())
 
 
-def test_what_is_read_in_one_round_was_heard_at_its_beginning() -> None:
+def test_data_read_in_one_round_counts_as_received_at_its_beginning() -> None:
     async def test() -> None:
         clock = Clock()
         async with polled(5, Round(clock)) as (poller, ends):
@@ -319,7 +320,7 @@ def test_a_closed_socket_in_the_rest_of_a_slice_is_not_looked_at() -> None:
     run(test())
 
 
-def test_who_is_in_is_read_before_a_crowd_that_comes() -> None:
+def test_admitted_connections_are_read_before_new_ones() -> None:
     async def test() -> None:
         async with polled(101) as (_, [(inside, his_end), *others]):
             handled = []
@@ -382,8 +383,9 @@ def test_a_plain_protocol_gets_bytes() -> None:
     run(test())
 
 
-def test_regression_a_lost_sockets_number_is_not_free_before_its_protocol_knows() -> None:
-    """The outbox wrote events of a room to the stranger who had got the number."""
+def test_regression_a_lost_sockets_descriptor_is_not_free_before_its_protocol_is_notified() -> None:
+    """The descriptor of a lost socket is closed after its protocol is notified. The outbox wrote events of a room to
+    the unrelated connection that had got the descriptor's number."""
 
     async def test() -> None:
         async with polled() as (_, [(protocol, theirs)]):
@@ -426,7 +428,7 @@ def test_regression_a_close_after_a_read_that_filled_the_buffer_keeps_what_waits
     run(test())
 
 
-def test_a_transport_that_nobody_adopted_is_harmless() -> None:
+def test_a_transport_without_a_poller_is_harmless() -> None:
     transport: Any = PolledTransport()
     transport.abort()
     transport.promote()
@@ -452,7 +454,8 @@ def test_no_descriptor_is_left_open() -> None:
 
 
 def test_a_connection_that_is_not_read_and_whose_other_end_is_gone_costs_no_rounds() -> None:
-    """epoll tells of EPOLLHUP whether it is asked for or not."""
+    """A paused connection whose other end has closed causes no rounds, although epoll reports EPOLLHUP even when it is
+    not requested."""
 
     async def test() -> None:
         async with polled() as (poller, [(protocol, theirs)]):
@@ -485,7 +488,8 @@ def test_a_connection_whose_other_end_is_gone_while_it_is_not_read_ends_with_the
 
 
 def test_what_waits_is_sent_though_another_ones_message_closes_the_connection_before_its_own_is_read() -> None:
-    """The kernel has told of both in one go: what was told of the second before it was closed is no end of it."""
+    """Unsent data is sent when the message of another socket of the same epoll call closes the connection: an event
+    from before the close is not its end."""
 
     async def test() -> None:
         async with polled(2) as (_, ends):
@@ -506,9 +510,9 @@ def test_what_waits_is_sent_though_another_ones_message_closes_the_connection_be
     run(test())
 
 
-def test_a_slow_round_of_newcomers_after_which_none_is_left_is_no_line_of_them() -> None:
-    """Or whoever joins minutes later, when there is nothing to do, would be sent away as if all that time there had been
-    more than could be served."""
+def test_a_slow_round_that_admits_all_new_connections_leaves_no_admission_queue() -> None:
+    """A slow round that admits all new connections leaves the admission queue empty. Otherwise a client that joins
+    minutes later, on an idle worker, would be refused as if the worker had been overloaded all that time."""
 
     async def test() -> None:
         clock, waited = Clock(), list[float]()
@@ -516,7 +520,7 @@ def test_a_slow_round_of_newcomers_after_which_none_is_left_is_no_line_of_them()
 
         def work() -> None:
             waited.append(round_.admission_waits_for(clock.now))
-            clock.work(0.005)  # more than such a round may take
+            clock.work(0.005)  # longer than such a round may take
 
         async with polled(3, round_) as (_, ends):
             for protocol, theirs in ends:
@@ -531,9 +535,12 @@ def test_a_slow_round_of_newcomers_after_which_none_is_left_is_no_line_of_them()
 
 
 @pytest.mark.parametrize("how", ["comes in", "goes"])
-def test_regression_the_last_newcomer_who_left_the_line_between_two_rounds_was_waited_for_ever_after(how: str) -> None:
-    """Others had their turn, and his data waited when the owner of his room let him in: joins minutes later were sent
-    away, and the graces of all stood still."""
+def test_regression_the_last_connection_that_left_the_admission_queue_between_two_rounds_still_counted(
+    how: str,
+) -> None:
+    """A connection that leaves the admission queue between two rounds does not count any more. The last one left it
+    with unread data, because the owner of its room had answered: joins minutes later were refused, and all grace
+    periods were extended."""
 
     async def test() -> None:
         clock = Clock()
@@ -544,7 +551,7 @@ def test_regression_the_last_newcomer_who_left_the_line_between_two_rounds_was_w
 
             def work(protocol: Protocol) -> None:
                 seen.append(protocol)
-                clock.work(0.005)  # more than such a round may take
+                clock.work(0.005)  # longer than such a round may take
                 asyncio.get_running_loop().call_soon(leave, next(one for one, _ in ends if one is not protocol))
 
             def leave(last: Protocol) -> None:
@@ -557,7 +564,7 @@ def test_regression_the_last_newcomer_who_left_the_line_between_two_rounds_was_w
                 theirs.send(b"x")
             await until(lambda: len(seen) == (2 if how == "comes in" else 1))
             assert waited == [pytest.approx(0.005)]
-            if how == "goes":  # and as far as the rounds know he is still there
+            if how == "goes":  # the rounds still count the connection
                 assert round_.admission_waits_for(clock.now) == pytest.approx(0.005)
             assert poller.admission_waits_for(clock.now + 60.0) == 0.0
             assert round_.admission_waits_for(clock.now + 60.0) == 0.0
@@ -566,7 +573,7 @@ def test_regression_the_last_newcomer_who_left_the_line_between_two_rounds_was_w
 
 
 class Below:
-    """The part of the loop's own transport that a LoopTransport uses; notes whether it is read."""
+    """The part of the loop's own transport that a LoopTransport uses; records whether it is read."""
 
     def __init__(self, number: int = -1) -> None:
         self.is_read, self.wrote, self.number = True, b"", number
@@ -593,7 +600,7 @@ class Below:
 
 
 def wrap_loop_transport(poller: Poller) -> tuple[Protocol, Any, Below]:
-    """A connection of the loop's own: the protocol, what stands before it, and what is below."""
+    """Return a connection of the loop's own: the protocol, its LoopTransport, and the loop's transport."""
     protocol, below = Protocol(), Below()
     lent: Any = poller.wrap_loop_transport(protocol)
     lent.connection_made(below)
@@ -601,18 +608,18 @@ def wrap_loop_transport(poller: Poller) -> tuple[Protocol, Any, Below]:
 
 
 def decrypt(lent: Any, data: bytes) -> None:
-    """As uvloop does."""
+    """Deliver data as uvloop does."""
     lent.get_buffer(len(data))[: len(data)] = data
     lent.buffer_updated(len(data))
 
 
 @pytest.mark.parametrize("says_end", [True, False])
-def test_regression_what_is_held_of_a_lost_connection_is_handled_before_the_end_is_told(says_end: bool) -> None:
+def test_regression_held_data_of_a_lost_connection_is_handled_before_its_end_is_reported(says_end: bool) -> None:
     async def test() -> None:
         clock = Clock()
         async with polled(0, Round(clock)) as (poller, _):
             first, his, _ = wrap_loop_transport(poller)
-            first.on_data = lambda: clock.work(1.0)  # the turn's time is over
+            first.on_data = lambda: clock.work(1.0)  # the iteration's time is over
             protocol, lent, below = wrap_loop_transport(poller)
             protocol.on_data = lambda: lent.write(b"an answer")
             decrypt(his, b"x")
@@ -629,13 +636,13 @@ def test_regression_what_is_held_of_a_lost_connection_is_handled_before_the_end_
     run(test())
 
 
-def test_what_is_held_over_tls_is_bounded_and_goes_with_a_connection_that_nobody_wants_to_read() -> None:
+def test_data_held_over_tls_is_bounded_and_dropped_with_a_connection_that_is_not_read() -> None:
     async def test() -> None:
         async with polled(0, Round(Clock())) as (poller, _):
             protocol, lent, below = wrap_loop_transport(poller)
             lent.pause_reading()
             assert not below.is_read
-            decrypt(lent, b"x")  # what was under way
+            decrypt(lent, b"x")  # received before the pause
             lent.resume_reading()
             assert below.is_read
             decrypt(lent, b"x" * 4096)
@@ -648,7 +655,7 @@ def test_what_is_held_over_tls_is_bounded_and_goes_with_a_connection_that_nobody
 
 
 def full_socket() -> tuple[socket.socket, socket.socket]:
-    """One of TCP that has more to send than the kernel should have unsent, and its other end."""
+    """Return a TCP socket with more unsent data than the kernel should hold, and its other end."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         ours = socket.create_connection(server.getsockname())
         theirs, _ = server.accept()
@@ -661,9 +668,9 @@ def full_socket() -> tuple[socket.socket, socket.socket]:
 
 
 @pytest.mark.parametrize("closed", [False, True])
-def test_regression_the_number_of_a_closed_connection_was_used_for_another_one_that_had_it(closed: bool) -> None:
-    """uvloop closes the descriptor a turn before it tells of the end; a new connection may have its number by then,
-    which must not be watched in the name of the one before."""
+def test_regression_the_descriptor_of_a_closed_connection_was_watched_for_a_new_connection(closed: bool) -> None:
+    """uvloop closes the descriptor one loop iteration before it reports the end. A new connection may have its number
+    by then, and must not be watched on behalf of the closed one."""
 
     async def test() -> None:
         async with polled(0) as (poller, _):
@@ -672,7 +679,7 @@ def test_regression_the_number_of_a_closed_connection_was_used_for_another_one_t
             lent: Any = poller.wrap_loop_transport(protocol)
             lent.connection_made(below)
             if closed:
-                below.number = -1  # as uvloop's says from then on
+                below.number = -1  # as uvloop's reports from then on
             lent.write(b"something")
             assert protocol.told == ([] if closed else ["pause"])
             if not closed:
@@ -688,9 +695,10 @@ def test_regression_the_number_of_a_closed_connection_was_used_for_another_one_t
     run(test())
 
 
-def test_newcomers_wait_for_as_long_as_the_next_of_them_and_not_since_there_was_a_line() -> None:
-    """While people came back for a second, one after the other and each served soon, all seemed to have waited for that
-    second: newcomers were let in one by one, and graces were prolonged."""
+def test_the_admission_queues_wait_is_that_of_its_first_connection() -> None:
+    """The admission queue's wait is that of the next connection, not the time since the queue was last empty. While
+    clients reconnected for a second, one after the other and each served soon, all seemed to have waited for that
+    second: new connections were admitted one by one, and grace periods were extended."""
 
     async def test() -> None:
         loop = asyncio.get_running_loop()
@@ -707,7 +715,7 @@ def test_newcomers_wait_for_as_long_as_the_next_of_them_and_not_since_there_was_
                 theirs.send(b"x")
 
             def work(theirs: socket.socket) -> None:
-                end = time.monotonic() + 0.002  # more than such a round may take
+                end = time.monotonic() + 0.002  # longer than such a round may take
                 while time.monotonic() < end:
                     pass
                 waits.append(poller.round.admission_waits_for(time.monotonic()))

@@ -1,4 +1,5 @@
-"""Frames as RFC 6455 wants them; everybody gets everything but their own; compact cursors say the same in less."""
+"""Fan-out to the subscribers of a room: frames as in RFC 6455; every subscriber gets all events but its own; compact
+cursors carry the same in less."""
 
 from itertools import pairwise
 from typing import Any
@@ -17,7 +18,7 @@ NOW = "2025-01-15T10:30:00.123Z"
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65535, 65536, 70_000])
-def test_frames_have_the_length_that_rfc_6455_says(size: int) -> None:
+def test_frames_have_the_length_of_rfc_6455(size: int) -> None:
     framed = frame_text(b"x" * size)
     assert framed[0] == 0x81 and framed.endswith(b"x" * size)
     head = framed[: len(framed) - size]
@@ -36,7 +37,7 @@ class Wire:
 
 
 class Stage:
-    """Receivers a, b and c of one room; those in `compact` asked for compact cursors."""
+    """Subscribers a, b and c of one room; those in `compact` have requested compact cursors."""
 
     def __init__(self, compact: str = "") -> None:
         self.wires = {name: Wire() for name in "abc"}
@@ -57,7 +58,9 @@ NAMES = st.sampled_from(["", "a", "b", "c", "elsewhere"])
 
 
 @given(st.lists(st.tuples(st.binary(min_size=1, max_size=5), NAMES, NAMES), max_size=12))
-def test_everybody_gets_everything_but_their_own_in_order_and_in_one_write(items: list[tuple[bytes, str, str]]) -> None:
+def test_every_subscriber_gets_all_but_its_own_events_in_order_and_in_one_write(
+    items: list[tuple[bytes, str, str]],
+) -> None:
     writes = Stage().flush([StreamFrame(frame, skip=skip, only=only) for frame, skip, only in items])
     for name in "abc":
         expected = b"".join(f for f, skip, only in items if skip != name and only in ("", name))
@@ -73,7 +76,7 @@ def test_j2_more_than_the_hard_limit_unsent_is_slow() -> None:
     assert slow == [True] and wire.writes == []
 
 
-def test_one_receivers_failure_leaves_the_others_their_frames() -> None:
+def test_one_subscribers_failure_leaves_the_others_their_frames() -> None:
     stage = Stage()
 
     def explode(data: bytes) -> None:
@@ -116,7 +119,7 @@ def test_a_cursor_is_byte_for_byte_what_msgspec_encodes(
         assert item.compact == msgspec.json.encode(row)
 
 
-def test_the_longest_ids_of_the_strangest_letters_fit() -> None:
+def test_the_longest_ids_of_the_strangest_characters_fit() -> None:
     worst = "\x01" * 128
     item = CursorTemplate(worst, worst, worst, "#4ECDC4", 99, "m").make(999999.9999999999, 1 / 3, 2 / 3, NOW, 2**63)
     assert msgspec.json.decode(frames_in(item.frame)[0])["roomId"] == worst
@@ -129,7 +132,7 @@ def cursor(name: str, index: int, x: float) -> StreamFrame:
     return CursorTemplate("video_1", name, name, "#4ECDC4", index, f"c{name}").make(1.5, x, 0.5, NOW, 7)
 
 
-def test_b12_one_cursors_message_per_flush_without_ones_own() -> None:
+def test_b12_one_cursors_message_per_flush_without_the_clients_own() -> None:
     writes = Stage(compact="ab").flush([cursor("a", 0, 0.1), cursor("b", 1, 0.2), cursor("d", 2, 0.3)])
 
     def cursors(*rows: list[Any]) -> list[list[bytes]]:
@@ -141,8 +144,8 @@ def test_b12_one_cursors_message_per_flush_without_ones_own() -> None:
 
 
 @given(st.lists(st.tuples(st.booleans(), NAMES, NAMES), max_size=10))
-def test_compact_clients_hear_the_same_in_the_same_order(plan: list[tuple[bool, str, str]]) -> None:
-    """`plan`: is it a cursor (else a typing event), its author, its only receiver."""
+def test_compact_clients_receive_the_same_in_the_same_order(plan: list[tuple[bool, str, str]]) -> None:
+    """`plan`: whether it is a cursor (else a typing event), its author, its only subscriber."""
     items, said = [], []
     for number, (is_cursor, skip, only) in enumerate(plan):
         if is_cursor:
@@ -161,11 +164,12 @@ def test_compact_clients_hear_the_same_in_the_same_order(plan: list[tuple[bool, 
 
 
 def test_regression_nothing_newer_passes_a_cursor_that_is_held_back() -> None:
-    """Below the soft limit again, but not drained, the newest cursor went out at once, and the one before it after it."""
+    """No newer cursor is sent before one that is held back. Below the soft limit again, but not drained, the newest
+    cursor was sent at once, and the one before it after it."""
     stage = Stage()
     wire = stage.wires["a"]
     wire.unsent_bytes = 600
-    stage.flush([cursor("b", 1, 0.1)])  # from now on it is known to be slow
+    stage.flush([cursor("b", 1, 0.1)])  # from now on it counts as slow
     stage.flush([cursor("b", 1, 0.2)])
     wire.unsent_bytes = 100
     stage.subscription.outboxes["a"].write(b"an answer")
@@ -184,7 +188,7 @@ def test_n1_a_slow_compact_client_gets_the_newest_cursor_of_each_when_it_reads_a
     stage = Stage(compact="a")
     wire = stage.wires["a"]
     wire.unsent_bytes = 600
-    stage.flush([cursor("b", 1, 0.1)])  # from now on it is known to be slow
+    stage.flush([cursor("b", 1, 0.1)])  # from now on it counts as slow
     wire.writes.clear()
     for x in (0.2, 0.3, 0.4):
         stage.flush([cursor("b", 1, x), cursor("d", 2, x)])

@@ -1,4 +1,4 @@
-"""Decimals as msgspec writes them, which is the shortest that reads back the same."""
+"""Decimals as msgspec writes them: the shortest that reads back as the same number."""
 
 import math
 
@@ -36,5 +36,5 @@ def test_powers_of_two_and_their_neighbours_where_the_interval_is_lopsided() -> 
 
 
 @pytest.mark.parametrize("value", [-0.0, -1.0, 9e-6, 5e-324, 2.0**53, 1e300, math.inf, -math.inf, math.nan])
-def test_what_a_cursor_never_holds_is_left_alone(value: float) -> None:
+def test_numbers_that_no_cursor_holds_are_declined(value: float) -> None:
     assert shortest(value) is None

@@ -1,4 +1,4 @@
-"""The reader: whole frames whatever the pieces they come in, and never more kept than one frame."""
+"""The frame reader: whole frames from reads of any size, and never more than one frame buffered."""
 
 import os
 
@@ -15,7 +15,7 @@ PAYLOADS = st.binary(max_size=40) | st.sampled_from([125, 126, 1024, 1025, LONGE
 
 
 class Noting(FrameListener):
-    """Notes what it is told; what is wrong ends it, as it does a connection."""
+    """Records all calls; an invalid frame ends it, as it does a connection."""
 
     def __init__(self) -> None:
         self.frames: list[tuple[int, bool, bytes]] = []
@@ -87,7 +87,7 @@ def test_a_frame_that_is_too_big_is_refused_by_its_header() -> None:
     assert listener.bad == [1009] and reader.buffered_bytes == 0
 
 
-def test_while_it_is_closing_only_a_close_frame_is_heard() -> None:
+def test_while_it_is_closing_only_a_close_frame_is_delivered() -> None:
     listener, reader = reading()
     listener.closing = True
     for kind in (TEXT, BINARY, PING, PONG):
@@ -96,7 +96,7 @@ def test_while_it_is_closing_only_a_close_frame_is_heard() -> None:
     assert listener.frames == [(CLOSE, True, b"\x03\xe8")]
 
 
-def test_after_the_connection_is_lost_nothing_is_kept_and_nothing_heard() -> None:
+def test_after_the_connection_is_lost_nothing_is_buffered_and_nothing_delivered() -> None:
     listener, reader = reading()
     reader.pause_writing()
     reader.resume_writing()

@@ -1,4 +1,4 @@
-"""How much of a connection is read: floods are slowed down to a rate, whatever they are made of."""
+"""The read budget of a connection: floods of any kind are slowed down to a rate."""
 
 import pytest
 from hypothesis import given
@@ -24,7 +24,7 @@ def test_bytes_count_like_frames_and_a_whole_frame_is_a_debt_and_no_fault() -> N
 
 
 @given(st.lists(st.tuples(st.floats(0.0, 0.2), st.integers(0, 400)), min_size=1, max_size=60))
-def test_a_sender_who_is_read_only_when_it_may_be_never_gets_more_than_its_rate(plan: list[tuple[float, int]]) -> None:
+def test_a_sender_that_is_read_only_within_its_budget_never_exceeds_its_rate(plan: list[tuple[float, int]]) -> None:
     read_budget = ReadBudget(50, 10, 1e9, 1e9, 16)
     now, read = 100.0, 0
     for pause_s, waiting in plan:
@@ -36,7 +36,7 @@ def test_a_sender_who_is_read_only_when_it_may_be_never_gets_more_than_its_rate(
         assert read <= 50 * (now - 100.0) + 10 + 1 + 1e-6
 
 
-def test_so_many_frames_of_any_kind_before_one_says_who_one_is() -> None:
+def test_so_many_frames_of_any_kind_before_authentication() -> None:
     read_budget = ReadBudget(500, 500, 1e9, 1e9, 16)
     for _ in range(16):
         read_budget.frame(1.0)

@@ -1,4 +1,4 @@
-"""When a room writes [L4], and in what order rooms do."""
+"""When a room flushes [L4], and in which order rooms do."""
 
 from math import inf
 
@@ -18,7 +18,7 @@ def stream(name: str = "r", members: int = 2) -> RoomCore:
 
 
 def busy(room: RoomCore, now: float = 100.0) -> RoomCore:
-    """A room that has just flushed for the hundredth time, ten frames each 5 ms."""
+    """Make a room busy: a hundred flushes, one each 5 ms, of ten frames each."""
     for step in range(100):
         room.out = [StreamFrame(b"x")] * 10
         room.take_items(now - 0.005 * (99 - step))
@@ -72,7 +72,7 @@ def test_what_is_urgent_takes_all_that_waits_along_at_once() -> None:
     assert flush_queue.soonest == inf and not room.urgent and flush_queue.take_due(101.0) == []
 
 
-def test_rooms_flush_in_the_order_in_which_they_were_touched_and_wait_for_themselves_alone() -> None:
+def test_rooms_flush_in_the_order_in_which_they_were_touched_and_do_not_wait_for_each_other() -> None:
     flush_queue, rooms = FlushQueue(0.005, 0.016), [stream(name) for name in "abc"]
     busy(rooms[1])
     for room in rooms:
@@ -83,7 +83,7 @@ def test_rooms_flush_in_the_order_in_which_they_were_touched_and_wait_for_themse
     assert [room.id for room in flush_queue.take_due(flush_queue.soonest)] == ["b"]
 
 
-def test_what_waits_when_a_room_begins_anew_keeps_its_numbers_and_the_pace_is_that_of_a_quiet_room() -> None:
+def test_frames_waiting_when_a_room_begins_anew_keep_their_numbers_and_the_pacing_is_that_of_a_quiet_room() -> None:
     room = busy(stream())
     budget, meter = TokenBucket(10), Meter(100.0)
     member = MemberCore("ann", "s1", TokenBucket(20), 100.0)
@@ -98,7 +98,7 @@ def test_what_waits_when_a_room_begins_anew_keeps_its_numbers_and_the_pace_is_th
     assert [item.frame.rsplit(b'"seq":')[1] for item in room.take_items(100.001)] == [b"7}", b"1}"]
 
 
-def test_an_empty_room_is_not_planned() -> None:
+def test_an_empty_room_is_not_scheduled() -> None:
     flush_queue = FlushQueue(0.005, 0.016)
     flush_queue.touch(stream(), 1.0)
     assert flush_queue.soonest == inf

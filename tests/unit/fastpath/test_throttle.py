@@ -1,4 +1,4 @@
-"""Token buckets: what they let through, and that their two answers agree."""
+"""Token buckets: the rates that they allow, and that their two methods agree."""
 
 from bisect import bisect_left, bisect_right
 
@@ -14,7 +14,8 @@ BURSTS = st.floats(1.0, 1000.0)
 
 @given(RATES, BURSTS, st.floats(0.0, 1e7), st.lists(st.floats(0.0, 2.0), max_size=200))
 def test_regression_a_refused_take_is_never_ready_now(hz: float, burst: float, start: float, gaps: list[float]) -> None:
-    """A take that failed at the very time ready_at had named made the shard's clock spin for ever."""
+    """After a refused take, ready_at is later than now. A take that failed at the very time returned by ready_at made
+    the shard's timer fire without end."""
     bucket, now = TokenBucket(hz, burst), start
     for gap in gaps:
         now += gap
@@ -48,7 +49,7 @@ def test_senseless_rates_are_refused(hz: float, burst: float) -> None:
         TokenBucket(hz, burst)
 
 
-def test_the_newest_value_waits_and_its_time_is_told_once() -> None:
+def test_the_newest_value_waits_and_its_time_is_returned_once() -> None:
     bucket, waiting = TokenBucket(20.0), Coalescer()
     assert waiting.offer("cursor", 1, bucket, None, 10.0) == GO
     at = waiting.offer("cursor", 2, bucket, None, 10.01)
@@ -63,7 +64,8 @@ def test_the_newest_value_waits_and_its_time_is_told_once() -> None:
 def test_the_last_value_of_every_key_arrives_and_no_rate_is_exceeded(
     plan: list[tuple[str, float]], is_shared: bool
 ) -> None:
-    """A sender with two kinds, each with its own budget, and one shared by all senders that is sometimes short."""
+    """A sender with two kinds, each with its own budget, and one budget shared by all senders that is sometimes
+    short."""
     own = {key: TokenBucket(20.0, 1.9) for key in "ab"}
     shared = TokenBucket(12.0 if is_shared else 1000.0)
     waiting, due, sent, now = Coalescer(), {}, [], 10.0

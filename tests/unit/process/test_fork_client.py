@@ -1,4 +1,4 @@
-"""Which fork server forks the next worker, and what becomes of requests when one ends, hangs or talks nonsense."""
+"""Which fork server forks the next worker, and the fate of requests when a fork server ends, hangs or sends garbage."""
 
 import asyncio
 import gc
@@ -20,7 +20,7 @@ from tests.waiting import until
 
 
 class FakeServer:
-    """In place of the process: its end of the socket."""
+    """A fake fork server: its end of the socket."""
 
     def __init__(self, sock: int, pid: int) -> None:
         self.sock, self.pid, self.killed = socket.socket(fileno=os.dup(sock)), pid, False
@@ -30,7 +30,7 @@ class FakeServer:
         self.sock.close()
 
     def sees_the_end(self) -> bool:
-        """Is the supervisor's end of the socket closed?"""
+        """Whether the supervisor's end of the socket is closed."""
         while self.sock.recv(65536, socket.MSG_DONTWAIT):
             pass
         return True
@@ -39,7 +39,7 @@ class FakeServer:
         return -9 if self.killed else None
 
     def asked(self) -> int:
-        """Whose request comes next. Waits for it, the loop with it: it has been sent."""
+        """Return the id of the next request; blocks the event loop until it arrives."""
         found = receive_request(self.sock)
         assert found is not None
         for fd in found[1]:
@@ -86,7 +86,7 @@ class House:
         self.told.append((id, reason))
 
     async def server(self, number: int) -> FakeServer:
-        """The fork server that was started as the `number`-th."""
+        """Return the `number`-th fork server that was started."""
         await until(lambda: len(self.servers) > number)
         return self.servers[number]
 
@@ -96,7 +96,7 @@ class House:
         return server
 
     async def heard(self, *told: tuple[int, int | str]) -> None:
-        """What was told since the last time."""
+        """Wait for the results reported since the last call, and compare them."""
         await until(lambda: len(self.told) >= len(told))
         assert self.told == [*told] and self.open == 0
         self.told.clear()
@@ -115,7 +115,7 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Play:
             house.forks.close()
             house.forks.close()
             await until(lambda: "beside the loop" not in {thread.name for thread in threading.enumerate()})
-            # one that was just being started when all was closed ends by itself
+            # a server that was just being started when all was closed ends by itself
             assert all(server.killed or server.sees_the_end() for server in house.servers[-1:])
             for server in house.servers:
                 server.sock.close()
@@ -138,14 +138,14 @@ def test_workers_are_forked_one_after_the_other_in_their_order(play: Play) -> No
         server.say(Forked(1, 77))
         await house.heard((1, 77), (3, "Too many open files"))
         assert server.asked() == 5 and not house.forks.forget(5)
-        server.say(Forked(9, 99))  # nobody has asked for that
+        server.say(Forked(9, 99))  # an answer without a request
         server.say(NotForked(5, "Resource temporarily unavailable"))
         await house.heard((5, "Resource temporarily unavailable"))
 
     play(story)
 
 
-def test_a_fork_server_that_ends_fails_those_who_wait_and_the_next_request_starts_another(play: Play) -> None:
+def test_a_fork_server_that_ends_fails_pending_requests_and_the_next_request_starts_another(play: Play) -> None:
     async def story(house: House) -> None:
         server = await started(house, 1, 2)
         server.sock.close()
@@ -160,7 +160,7 @@ def test_a_fork_server_that_ends_fails_those_who_wait_and_the_next_request_start
     play(story)
 
 
-def test_regression_a_worker_that_died_before_its_pid_was_read_was_waited_for_as_a_stranger(play: Play) -> None:
+def test_regression_a_worker_that_died_before_its_pid_was_read_was_reaped_as_an_orphan(play: Play) -> None:
     """`reap_unknown_children` is not called while an answer is awaited: afterwards the pid may be another process's."""
 
     async def story(house: House) -> None:
@@ -184,7 +184,8 @@ def test_regression_a_worker_that_died_before_its_pid_was_read_was_waited_for_as
 def test_regression_a_thread_that_was_given_up_started_a_fork_server_with_the_number_of_another_descriptor(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The interpreter is found at last, on a mount that hung, when all else has forgotten that it was looked for."""
+    """A start that was given up passes no other file's descriptor to the fork server. The interpreter is found at last,
+    on a mount that hung, after the supervisor had given the start up."""
     found, started = threading.Event(), threading.Event()
     inodes: list[int] = []
 
@@ -203,7 +204,7 @@ def test_regression_a_thread_that_was_given_up_started_a_fork_server_with_the_nu
         await until(lambda: house.told)
         house.forks.tick(0.0)
         gc.collect()
-        others = [socket.socketpair() for _ in range(4)]  # they take the numbers that are free
+        others = [socket.socketpair() for _ in range(4)]  # they take the free numbers
         found.set()
         assert await asyncio.to_thread(started.wait, 60.0)
         assert inodes[0] == inodes[1]
@@ -214,7 +215,7 @@ def test_regression_a_thread_that_was_given_up_started_a_fork_server_with_the_nu
 
 
 async def started(house: House, *ids: int, number: int = 0) -> FakeServer:
-    """A fork server that has been asked for the first of these."""
+    """Return a fork server that has received the request for the first of these ids."""
     for id in ids:
         house.forks.request(id)
     server = await house.loaded(number)
@@ -256,7 +257,7 @@ def test_one_that_does_not_answer_as_it_should_is_ended(play: Play, how: str) ->
     play(story)
 
 
-def test_a_program_that_cannot_be_loaded_is_said(play: Play) -> None:
+def test_a_program_that_cannot_be_loaded_is_reported(play: Play) -> None:
     async def story(house: House) -> None:
         house.forks.request(1)
         server = await house.server(0)
@@ -331,7 +332,8 @@ def test_a_new_program_that_cannot_be_loaded_changes_nothing(play: Play) -> None
 def test_regression_requests_at_a_fork_server_that_was_not_needed_any_more_were_never_answered(
     play: Play, how: str
 ) -> None:
-    """A rolling reload failed while a worker was being forked: nobody told its end, and the service could not stop."""
+    """The requests of a fork server that is not needed any more are answered. A rolling reload failed while a worker
+    was being forked: its end was never reported, and the service could not stop."""
 
     async def story(house: House) -> None:
         old = await started(house, 1)
@@ -386,12 +388,12 @@ def test_regression_a_worker_whose_preparation_failed_for_a_fault_of_ours_was_ne
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_whatever_happens_every_worker_that_was_asked_for_is_answered_once(play: Play, seed: int) -> None:
+def test_after_any_events_every_requested_worker_is_answered_once(play: Play, seed: int) -> None:
     """Requests, withdrawals, reloads that succeed or fail, and fork servers that end, in any order."""
     chance = random.Random(seed)
 
     async def answer(server: FakeServer) -> None:
-        """Until its end: load, then fork, refuse or end."""
+        """Act as the server until its end: load, then fork, refuse or end."""
         server.say(Loaded())
         while True:
             id = await asyncio.to_thread(server.asked)

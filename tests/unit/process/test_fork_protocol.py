@@ -1,4 +1,4 @@
-"""What the supervisor and its fork server say, and what both ask of the system."""
+"""The messages between the supervisor and its fork server, and the system calls of both."""
 
 import fcntl
 import os
@@ -115,16 +115,17 @@ print("none left", flush=True)
 """
 
 
-def test_orphans_are_waited_for_and_children_of_ones_own_are_not() -> None:
+def test_orphaned_processes_are_reaped_and_started_ones_are_not() -> None:
     said = subprocess.run([sys.executable, "-c", ORPHANS], capture_output=True, text=True, timeout=60)
     assert said.stdout.split("\n") == ["known 3", "none left", ""], said.stderr
-    reap_unknown_children(set())  # nobody to wait for is no error
+    reap_unknown_children(set())  # without a process to wait for it is no error
 
 
-def test_regression_a_stranger_for_whom_a_thread_has_waited_meanwhile_broke_off_the_supervisors_tick(
+def test_regression_a_process_reaped_by_a_thread_meanwhile_aborted_the_supervisors_tick(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A thread that starts a process waits for it itself when the program cannot be executed."""
+    """A child that a thread reaps meanwhile is no error: a thread that starts a process waits for it itself when the
+    program cannot be executed."""
     child = subprocess.Popen([sys.executable, "-c", ""])
     real_waitid, looked = os.waitid, []
 

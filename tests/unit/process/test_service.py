@@ -1,4 +1,4 @@
-"""What both forms of the service do in one way."""
+"""The behaviour common to both forms of the service."""
 
 import asyncio
 import signal
@@ -16,7 +16,7 @@ from tests.certificates import make_certificate
 
 
 class Failing(Service):
-    """A service that cannot take a configuration over."""
+    """A service that cannot apply a configuration."""
 
     reloads_over = 0
 
@@ -27,8 +27,8 @@ class Failing(Service):
         self.reloads_over += 1
 
 
-def test_a_reload_that_fails_is_over_and_said_to_be(caplog: pytest.LogCaptureFixture) -> None:
-    """systemd went on to show the service as reloading."""
+def test_a_reload_that_fails_is_reported_as_over(caplog: pytest.LogCaptureFixture) -> None:
+    """A failed reload is reported to systemd as over, which went on to show the service as reloading."""
     config = Config(auth=Auth(secret="a secret that is long enough for every test"))
 
     async def test() -> None:
@@ -42,7 +42,7 @@ def test_a_reload_that_fails_is_over_and_said_to_be(caplog: pytest.LogCaptureFix
 
 
 @pytest.mark.parametrize(("can_roll", "takes"), [(True, "koko-presence reload --rolling"), (False, "a restart")])
-def test_regression_a_reload_after_a_renewal_did_not_say_that_the_old_certificate_stays(
+def test_regression_a_reload_after_a_renewal_did_not_report_that_the_old_certificate_stays(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, can_roll: bool, takes: str
 ) -> None:
     cert, key = make_certificate(tmp_path)
@@ -64,7 +64,7 @@ def test_regression_a_reload_after_a_renewal_did_not_say_that_the_old_certificat
 
 
 class Draining(Failing):
-    """A service that counts how often it is told to drain."""
+    """A service that counts the requests to drain."""
 
     drains = 0
 
@@ -75,8 +75,9 @@ class Draining(Failing):
         return self.drains > 0
 
 
-def test_regression_a_drain_that_was_asked_for_twice_over_http_did_not_wait() -> None:
-    """A client that has lost the answer asks again, and does not mean a second SIGTERM."""
+def test_regression_a_drain_requested_twice_over_http_did_not_wait() -> None:
+    """A second request to drain over HTTP does not end the service at once: a client that has lost the answer repeats
+    its request, which is not a second SIGTERM."""
     config = Config(auth=Auth(secret="a secret that is long enough for every test"))
 
     async def test() -> None:

@@ -1,4 +1,4 @@
-"""SIGUSR1 writes what a process is doing to its log, and does not end it."""
+"""SIGUSR1 writes the stacks of a process to its log, and does not end it."""
 
 import json
 import os
@@ -72,7 +72,7 @@ def test_each_thread_of_a_dump_is_one_text_with_the_innermost_call_first() -> No
 def test_a_process_that_hangs_says_where_whatever_the_level_of_its_log(function: str) -> None:
     with running(function) as process:
         assert process.stderr is not None
-        for _ in range(2):  # it goes on, and says it again
+        for _ in range(2):  # the process continues, and dumps again
             os.kill(process.pid, signal.SIGUSR1)
             line = json.loads(process.stderr.readline())
             while line["thread_name"] != "MainThread":

@@ -27,7 +27,8 @@ open(sys.argv[1], "w").write(repr((missing, found, heirs, other > 2)))
 
 @pytest.mark.parametrize("closed", [list(each) for n in range(4) for each in itertools.combinations(range(3), n)])
 def test_regression_a_pipe_of_the_servers_own_had_the_number_of_stderr(closed: list[int], tmp_path: Path) -> None:
-    """`serve 2>&-`: no worker ever served, since their logs went into what had taken the number 2."""
+    """No file of the server's own gets the number of a closed standard stream. With `serve 2>&-` no worker ever served,
+    since their logs went to the file that had taken the number 2."""
 
     def close() -> None:
         for fd in closed:

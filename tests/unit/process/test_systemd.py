@@ -1,4 +1,4 @@
-"""What systemd hears: a datagram socket stands in for its own."""
+"""The notifications to systemd; a datagram socket stands in for its own."""
 
 import asyncio
 import errno
@@ -27,7 +27,7 @@ class Systemd:
         self.socket.settimeout(PATIENCE_S)
 
     def heard(self) -> dict[str, str]:
-        """The next datagram as the variables it sets."""
+        """Return the next datagram as the variables it sets."""
         lines = self.socket.recv(4096).decode().split("\n")
         return dict(line.split("=", 1) for line in lines)
 
@@ -130,7 +130,7 @@ def test_a_systemd_that_is_not_there_costs_nothing(address: str) -> None:
 
 
 def fill(systemd: Systemd) -> None:
-    """Leave no room for another datagram."""
+    """Fill the socket to the last datagram."""
     filler = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     filler.setblocking(False)
     filled = False
@@ -142,7 +142,7 @@ def fill(systemd: Systemd) -> None:
     filler.close()
 
 
-def test_a_systemd_that_does_not_listen_holds_nobody_up(systemd: Systemd) -> None:
+def test_a_systemd_that_does_not_read_delays_nothing(systemd: Systemd) -> None:
     fill(systemd)
     notifier = Notifier(systemd.address)
     saying = threading.Thread(target=notifier.watchdog, daemon=True)
@@ -151,7 +151,7 @@ def test_a_systemd_that_does_not_listen_holds_nobody_up(systemd: Systemd) -> Non
     assert not saying.is_alive()
 
 
-def test_what_systemd_had_no_room_for_is_said_in_order_once_there_is(systemd: Systemd) -> None:
+def test_delayed_notifications_to_systemd_are_sent_in_order(systemd: Systemd) -> None:
     fill(systemd)
 
     async def story() -> list[dict[str, str]]:
@@ -174,7 +174,7 @@ def test_what_systemd_had_no_room_for_is_said_in_order_once_there_is(systemd: Sy
     assert [next(iter(each)) for each in asyncio.run(story())] == ["READY", "STOPPING"]
 
 
-def test_a_systemd_that_comes_back_is_heard_again(tmp_path: Path) -> None:
+def test_a_restarted_systemd_gets_notifications_again(tmp_path: Path) -> None:
     path = str(tmp_path / "notify")
     notifier = Notifier(path)
     notifier.watchdog()
@@ -184,10 +184,11 @@ def test_a_systemd_that_comes_back_is_heard_again(tmp_path: Path) -> None:
     systemd.socket.close()
 
 
-def test_without_a_free_descriptor_the_watchdog_is_heard_all_the_same(
+def test_without_a_free_descriptor_the_watchdog_is_notified_all_the_same(
     systemd: Systemd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A socket was made for each word, and systemd ends a service of which it hears nothing for ten seconds."""
+    """The watchdog is notified without a free descriptor. A socket was opened for each notification, and systemd ends a
+    service from which it receives none for ten seconds."""
     notifier = Notifier(systemd.address)
     notifier.ready()
 

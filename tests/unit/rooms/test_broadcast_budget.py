@@ -1,4 +1,4 @@
-"""Bytes of broadcasts per room: the largest goes through, and what it costs is waited off."""
+"""The byte budget of broadcasts per room: the largest message passes, and its cost delays the next ones."""
 
 from koko_presence.rooms.broadcast_budget import BroadcastBudget
 from tests.world import World
@@ -18,7 +18,8 @@ def test_what_is_spent_comes_back_with_time_and_no_more_than_a_seconds_worth() -
 
 
 def test_j_broadcasts_have_a_budget_in_bytes_beside_the_one_in_events() -> None:
-    """Ten a second of 8 KiB to 500 receivers were 40 MB a second, and within every limit."""
+    """Broadcasts have a budget in bytes beside the one in events. Ten broadcasts a second of 8 KiB to 500 receivers
+    were 40 MB a second, within every limit."""
     world = World(room_broadcast_bytes=40_000)
     people = [world.person(f"user{number}") for number in range(10)]
     large = {"text": "x" * 8000}

@@ -1,4 +1,4 @@
-"""The window follows the worker's load, and does not swing [L4]."""
+"""The flush window follows the worker's load, and does not oscillate [L4]."""
 
 import pytest
 
@@ -9,8 +9,8 @@ SAMPLE_S = 0.1
 
 
 class Worker:
-    """A core on which writing costs `write_s` per flush, `rooms` rooms flush at each window, reading costs 5 ms a second
-    and room at 20 Hz, and `base` is the rest."""
+    """A core on which writing costs `write_s` per flush, `rooms` rooms flush at each window, reading costs 5 ms a
+    second and room at 20 Hz, and `base` is the rest."""
 
     def __init__(
         self, rooms: int, write_s: float = 0.0005, base: float = 0.1, obeys: bool = False, **limits: float
@@ -21,7 +21,7 @@ class Worker:
         self.now = self.cpu_s = 0.0
 
     def run(self, seconds: float) -> list[float]:
-        """The window after each sample, in ms."""
+        """Return the window after each sample, in ms."""
         windows = []
         for _ in range(round(seconds / SAMPLE_S)):
             reading = self.rooms * 0.005 * (50.0 / self.window_controller.advised_ms if self.obeys else 1.0)
@@ -47,7 +47,7 @@ def test_a_worker_that_fills_up_waits_longer_up_to_the_ceiling() -> None:
     assert set(Worker(rooms=30, flush_window_ms=0).run(3)) == {0.0}, "0 switches the window off"
 
 
-def test_a_worker_that_is_full_waits_for_a_frame_at_30_hz_and_asks_for_less() -> None:
+def test_a_fully_loaded_worker_flushes_at_30_hz_and_advises_lower_rates() -> None:
     worker = Worker(rooms=60)
     windows = worker.run(10)
     assert windows[-1] == max(windows) == pytest.approx(1000 / 30)

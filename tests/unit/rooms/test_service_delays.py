@@ -1,4 +1,4 @@
-"""Time for which people had to wait for the service does not count against them."""
+"""The time during which clients wait for the service does not count against them."""
 
 import pytest
 from hypothesis import given
@@ -30,11 +30,11 @@ def test_a_short_wait_changes_nothing() -> None:
     ("since", "until", "ends_at"),
     [
         (90.0, 98.0, 105.0),  # before the loss
-        (106.0, 110.0, 105.0),  # after the grace
+        (106.0, 110.0, 105.0),  # after the grace period
         (102.0, 104.0, 105.0 + 2.0 + AFTERWARDS_S),
         (98.0, 103.0, 105.0 + 3.0 + AFTERWARDS_S),  # it had begun before
         (104.0, 130.0, 105.0 + 26.0 + AFTERWARDS_S),
-        (98.5, 99.5, 105.0 + 1.0),  # and what was read last is still to be done
+        (98.5, 99.5, 105.0 + 1.0),  # and what was read last is still to be handled
     ],
 )
 def test_the_time_in_which_the_service_was_behind_is_added(since: float, until: float, ends_at: float) -> None:
@@ -47,14 +47,14 @@ def test_several_workers_that_are_behind_at_the_same_time_count_once() -> None:
     assert delays.ends(100.0, 20.0) == pytest.approx(120.0 + 3.0 + 2.0 + 2 * AFTERWARDS_S)
 
 
-def test_nobody_is_held_for_ever() -> None:
+def test_no_grace_period_is_extended_for_ever() -> None:
     delays = Delays()
     for second in range(100, 400):
         delays.note(99.0, float(second))
     assert delays.ends(100.0, GRACE_S) == 105.0 + LONGEST_EXTRA_S
 
 
-def test_what_is_long_past_is_forgotten() -> None:
+def test_old_delays_are_dropped() -> None:
     delays = Delays()
     for start in range(0, 2000, 10):
         delays.note(float(start), start + 2.0)

@@ -1,7 +1,7 @@
-"""Every rule holds on one worker and on four, and nobody can tell which: the tests are the same.
+"""Every rule holds on one worker and on four, with no difference for clients: the tests are the same.
 
-Those marked `one_worker` look at a worker's inside, or at the order in which two people's words of the same instant
-arrive, which nobody has promised.
+Those marked `one_worker` inspect a worker's state, or depend on the order in which two clients' messages of the same
+instant arrive, which is not defined.
 """
 
 import pytest

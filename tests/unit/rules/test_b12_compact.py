@@ -1,4 +1,4 @@
-"""B12: compact cursors for those who ask, in one message per room and flush; everybody else hears what they always did."""
+"""B12: compact cursors on request, in one message per room and flush; other clients receive the same as ever."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def rows(client: Client) -> list[list[Any]]:
     return [row for message in client.take("cursors") for row in message["data"]]
 
 
-def test_caps_are_answered_with_what_is_known(world: World) -> None:
+def test_caps_are_answered_with_the_supported_ones(world: World) -> None:
     assert compact_person(world, "ann").last("authenticated")["caps"] == ["cursors"]
     assert world.person("bob").last("authenticated")["caps"] == []
 
@@ -42,7 +42,7 @@ def test_caps_last_as_long_as_the_connection(world: World) -> None:
     assert [m["type"] for m in ann.take()] == ["cursors"] and [m["type"] for m in bob.take()] == ["cursor_moved"]
 
 
-def test_indexes_tell_who_a_row_is_about(world: World) -> None:
+def test_indexes_identify_the_session_of_a_row(world: World) -> None:
     ann = compact_person(world, "ann")
     bob = compact_person(world, "bob")
     index = {user["userId"]: user["index"] for user in bob.last("joined")["room"]["users"]}
@@ -64,7 +64,7 @@ def test_the_message_is_as_documented_byte_for_byte(world: World) -> None:
     )
 
 
-def test_a_hidden_cursor_is_its_index_alone_whatever_hid_it(world: World) -> None:
+def test_a_hidden_cursor_is_only_its_index_whatever_hid_it(world: World) -> None:
     ann, bob = compact_person(world, "ann"), world.person("bob")
     bob.send(cursor(timestamp=1))
     bob.send(cursor())

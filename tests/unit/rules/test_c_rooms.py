@@ -1,4 +1,4 @@
-"""Decisions C: rooms, their snapshot, their caps, their life."""
+"""Decisions C: rooms, their snapshot, caps and lifetime."""
 
 from typing import Any
 
@@ -89,7 +89,7 @@ def test_c5_the_snapshot_has_everything_the_others_show() -> None:
     assert room["playback"]["isPlaying"] and room["playback"]["version"] == 1
 
 
-def test_c5_ones_own_cursor_comes_back_only_on_resume() -> None:
+def test_c5_a_clients_own_cursor_is_returned_only_on_resume() -> None:
     world = World()
     ann = world.person("ann")
     world.person("bob")
@@ -134,7 +134,7 @@ def test_c8_the_invisible_take_a_place_but_are_in_no_number() -> None:
 
 
 @pytest.mark.one_worker
-def test_c9_someone_in_a_full_room_may_open_another_tab_and_the_grace_holds_a_place() -> None:
+def test_c9_a_user_in_a_full_room_may_open_another_tab_and_the_grace_period_holds_a_place() -> None:
     world = World(max_users_per_room=1)
     ann = world.person("ann")
     assert world.client().auth("ann").join().of("joined")
@@ -302,7 +302,7 @@ def test_c17_128_characters_are_fine() -> None:
     assert World().client().auth("ann").join("é" * 128).of("joined")
 
 
-def test_c1_who_may_see_a_project_does_not_see_a_video_of_the_same_id() -> None:
+def test_c1_access_to_a_project_does_not_show_a_video_of_the_same_id() -> None:
     class ByType:
         def check(self, identity: Any, room_id: str, room_type: Any, **more: Any) -> Grant:
             return Grant(allow=True) if identity.user_id == "ann" or room_type == "project" else NO

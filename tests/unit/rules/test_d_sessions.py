@@ -22,7 +22,7 @@ def pair() -> tuple[Client, Client]:
 
 
 def keep_alive(client: Client, seconds: float, status: str = "idle") -> None:
-    """Let time pass while the client beats every 30 s."""
+    """Let `seconds` pass while the client sends a heartbeat every 30 s."""
     while seconds > 0:
         step = min(30.0, seconds)
         client.world.sleep(step)
@@ -95,7 +95,8 @@ def test_d2_resumed_in_time_nothing_but_a_status_changed(pair: tuple[Client, Cli
 
 @pytest.mark.parametrize("grace_s", [0, 5])
 def test_d2_a_client_that_is_sent_to_another_worker_is_not_shown_as_away(grace_s: float) -> None:
-    """In a rolling reload all others in its rooms saw each user turn away and come back."""
+    """A client on its way to another worker is not shown as away. In a rolling reload all other members saw each user
+    become away and return."""
     world = World(grace_s=grace_s)
     ann, bob = world.person("ann"), world.person("bob")
     ann.send(type="cursor", roomId="video_123", data={"timestamp": 1})
@@ -134,7 +135,7 @@ def test_d2_a_client_that_does_not_come_to_the_other_worker_is_shown_as_away_aft
 def test_d2_a_client_on_its_way_to_another_worker_can_be_kicked(room_id: str | None) -> None:
     world = World()
     ann, bob = world.person("ann"), world.person("bob")
-    world.sleep(10)  # new workers believe any resume token for a moment
+    world.sleep(10)  # new workers accept any resume token for a moment
     bob.take()
     ann.session.finish(1012, migrates=True)
     world.settle()
@@ -228,7 +229,7 @@ def test_d4_90_s_without_any_message_is_gone(pair: tuple[Client, Client]) -> Non
     assert left["type"] == "user_left" and left["data"]["reason"] == "timeout"
 
 
-def test_d4_any_message_counts_as_life(pair: tuple[Client, Client]) -> None:
+def test_d4_any_message_counts_as_activity(pair: tuple[Client, Client]) -> None:
     ann, _ = pair
     for _ in range(5):
         ann.world.sleep(60)
@@ -311,7 +312,8 @@ def test_d10_the_persons_activity_is_the_best_of_the_tabs(pair: tuple[Client, Cl
 
 
 def test_k7_an_invisible_tab_does_not_keep_its_visible_owner_active(pair: tuple[Client, Client]) -> None:
-    """Others saw somebody active who had gone idle in all the tabs that they may know of."""
+    """The activity of an invisible tab does not count for others. They saw a user active that was idle in all tabs
+    visible to them."""
     ann, bob = pair
     tab = ann.world.person("ann")
     tab.send(type="privacy", data={"invisible": True})
@@ -477,7 +479,7 @@ def test_a_resumed_session_may_leave_a_room_it_has_not_joined_again(pair: tuple[
     assert bob.last("user_left")["data"]["reason"] == "left"
 
 
-def test_regression_the_leaving_controller_hears_nothing_after_its_leave(pair: tuple[Client, Client]) -> None:
+def test_regression_the_leaving_controller_receives_nothing_after_its_leave(pair: tuple[Client, Client]) -> None:
     ann, bob = pair
     ann.send(type="control_request", roomId="video_123")
     ann.take()

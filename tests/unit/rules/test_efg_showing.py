@@ -55,7 +55,7 @@ def test_e1_never_more_than_21_in_a_second_and_the_last_always_arrives(gaps: lis
         assert own == sorted(own), "a merged kind may skip but never go back"
 
 
-def test_e1_steady_20_hz_with_jitter_loses_nothing_and_waits_for_nobody(pair: tuple[Client, Client]) -> None:
+def test_e1_steady_20_hz_with_jitter_loses_and_delays_nothing(pair: tuple[Client, Client]) -> None:
     ann, bob = pair
     for number in range(100):
         early = 0.004 if number % 3 == 0 else 0.0
@@ -122,7 +122,7 @@ def test_e4_timestamp_is_optional_where_there_is_no_video(type_: str, accepted: 
         {"timestamp": 1, "target": 5}, [], "x", 5, True,
     ],
 )  # fmt: skip
-def test_e5_out_of_range_is_an_error_and_nobody_hears(pair: tuple[Client, Client], data: object) -> None:
+def test_e5_out_of_range_is_an_error_and_is_not_sent(pair: tuple[Client, Client], data: object) -> None:
     ann, bob = pair
     ann.send({"type": "cursor", "roomId": "video_123", "data": data, "id": 1})
     (error,) = ann.take()
@@ -233,7 +233,7 @@ def test_g6_one_user_left_implies_all(pair: tuple[Client, Client]) -> None:
     assert [event["type"] for event in bob.take()] == ["user_left"]
 
 
-def test_a_pending_cursor_of_someone_who_left_is_never_shown(pair: tuple[Client, Client]) -> None:
+def test_a_pending_cursor_of_a_member_that_left_is_never_sent(pair: tuple[Client, Client]) -> None:
     ann, bob = pair
     for number in range(10):
         ann.post(cursor(float(number)))

@@ -34,7 +34,7 @@ def state(client: Client) -> dict[str, Any]:
     return dict(client.last("playback_synced")["data"])
 
 
-def test_h1_without_a_controller_anyone_who_may_controls_and_does_not_become_controller(
+def test_h1_without_a_controller_any_permitted_member_may_play_and_does_not_become_controller(
     pair: tuple[Client, Client],
 ) -> None:
     ann, bob = pair
@@ -119,7 +119,7 @@ def test_h4_positions_are_anchored(pair: tuple[Client, Client]) -> None:
 @pytest.mark.parametrize(
     ("skew_s", "believed"), [(-1.5, True), (1.5, True), (-2.5, False), (2.5, False), (-1e9, False)]
 )
-def test_h4_at_is_believed_within_2_s(pair: tuple[Client, Client], skew_s: float, believed: bool) -> None:
+def test_h4_at_is_accepted_within_2_s(pair: tuple[Client, Client], skew_s: float, believed: bool) -> None:
     ann, bob = pair
     now_ms = ann.world.wall.ms(ann.world.now)
     at = max(0.0, now_ms + skew_s * 1000)
@@ -272,7 +272,7 @@ def test_h13_no_sync_without_a_video(type_: str) -> None:
         assert ann.last("error")["code"] == "SYNC_DISABLED"
 
 
-def test_h15_resync_sends_the_state_to_the_one_who_asks(pair: tuple[Client, Client]) -> None:
+def test_h15_resync_sends_the_state_to_its_sender(pair: tuple[Client, Client]) -> None:
     ann, bob = pair
     sync(ann, 10)
     ann.take(), bob.take()

@@ -51,7 +51,8 @@ WATCHER, PLAYER = ('ann:ann:{"*":["join"]}', 'ann:ann:{"*":["join","control"]}')
 
 @pytest.mark.parametrize("granted", [False, True])
 def test_i1_a_tab_without_the_scope_does_not_get_what_another_tab_may_have(granted: bool) -> None:
-    """The tab that was active last got it, with the same right to it as none when both were so in one moment."""
+    """Control goes to a tab with the scope. The tab that was active last got it, and a tab without the scope could get
+    it when both were active at the same moment."""
     world = World(access=ClaimsAccess())
     bob = world.person('bob:bob:{"*":["join","control"]}')
     player, watcher = world.person(PLAYER), world.person(WATCHER)
@@ -92,7 +93,7 @@ def test_i2_a_moderator_grants_and_takes() -> None:
 
 
 @pytest.mark.parametrize("target", ["nobody", "ghost", "lost"])
-def test_i4_grant_to_someone_who_cannot_have_it(trio: tuple[Client, ...], target: str) -> None:
+def test_i4_grant_to_a_user_who_cannot_have_it(trio: tuple[Client, ...], target: str) -> None:
     ann, *_ = trio
     ann.send(say("control_request"))
     ann.world.person("ghost", privacy={"invisible": True})
@@ -240,7 +241,7 @@ def test_j1_ten_a_second_with_a_burst_of_twenty(trio: tuple[Client, ...]) -> Non
     for number in range(25):
         ann.send(say("broadcast", data={"n": number}))
     got = [e["data"]["n"] for e in bob.take("broadcast")]
-    assert got[:20] == list(range(20)) and 20 <= len(got) <= 22  # reactions are not conflated
+    assert got[:20] == list(range(20)) and 20 <= len(got) <= 22  # reactions are not coalesced
     error = ann.last("error")
     assert error["code"] == "RATE_LIMITED" and 0 < error["retryAfterMs"] <= 100
 
@@ -250,7 +251,7 @@ def test_j1_ten_a_second_with_a_burst_of_twenty(trio: tuple[Client, ...]) -> Non
     [b"[]", b"5", b'"x"', b"null", b"true", b'{"__proto__":{}}', b'{"a":{"constructor":1}}', b'{"a":1e999}', b'{"a":"\\ud800"}',
      b'{"a":' + b"[" * 9 + b"]" * 9 + b"}", b'{"a":' + b"[" * 5000 + b"]" * 5000 + b"}"],
 )  # fmt: skip
-def test_j1_data_is_an_object_that_hurts_nobody(trio: tuple[Client, ...], data: bytes) -> None:
+def test_j1_data_is_a_safe_object(trio: tuple[Client, ...], data: bytes) -> None:
     ann, bob, _ = trio
     ann.send(b'{"type":"broadcast","roomId":"video_123","id":1,"data":' + data + b"}")
     (error,) = ann.take()
@@ -400,14 +401,15 @@ def test_k6_privacy_survives_a_resume(trio: tuple[Client, ...]) -> None:
 
 
 def test_k7_nothing_gives_an_invisible_user_away() -> None:
-    """Counts, snapshot, getActive, control list, sync totals, colours, seq, indices: as if nobody were there."""
+    """Counts, snapshot, getActive, control list, sync totals, colours, seq and indexes are as without the invisible
+    user."""
 
     def what_bob_sees(with_ghost: bool) -> list[Any]:
         world = World()
         bob = world.person("bob")
         if with_ghost:
             ghost = world.client().auth("ghost", privacy={"invisible": True}).join()
-            # the same preferred colour as the next visible user would be the most telling
+            # the same preferred colour as the next visible user would reveal the most
             same = world.client().auth("dave", privacy={"invisible": True}).join()
             for client in (ghost, same):
                 client.send(say("cursor", data={"timestamp": 1}))
@@ -444,7 +446,7 @@ def test_k7_room_full_is_the_same_for_visible_and_invisible() -> None:
     assert texts[0] == texts[1]
 
 
-def test_regression_a_status_set_from_an_invisible_tab_is_told_of_the_visible_one(trio: tuple[Client, ...]) -> None:
+def test_regression_a_status_set_in_an_invisible_tab_is_shown_for_the_visible_one(trio: tuple[Client, ...]) -> None:
     ann, bob, _ = trio
     tab = ann.world.person("ann", privacy={"invisible": True})
     tab.send(type="status", data={"status": "busy"})
@@ -471,14 +473,14 @@ def test_regression_a_resume_does_not_bring_the_cursor_back_unseen(trio: tuple[C
     ann.hang_up(1006)
     again = ann.world.client().auth("ann", resumeToken=ann.resume_token).join()
     own = next(user for user in again.last("joined")["room"]["users"] if user["userId"] == "ann")
-    assert own["cursor"] == {"timestamp": 1}  # one's own comes back [C5]
+    assert own["cursor"] == {"timestamp": 1}  # a client's own cursor is returned [C5]
     late = ann.world.client().auth("late").join()
     assert "cursor" not in next(user for user in late.last("joined")["room"]["users"] if user["userId"] == "ann")
     again.send(say("cursor", data={"timestamp": 2}))
     assert late.last("cursor_moved")["data"]["timestamp"] == 2
 
 
-def test_regression_a_lost_session_that_becomes_visible_is_told_as_lost(trio: tuple[Client, ...]) -> None:
+def test_regression_a_lost_session_that_becomes_visible_is_shown_as_lost(trio: tuple[Client, ...]) -> None:
     ann, bob, _ = trio
     lost = ann.world.person("ann", privacy={"invisible": True})
     lost.hang_up(1006)

@@ -1,5 +1,5 @@
-"""Decisions K3, K7 and C12: to others a room without a visible member does not exist. tests/unit/test_hidden.py proves it
-in general; here are the single rules, and what the invisible themselves get."""
+"""Decisions K3, K7 and C12: to others a room without a visible member does not exist. tests/unit/test_hidden.py tests
+it in general; here are the single rules, and what invisible members themselves receive."""
 
 import asyncio
 from typing import Any
@@ -34,7 +34,7 @@ def room_of(client: Client) -> dict[str, Any]:
 
 
 def again(client: Client) -> Client:
-    """The client joins a room that it is in, for a fresh snapshot, without naming a type."""
+    """Join a room again that the client is in, for a fresh snapshot, without naming a type."""
     before = len(client.of("joined"))
     client.send(type="join", roomId="lobby")
     assert len(client.of("joined")) == before + 1
@@ -45,7 +45,7 @@ def without(room: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in room.items() if name not in names}
 
 
-# --- the room of others
+# --- the room of visible members
 
 
 def test_c12_a_room_that_looks_empty_begins_anew_with_the_next_visible_one() -> None:
@@ -65,7 +65,8 @@ def test_c12_a_room_that_looks_empty_begins_anew_with_the_next_visible_one() -> 
 
 @pytest.mark.parametrize("how", ["leave", "vanish", "lost", "timeout"])
 def test_c12_a_room_ends_with_its_last_visible_member(how: str) -> None:
-    """At once when that left, or seems to; when it was lost, after the grace and 30 s, whoever invisible comes and goes."""
+    """A room ends with its last visible member: at once when that member left or became invisible; when it was lost,
+    after the grace period and 30 s, whichever invisible members join and leave."""
     world = World()
     ann = world.person("ann", "lobby")
     created = room_of(ann.join("lobby"))["createdAt"]
@@ -83,7 +84,7 @@ def test_c12_a_room_ends_with_its_last_visible_member(how: str) -> None:
     assert (room_of(world.person("bob", "lobby"))["createdAt"] == created) is (how == "lost")
 
 
-def test_c1_only_a_type_that_others_may_know_is_a_mismatch() -> None:
+def test_c1_only_a_type_visible_to_others_is_a_mismatch() -> None:
     world = World()
     ghost = ghost_in(world, "project")
     other = ghost_in(world, "comparison", user="other")
@@ -108,7 +109,7 @@ def test_c1_a_room_that_lingers_keeps_its_type() -> None:
     assert room_of(world.person("bob", "lobby", "project"))["type"] == room_of(ghost)["type"] == "project"
 
 
-# --- what the invisible get
+# --- what invisible members receive
 
 
 def test_c12_the_invisible_get_a_fresh_snapshot_when_the_room_begins_and_ends() -> None:
@@ -133,7 +134,8 @@ def test_c12_the_invisible_get_a_fresh_snapshot_when_the_room_begins_and_ends() 
 def test_k7_what_a_beginning_and_an_end_cost_grows_with_the_number_of_the_invisible_not_its_square(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each of them gets a snapshot, and each snapshot looked at all of them."""
+    """The cost of a room's beginning and end is linear in the number of its invisible members. Each of them gets a
+    snapshot; building each snapshot visited all of them."""
     looks = 0
 
     def visible(member: Member) -> bool:
@@ -158,7 +160,7 @@ def test_k7_what_a_beginning_and_an_end_cost_grows_with_the_number_of_the_invisi
     assert few and many < 5 * few
 
 
-def test_k7_two_who_are_invisible_are_each_alone() -> None:
+def test_k7_two_invisible_members_do_not_see_each_other() -> None:
     world = World()
     ghost = ghost_in(world)
     world.sleep(5)
@@ -170,7 +172,7 @@ def test_k7_two_who_are_invisible_are_each_alone() -> None:
     assert not other.take("cursor_moved") and not ghost.take("error")
 
 
-def test_k2_who_becomes_visible_in_an_empty_room_makes_it() -> None:
+def test_k2_a_member_that_becomes_visible_in_an_empty_room_creates_it() -> None:
     world = World()
     ghost, other = ghost_in(world), ghost_in(world, "project", user="other")
     world.sleep(5)
@@ -183,8 +185,9 @@ def test_k2_who_becomes_visible_in_an_empty_room_makes_it() -> None:
     assert room_of(other)["createdAt"] == joined["room"]["createdAt"]
 
 
-def test_k2_who_comes_back_is_like_one_who_has_just_joined() -> None:
-    """Last in the list, active now, a colour by choice, and nothing of what it reported while nobody saw it."""
+def test_k2_a_member_that_becomes_visible_again_is_like_a_new_one() -> None:
+    """A member that becomes visible is last in the list, active now, with a colour by preference, and without the
+    reports of its invisible time."""
     world = World()
     eve, ann = world.person("eve", "lobby"), world.person("ann", "lobby")
     hide(eve)
@@ -205,7 +208,7 @@ def test_k2_who_comes_back_is_like_one_who_has_just_joined() -> None:
     )
 
 
-def test_m10_a_room_that_begins_among_the_invisible_is_told_as_shown() -> None:
+def test_m10_a_room_that_becomes_visible_is_reported_as_shown() -> None:
     world = World(telling=True)
     ghost = ghost_in(world)
     ann = world.person("ann", "lobby")
@@ -222,7 +225,7 @@ def test_m10_a_room_that_begins_among_the_invisible_is_told_as_shown() -> None:
     assert len({each.id for each in world.webhook_events}) == len(told)
 
 
-# --- what would give somebody away
+# --- traces of invisible members
 
 
 def test_k7_a_request_for_control_goes_with_the_last_visible_tab() -> None:
@@ -253,7 +256,7 @@ def test_k3_an_invisible_tab_does_not_release_control_or_cancel_the_request_of_a
     assert not bob.take() and [each["userId"] for each in room_of(again(bob))["controlRequests"]] == ["ann"]
 
 
-def test_a4_an_invisible_tab_without_the_scope_takes_nothing_from_a_visible_one() -> None:
+def test_a4_an_invisible_tab_without_the_scope_does_not_end_the_control_of_a_visible_tab() -> None:
     world = World(access=ClaimsAccess())
     bob, ann, tab = (
         world.person(f'{user}:{user}:{{"*":["join","control"]}}', "lobby", **more)
@@ -282,13 +285,14 @@ def test_k7_the_byte_budget_of_broadcasts_counts_no_invisible_receiver() -> None
     assert answers(3) == answers(0)
 
 
-# --- what is sent while invisible
+# --- messages sent while invisible
 
 
 @pytest.mark.parametrize("kind", ["cursor", "selection", "typing"])
-@pytest.mark.one_worker  # brings its own
-def test_k3_what_was_sent_while_invisible_is_dropped_by_whatever_road_it_comes(kind: str) -> None:
-    """From the edge to the room it takes longer than the change of privacy by way of the user's owner."""
+@pytest.mark.one_worker  # makes its own world
+def test_k3_messages_sent_while_invisible_are_dropped_on_every_route(kind: str) -> None:
+    """A message sent while invisible is dropped even if the route from the edge to the room takes longer than that of
+    the next change of privacy through the user's owner."""
     world = World(workers=4)
     ann = world.person("ann", "lobby")
     edge = ann.session.hub.edge_id
@@ -313,13 +317,14 @@ def test_k3_what_was_sent_while_invisible_is_dropped_by_whatever_road_it_comes(k
     assert len(bob.take()) == 1
 
 
-@pytest.mark.one_worker  # with several a word to a room may be quicker than one by way of the user's owner
+@pytest.mark.one_worker  # with several workers a message to a room may be faster than one through the user's owner
 @pytest.mark.parametrize("first", [True, False])
 def test_k3_a_change_of_privacy_does_not_overtake_what_is_held_for_a_join(first: bool) -> None:
-    """What one socket sends counts in the order in which it came: `first` is what the session is when it joins."""
+    """The messages of one socket count in the order of their arrival: `first` is whether the session is invisible when
+    it joins."""
 
     class Slow:
-        """Answers when it is told to."""
+        """Answers when the test sets the result."""
 
         def __init__(self) -> None:
             self.asked: list[asyncio.Future[Grant]] = []
@@ -367,7 +372,7 @@ def test_k3_a_change_of_privacy_does_not_overtake_what_is_held_for_a_join(first:
 
 
 class AccessLater:
-    """While it is `slow`, ann's questions wait in `asked` for their answer."""
+    """While it is `slow`, ann's requests wait in `asked` for their answer."""
 
     def __init__(self) -> None:
         self.slow = False
@@ -380,7 +385,7 @@ class AccessLater:
         return self.asked[-1]
 
     async def answer(self, world: World) -> int:
-        """Say yes to all that is asked; returns how many these were."""
+        """Allow all pending requests and return their number."""
         asked, self.asked = self.asked, []
         for each in asked:
             each.set_result(Grant(allow=True))
@@ -395,8 +400,8 @@ CURSOR = {"timestamp": 1, "x": 0, "y": 0}
 
 @pytest.mark.one_worker  # the answers come from a real loop
 @pytest.mark.parametrize("resumed", [False, True])
-def test_k3_a_change_of_privacy_after_a_second_join_with_privacy_is_the_last_word(resumed: bool) -> None:
-    """A room that the session is in, as after a resume, holds nothing back while it is asked about."""
+def test_k3_a_change_of_privacy_after_a_second_join_with_privacy_is_final(resumed: bool) -> None:
+    """A room in which the session is a member, as after a resume, holds no message back during the access check."""
 
     async def story() -> None:
         world = World(access=(access := AccessLater()))
@@ -422,8 +427,9 @@ def test_k3_a_change_of_privacy_after_a_second_join_with_privacy_is_the_last_wor
 
 @pytest.mark.one_worker
 @pytest.mark.parametrize("room", ["lobby", "den"])
-def test_k3_what_comes_after_a_join_with_privacy_is_hidden_while_access_is_asked(room: str) -> None:
-    """In the room that is joined again, and in another one while a first join waits."""
+def test_k3_messages_after_a_join_with_privacy_are_hidden_while_access_is_checked(room: str) -> None:
+    """The privacy of a join applies at once to later messages: in the room that is joined again, and in another one
+    while a first join waits."""
 
     async def story() -> None:
         world = World(access=(access := AccessLater()))
@@ -444,7 +450,8 @@ def test_k3_what_comes_after_a_join_with_privacy_is_hidden_while_access_is_asked
 @pytest.mark.one_worker
 @pytest.mark.parametrize("change", [{}, {"scope": "user"}, {"invisible": True}])
 def test_k3_what_changes_no_privacy_waits_for_no_join(change: dict[str, Any]) -> None:
-    """Joins that say again what the session hides are asked about at once, as is told by `change` at the end."""
+    """The access of joins that repeat the session's privacy is checked at once, as the answer to `change` at the end
+    shows."""
 
     async def story() -> None:
         world = World(access=(access := AccessLater()))
@@ -464,8 +471,9 @@ def test_k3_what_changes_no_privacy_waits_for_no_join(change: dict[str, Any]) ->
     asyncio.run(story())
 
 
-def test_k1_the_privacy_of_a_join_is_answered_by_the_join_alone() -> None:
-    """Also for a session whose token has switched presence off, and which wants to be seen."""
+def test_k1_the_privacy_of_a_join_is_answered_only_by_the_join() -> None:
+    """The privacy of a join has no acknowledgement of its own, also for a session whose token has presence switched
+    off, and which asks to be visible."""
     world = World()
     world.verifier.presence = False
     ann = world.client().auth("ann")
@@ -476,7 +484,7 @@ def test_k1_the_privacy_of_a_join_is_answered_by_the_join_alone() -> None:
     assert not world.shard.users["ann"].sessions[ann.session_id].share_cursor
 
 
-@pytest.mark.one_worker  # brings its own
+@pytest.mark.one_worker  # makes its own world
 @pytest.mark.parametrize("late", ["edge to owner", "owner to room", "edge to room"])
 def test_k1_a_join_with_privacy_has_no_visible_instant_on_three_workers(late: str) -> None:
     world = World(workers=4)
@@ -493,9 +501,10 @@ def test_k1_a_join_with_privacy_has_no_visible_instant_on_three_workers(late: st
     assert ann.of("joined") and not bob.take()
 
 
-@pytest.mark.one_worker  # brings its own
-def test_n_b_a_join_that_is_said_again_says_no_older_privacy_again() -> None:
-    """The owner of the user is lost with a join in its hands, and the last word of the session is another."""
+@pytest.mark.one_worker  # makes its own world
+def test_n_b_a_retried_join_restores_no_older_privacy() -> None:
+    """A join that is retried with the next owner of the user does not restore its privacy, when the session's last
+    change of privacy is a newer one."""
     world = World(workers=4)
     bob, _ = world.person("bob", "lobby"), world.client().auth("ann")
     room, user = world.owner_of(room_id="lobby").number, world.owner_of(user_id="ann").number
@@ -527,10 +536,10 @@ def test_what_waits_behind_a_change_of_privacy_is_bounded() -> None:
     assert ann.of("pong") and not ann.session.rooms.behind
 
 
-# --- what is called for a session [M1, M6]
+# --- calls for a session [M1, M6]
 
 
-@pytest.mark.one_worker  # brings its own
+@pytest.mark.one_worker  # makes its own world
 @pytest.mark.parametrize("first", ["setPrivacy", "join", "join again"])
 def test_k3_what_is_called_behind_a_change_of_privacy_is_hidden(first: str) -> None:
     world = World(workers=4)
@@ -558,7 +567,7 @@ def test_k3_what_is_called_behind_a_change_of_privacy_is_hidden(first: str) -> N
 
 
 @pytest.mark.one_worker  # the answers come on its loop
-def test_k3_what_was_called_while_invisible_is_not_shown_once_access_is_known() -> None:
+def test_k3_calls_made_while_invisible_are_not_shown_once_access_is_checked() -> None:
     world = World(access=(access := AccessLater()))
     bob, ann = world.person("bob", "lobby"), ghost_in(world, user="ann")
     bob.take()
@@ -578,8 +587,9 @@ def test_k3_what_was_called_while_invisible_is_not_shown_once_access_is_known() 
     assert broadcast.error is not None and broadcast.error.code == "INVISIBLE"
 
 
-def test_k3_the_worker_of_a_session_knows_of_a_call_that_was_refused_and_of_a_join() -> None:
-    """What it hides is what its user's owner says."""
+def test_k3_the_edge_of_a_session_keeps_its_privacy_after_a_refused_call_and_a_join() -> None:
+    """The edge of a session applies the privacy that the user's owner has stored, after a refused call and after a join
+    by call."""
     world = World(status_burst=1, status_hz=0.01)
     ann = world.person("ann", "lobby")
     http = world.http("ann", ann.session_id)
@@ -605,7 +615,8 @@ def test_k3_the_session_of_another_user_hides_nothing_for_a_caller() -> None:
 @pytest.mark.one_worker
 @pytest.mark.parametrize("behind", [True, False], ids=["behind a change of privacy", "for the room"])
 def test_l3_cursors_and_selections_that_wait_for_a_join_are_merged(behind: bool) -> None:
-    """Three seconds of them are no abuse, beside as much else as may wait."""
+    """Cursors and selections that wait for a join are coalesced: three seconds of them are no abuse, beside as much
+    else as may wait."""
 
     async def story() -> None:
         world = World(access=(access := AccessLater()), connection_hz=1000)
@@ -649,8 +660,8 @@ def test_k3_a_join_that_waits_behind_a_change_of_privacy_holds_the_next_change()
     assert room_of(ann)["userCount"] == 2 and not ann.session.rooms.behind
 
 
-def test_k6_a_tab_knows_what_another_has_hidden_for_the_user() -> None:
-    """Its edge drops what waits there, and what it sends counts as sent by someone invisible."""
+def test_k6_a_tabs_edge_applies_what_another_tab_has_hidden_for_the_user() -> None:
+    """The tab's edge drops its waiting messages, and its new ones count as sent while invisible."""
     world = World()
     tab, other = world.person("ann", "lobby"), world.person("ann", "lobby")
     hide(other, scope="user")
@@ -672,10 +683,10 @@ def test_k1_what_a_refused_join_hides_is_hidden_at_the_owner_too() -> None:
     assert ann.session.hidden and bob.take("user_left")
 
 
-# --- owners that come and go
+# --- changing owners
 
 
-@pytest.mark.one_worker  # brings its own
+@pytest.mark.one_worker  # makes its own world
 def test_n_b_the_invisible_on_another_worker_stay_when_the_numbers_begin_anew() -> None:
     world = World(workers=4)
     ann = world.person("ann", "lobby")
@@ -695,9 +706,9 @@ def test_n_b_the_invisible_on_another_worker_stay_when_the_numbers_begin_anew() 
         assert ghost.last("selection_changed")["seq"] == ann.last("joined")["seq"] + ghosts.index(ghost) + 1
 
 
-@pytest.mark.one_worker  # brings its own
+@pytest.mark.one_worker  # makes its own world
 @pytest.mark.parametrize("shown", [True, False])
-def test_n_b_what_the_invisible_know_of_a_room_outlives_its_owner(shown: bool) -> None:
+def test_n_b_the_state_for_invisible_members_outlives_the_rooms_owner(shown: bool) -> None:
     world = World(RoomOptions(), workers=3)
     ghost, other = ghost_in(world), ghost_in(world, "project", user="other")
     if shown:
@@ -717,7 +728,8 @@ def test_n_b_what_the_invisible_know_of_a_room_outlives_its_owner(shown: bool) -
 
 
 def test_k7_what_an_invisible_tab_does_is_not_shown_when_the_visible_one_comes_back() -> None:
-    """An idle person's other, invisible tab is active: the first event after the return said so."""
+    """The activity of an invisible tab is not shown when the visible tab returns. An idle user's invisible tab was
+    active, and the first event after the return showed it."""
 
     def shown(*, shadow: bool) -> dict[str, Any]:
         world = World()

@@ -72,7 +72,7 @@ def test_l3_a_flood_for_5_s_is_cut_with_a_time_to_come_back(pair: tuple[Client, 
     ann, bob = pair
     elapsed = 0
     while ann.closed is None and elapsed < 2000:
-        for _ in range(3):  # one by one: several of one turn count once
+        for _ in range(3):  # one by one: several in one loop iteration count once
             ann.post(type="cursor", roomId="video_123", data={"timestamp": 1})
             ann.world.sleep(0.01 / 3)
         elapsed += 1
@@ -115,7 +115,7 @@ def test_l6_the_error_shape(pair: tuple[Client, Client]) -> None:
     assert set(ERRORS) == set(expected.split())
 
 
-def test_l7_close_codes_say_whether_to_come_back() -> None:
+def test_l7_close_codes_define_whether_to_reconnect() -> None:
     assert {4400, 4401, 4403, 4408, 4409, 4413, 4429, 1012} <= set(CLOSES)
     assert CLOSES[4403].come_back is ReconnectPolicy.NO and CLOSES[4401].come_back is ReconnectPolicy.NEW_TOKEN
     assert CLOSES[1012].come_back is CLOSES[4413].come_back is ReconnectPolicy.RESUME
@@ -240,18 +240,20 @@ def test_n1_a_receiver_that_takes_nothing_for_10_s_is_cut_and_may_resume(pair: t
     assert bob.world.client().auth("bob", resumeToken=bob.resume_token).last("authenticated")["resumed"] is True
 
 
-def test_regression_n1_who_reads_all_the_time_is_not_stuck_though_ever_more_waits(pair: tuple[Client, Client]) -> None:
+def test_regression_n1_a_subscriber_that_reads_all_the_time_is_not_stuck_though_more_and_more_waits(
+    pair: tuple[Client, Client],
+) -> None:
     ann, bob = pair
     bob.unsent_bytes = 100
     bob.session.on_unwritable()
-    for _ in range(40):  # 1,000 bytes come, 900 are taken
+    for _ in range(40):  # 1,000 bytes are sent, 900 are accepted
         ann.send(type="broadcast", roomId="video_123", data={"a": "x" * 800})
         bob.unsent_bytes += 100
         ann.world.sleep(1)
     assert bob.closed is None
 
 
-def test_regression_n1_what_others_show_does_not_count_as_what_may_not_be_dropped(pair: tuple[Client, Client]) -> None:
+def test_regression_n1_droppable_values_of_others_do_not_count_as_undroppable(pair: tuple[Client, Client]) -> None:
     ann, bob = pair
     crowd = [ann.world.person(f"u{number}") for number in range(50)]
     bob.unsent_bytes = 65 * 1024

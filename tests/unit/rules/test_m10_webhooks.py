@@ -1,4 +1,4 @@
-"""Decision M10: what the application's back end is told of rooms, when it wants to know; K4, K7: of hidden people too."""
+"""Decision M10: the webhook events of rooms, if they are switched on; K4, K7: those of invisible members, too."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from tests.world import Client, World
 
 
 def told(world: World) -> list[dict[str, Any]]:
-    """What was told since the last call, as the receiver reads it."""
+    """Return the events since the last call, as the receiver reads them."""
     assert world.webhook_events is not None
     new, world.webhook_events[:] = list(world.webhook_events), []
     for each in new:
@@ -59,14 +59,14 @@ def test_m10_counts_are_per_user_and_per_session(world: World) -> None:
     assert (two["reason"], two["sessionCount"], two["room"]) == ("left", 0, counts(1, 1, 1, 1))
 
 
-def test_m10_joining_again_is_no_news(world: World) -> None:
+def test_m10_joining_again_causes_no_event(world: World) -> None:
     ann = world.person("ann")
     told(world)
     ann.join()
     assert ann.last("joined") and told(world) == []
 
 
-def test_m10_a_lost_connection_that_comes_back_is_no_news(world: World) -> None:
+def test_m10_a_resumed_connection_causes_no_event(world: World) -> None:
     ann = world.person("ann")
     told(world)
     ann.hang_up(1006)
@@ -77,7 +77,7 @@ def test_m10_a_lost_connection_that_comes_back_is_no_news(world: World) -> None:
     assert told(world) == []
 
 
-def test_m10_who_does_not_come_back_has_left_and_the_room_is_empty_when_it_is_forgotten(world: World) -> None:
+def test_m10_a_lost_member_leaves_after_the_grace_period_and_the_room_is_empty_when_it_is_removed(world: World) -> None:
     world.person("ann").hang_up(1006)
     told(world)
     world.sleep(world.limits.grace_s + 0.1)
@@ -88,7 +88,7 @@ def test_m10_who_does_not_come_back_has_left_and_the_room_is_empty_when_it_is_fo
     assert (emptied["type"], emptied["room"]) == ("room_emptied", counts(0, 0, 0, 0))
 
 
-def test_m10_somebody_who_comes_while_it_is_remembered_finds_the_room_and_does_not_create_it(world: World) -> None:
+def test_m10_a_join_while_the_room_lingers_does_not_create_it(world: World) -> None:
     world.person("ann").hang_up(1006)
     world.sleep(world.limits.grace_s + 0.1)
     told(world)
@@ -96,7 +96,7 @@ def test_m10_somebody_who_comes_while_it_is_remembered_finds_the_room_and_does_n
     assert types(world) == ["user_entered"]
 
 
-def test_m10_a_room_that_everybody_left_is_empty_at_once_and_created_again(world: World) -> None:
+def test_m10_a_room_that_all_members_left_is_empty_at_once_and_created_again(world: World) -> None:
     say(world.person("ann"), "leave")
     first = told(world)
     assert [each["type"] for each in first] == ["room_created", "user_entered", "user_left", "room_emptied"]
@@ -107,7 +107,7 @@ def test_m10_a_room_that_everybody_left_is_empty_at_once_and_created_again(world
     assert len({each["id"] for each in first + second}) == 8, "another time, other ids"
 
 
-def test_m10_full_is_told_when_the_last_place_is_taken_and_once(world: World) -> None:
+def test_m10_full_is_sent_once_when_the_last_place_is_taken(world: World) -> None:
     world = World(telling=True, max_users_per_room=2)
     world.person("ann")
     bob = world.person("bob")
@@ -121,7 +121,7 @@ def test_m10_full_is_told_when_the_last_place_is_taken_and_once(world: World) ->
     assert types(world) == ["user_left"]
 
 
-def test_k7_invisible_people_are_told_and_flagged(world: World) -> None:
+def test_k7_events_of_invisible_users_are_sent_and_flagged(world: World) -> None:
     world.person("ann")
     ghost = world.person("ghost", privacy={"invisible": True})
     entered = told(world)[-1]
@@ -141,7 +141,7 @@ def test_k7_going_invisible_is_not_leaving(world: World) -> None:
     assert told(world)[0]["invisible"] is True
 
 
-def test_m10_control_is_told_as_it_goes_from_hand_to_hand(world: World) -> None:
+def test_m10_every_change_of_control_is_an_event(world: World) -> None:
     ann, bob = world.person("ann"), world.person("bob")
     told(world)
     say(ann, "control_request")
@@ -153,7 +153,7 @@ def test_m10_control_is_told_as_it_goes_from_hand_to_hand(world: World) -> None:
     ]  # fmt: skip
 
 
-def test_m10_control_that_moves_between_ones_own_tabs_is_no_news(world: World) -> None:
+def test_m10_control_that_moves_between_tabs_of_a_user_causes_no_event(world: World) -> None:
     ann, _ = world.person("ann"), world.person("ann")
     say(ann, "control_request")
     told(world)
@@ -161,7 +161,7 @@ def test_m10_control_that_moves_between_ones_own_tabs_is_no_news(world: World) -
     assert types(world) == ["user_left"]
 
 
-def test_m10_the_controller_leaves_before_control_goes_on(world: World) -> None:
+def test_m10_the_event_of_the_controllers_leave_precedes_that_of_control(world: World) -> None:
     world = World(RoomOptions(auto_grant=True), telling=True)
     ann, bob = world.person("ann"), world.person("bob")
     say(ann, "control_request")
@@ -174,7 +174,7 @@ def test_m10_the_controller_leaves_before_control_goes_on(world: World) -> None:
     assert (granted["fromUserId"], granted["toUserId"], granted["reason"]) == (None, "bob", "auto")
 
 
-def test_m10_cursors_typing_and_status_are_no_news(world: World) -> None:
+def test_m10_cursors_typing_and_status_cause_no_event(world: World) -> None:
     ann, bob = world.person("ann"), world.person("bob")
     told(world)
     say(ann, "cursor", data={"timestamp": 1})
@@ -185,7 +185,7 @@ def test_m10_cursors_typing_and_status_are_no_news(world: World) -> None:
     assert told(world) == []
 
 
-def test_m10_nobody_wants_to_know_and_nothing_is_told() -> None:
+def test_m10_without_a_webhook_no_event_is_recorded() -> None:
     world = World()
     say(world.person("ann"), "leave")
     assert world.webhook_events is None

@@ -1,4 +1,4 @@
-"""Decisions M: procedures called over HTTP, for a socket's session or for one that is held by lease."""
+"""Decisions M: procedures over HTTP, for a socket's session or for one held by a lease."""
 
 from typing import Any
 
@@ -67,7 +67,8 @@ def test_m1_the_input_names_the_session_before_the_header_does(scene: tuple[Worl
     world.sleep(0.1)
     http.call("updateCursor", **ROOM, timestamp=2)
     assert bob.take("cursor_moved")[0]["sessionId"] == ann.session_id
-    assert world.http("ann").refused("updateCursor", **ROOM, timestamp=3).code == "SESSION_REQUIRED"  # which of two?
+    # ambiguous between two sessions
+    assert world.http("ann").refused("updateCursor", **ROOM, timestamp=3).code == "SESSION_REQUIRED"
     tab.hang_up()
     world.sleep(0.1)
     bob.take()
@@ -76,7 +77,7 @@ def test_m1_the_input_names_the_session_before_the_header_does(scene: tuple[Worl
 
 
 @pytest.mark.parametrize("name", sorted(Procedures.KINDS))
-def test_m1_a_session_of_somebody_else_and_one_that_is_not_get_the_same_answer(
+def test_m1_a_session_of_another_user_and_an_unknown_one_get_the_same_answer(
     scene: tuple[World, Client, Client, Http], name: str
 ) -> None:
     world, ann, bob, _ = scene
@@ -87,7 +88,7 @@ def test_m1_a_session_of_somebody_else_and_one_that_is_not_get_the_same_answer(
     }.get(name, {})  # fmt: skip
     bob.take()
     mallory = world.http("mallory")
-    if name == "getActive":  # the session is only whose own cursor is shown
+    if name == "getActive":  # the session only selects whose own cursor is included
         results = [mallory.call(name, **ROOM, sessionId=sid) for sid in (ann.session_id, "nobody")]
         assert results[0] == results[1] and "cursor" not in str(results)
         return
@@ -110,7 +111,7 @@ def test_m1_what_is_done_by_http_wakes_the_session_up(scene: tuple[World, Client
     http.call("startTyping", **ROOM)
     events = [message for message in bob.take("status_changed") if message["userId"] == "ann"]
     assert [event["data"]["activity"] for event in events] == ["active"]
-    ann.send(type="heartbeat", status="idle")  # its edge knows that it was active, so this is a change again
+    ann.send(type="heartbeat", status="idle")  # its edge has the activity, so this is a change again
     assert [m["data"]["activity"] for m in bob.take("status_changed") if m["userId"] == "ann"] == ["idle"]
 
 
@@ -139,7 +140,7 @@ def test_m1_a_session_in_its_grace_is_not_there_to_act(scene: tuple[World, Clien
     assert http.refused("join", **ROOM, roomType="video").code == "SESSION_REQUIRED"
 
 
-def test_m1_join_for_a_socket_lets_it_hear_the_room_on_a_resumed_connection_too() -> None:
+def test_m1_join_for_a_socket_subscribes_it_on_a_resumed_connection_too() -> None:
     world = World()
     ann = world.client().auth("ann")
     http = world.http("ann", ann.session_id)
@@ -154,7 +155,7 @@ def test_m1_join_for_a_socket_lets_it_hear_the_room_on_a_resumed_connection_too(
 # --- leases [M2] --------------------------------------------------------------------------------------------------
 
 
-def test_m2_a_lease_is_listed_and_counted_and_hears_nothing() -> None:
+def test_m2_a_lease_is_listed_and_counted_and_receives_nothing() -> None:
     world = World()
     bob = world.person("bob")
     http = world.http("ann:Ann A.")
@@ -227,7 +228,7 @@ def test_m2_it_is_renewed_by_join_and_by_heartbeat(by: str) -> None:
     assert types(bob) == ["user_left"]
 
 
-def test_d6_a_heartbeat_renews_all_leases_tells_the_activity_and_answers_like_pong() -> None:
+def test_d6_a_heartbeat_renews_all_leases_sets_the_activity_and_is_answered_like_a_ping() -> None:
     world = World()
     bob, http = world.person("bob"), world.http("ann")
     http.call("join", **ROOM, roomType="video")
@@ -269,7 +270,7 @@ def test_m2_c11_leases_count_as_sessions_and_give_way_to_a_socket() -> None:
     assert tab.closed is None and [event["data"]["reason"] for event in bob.take("user_left")] == ["timeout"]
     assert http.refused("updateCursor", **ROOM, timestamp=1, clientKey="b").code == "NOT_IN_ROOM"
     http.call("updateCursor", **ROOM, timestamp=1, clientKey="a")
-    tab.hang_up(1006)  # it may come back, and no program takes its place
+    tab.hang_up(1006)  # it may return, and no program takes its place
     assert http.refused("join", **ROOM, roomType="video", clientKey="c").code == "TOO_MANY_SESSIONS"
     assert world.client().auth("ann", resumeToken=tab.resume_token).last("authenticated")["resumed"] is True
 
@@ -309,7 +310,7 @@ def test_m2_a_lease_cannot_have_control() -> None:
     tab = world.person("ann")
     bob.send(type="control_grant", roomId="video_123", data={"toUserId": "ann"}, id=2)
     assert bob.last("control_granted")["data"]["controllerSessionId"] == tab.session_id
-    http.call("syncPlayback", **ROOM, sessionId=session, action="play")  # it is the controller's user
+    http.call("syncPlayback", **ROOM, sessionId=session, action="play")  # it belongs to the controller's user
     assert bob.last("playback_synced")["sessionId"] == session
     assert world.shard.rooms["video_123"].control.session_id == tab.session_id
     tab.hang_up()
@@ -327,7 +328,7 @@ def test_m2_a_lease_counts_no_viewer_until_it_reports() -> None:
     assert bob.last("viewer_sync")["data"]["total"] == 2
 
 
-def test_k_an_invisible_lease_is_seen_by_nobody_and_comes_back() -> None:
+def test_k_an_invisible_lease_is_not_visible_to_others_and_returns() -> None:
     world = World()
     bob, http = world.person("bob"), world.http("ann")
     answer = http.call("join", **ROOM, roomType="video", privacy={"invisible": True})
@@ -429,7 +430,7 @@ def test_a6_what_the_token_does_not_open_is_forbidden_even_to_a_member(name: str
     )
 
 
-def test_a6_a_lease_is_not_renewed_once_access_is_taken_away_but_lives_while_nobody_can_be_asked() -> None:
+def test_a6_a_lease_is_not_renewed_once_access_is_revoked_but_continues_while_access_cannot_be_checked() -> None:
     class Changing:
         grant = Grant(allow=True)
 
@@ -496,7 +497,8 @@ EVERY_SCOPE, LOOKING_ON = '{"video_123":["join","control","broadcast","moderate"
 def test_m1_a_call_acts_with_the_lesser_of_the_sessions_scopes_and_the_callers(
     name: str, more: dict[str, Any], session: str, caller: str, allowed: bool
 ) -> None:
-    """The caller's own token was checked, and then the answer thrown away."""
+    """A call needs the scope in the session's token and in the caller's. The caller's own token was verified, and then
+    its scopes ignored."""
     world = World(access=ClaimsAccess())
     ann = world.client().auth(f"ann:Ann:{session}").join()
     http = world.http(f"ann:Ann:{caller}", ann.session_id)
@@ -536,7 +538,7 @@ def without_presence(world: World, user: str, session: str = "") -> Http:
         ("denyControl", {"toUserId": "bob"}, "INVISIBLE"),
     ],
 )
-def test_q11_what_a_caller_without_presence_shows_by_a_session_with_it_is_not_shown(
+def test_q11_calls_without_presence_for_a_session_with_it_show_nothing(
     name: str, more: dict[str, Any], code: str
 ) -> None:
     world = World()
@@ -553,7 +555,7 @@ def test_q11_what_a_caller_without_presence_shows_by_a_session_with_it_is_not_sh
     assert http.refused("updateCursor", sessionId=bob.session_id, **ROOM, timestamp=1).code == "NOT_IN_ROOM"
 
 
-def test_q11_a_caller_without_presence_makes_no_session_be_seen() -> None:
+def test_q11_a_caller_without_presence_makes_no_session_visible() -> None:
     world = World()
     ann, bob = world.person("ann"), world.person("bob")
     other = world.person("eve", "video_2")
@@ -585,10 +587,10 @@ def test_q11_a_heartbeat_without_presence_hides_a_lease_and_one_with_it_shows_it
     assert types(bob) == ["user_joined"]
 
 
-def test_c14_the_id_of_somebody_elses_session_shows_nothing_of_theirs(
+def test_c14_the_id_of_another_users_session_shows_nothing_of_it(
     scene: tuple[World, Client, Client, Http],
 ) -> None:
-    """An id counts only once it is known whose it is: this one showed the hidden cursor of somebody in the grace."""
+    """An id counts only once its user is known: this one showed the hidden cursor of a user in the grace period."""
     world, ann, bob, _ = scene
     ann.send(type="cursor", roomId="video_123", data={"timestamp": 3})
     ann.hang_up(1006)
@@ -600,7 +602,7 @@ def test_c14_the_id_of_somebody_elses_session_shows_nothing_of_theirs(
     assert rows[0]["ann"] == rows[1]["ann"] == rows[2]["ann"] and "cursor" not in rows[0]["ann"]
 
 
-def test_a6_the_application_is_not_told_a_session_id_that_only_the_caller_vouches_for() -> None:
+def test_a6_an_unverified_session_id_is_not_sent_to_the_application() -> None:
     told: list[str] = []
 
     class Listening:
@@ -614,7 +616,7 @@ def test_a6_the_application_is_not_told_a_session_id_that_only_the_caller_vouche
     assert told == [ann.session_id, ""]
 
 
-def test_a6_a_check_that_asks_elsewhere_is_waited_for_and_fails_closed() -> None:
+def test_a6_an_asynchronous_access_check_is_awaited_and_fails_closed() -> None:
     class Elsewhere:
         async def answer(self, room_id: str) -> Any:
             if room_id == "video_broken":
@@ -677,7 +679,7 @@ def test_h14_syncplayback_names_its_session(scene: tuple[World, Client, Client, 
     assert world.http("ann").refused("syncPlayback", **ROOM, action="play").code == "SESSION_REQUIRED"
 
 
-def test_j_broadcast_counts_who_gets_it_and_keeps_every_character(scene: tuple[World, Client, Client, Http]) -> None:
+def test_j_broadcast_counts_its_receivers_and_keeps_every_character(scene: tuple[World, Client, Client, Http]) -> None:
     _, _, bob, http = scene
     data = {"type": "reaction", "emoji": "👍", "family": "👨‍👩‍👧", "timestamp": 15.5, "deep": {"list": [1, None]}}
     assert http.call("broadcast", **ROOM, data=data) == {"success": True, "delivered": 1}
@@ -712,7 +714,7 @@ def test_k6_privacy_of_one_session_or_of_all(scene: tuple[World, Client, Client,
     assert answer == {"success": True, "invisible": False, "shareCursor": False, "shareSelection": True}
     unnamed.call("setPrivacy", invisible=True, scope="user")
     assert [event["sessionId"] for event in bob.take("user_left")] == [ann.session_id, tab.session_id]
-    assert ann.session.record().invisible and tab.session.record().invisible  # their edges know, for the next owner
+    assert ann.session.record().invisible and tab.session.record().invisible  # their edges have it, for the next owner
 
 
 # --- limits [M8] --------------------------------------------------------------------------------------------------
@@ -770,7 +772,7 @@ def test_l3_one_user_cannot_flood_the_owners() -> None:
     assert {each.error.code for each in again if each.error is not None} == {"METHOD_NOT_SUPPORTED"}
     for number in range(900):  # for 5.4 s
         world.http(f"user{number}").call("getActive", **ROOM)
-    assert len(world.hub.procedures._calls) < 800  # who has gone is forgotten
+    assert len(world.hub.procedures._calls) < 800  # entries of ended users are dropped
 
 
 # --- wrong inputs -------------------------------------------------------------------------------------------------
@@ -817,7 +819,7 @@ def test_a_room_id_is_needed(name: str, room: Any) -> None:
         ("setPrivacy", {"scope": "world"}, "INVALID_DATA"),
     ],
 )
-def test_b_wrong_fields_are_told_and_change_nothing(
+def test_b_wrong_fields_are_reported_and_change_nothing(
     scene: tuple[World, Client, Client, Http], name: str, more: dict[str, Any], code: str
 ) -> None:
     _, _, bob, http = scene
@@ -832,7 +834,7 @@ def test_b3_the_same_twice_is_fine_and_unknown_fields_are_ignored(scene: tuple[W
     assert bob.take("cursor_moved")[0]["data"]["x"] == 0.5
     http.call("updateCursor", **ROOM, data=None)  # hides it [E3]
     assert bob.take("cursor_moved")[0]["data"]["hidden"] is True
-    http.call("startTyping", **ROOM, data={"isTyping": False})  # the name says which [M7]
+    http.call("startTyping", **ROOM, data={"isTyping": False})  # the procedure's name decides [M7]
     http.call("stopTyping", **ROOM)
     assert types(bob) == ["typing_started", "typing_stopped"]
 
@@ -888,7 +890,7 @@ def test_m2_a_lease_is_renewed_after_its_owners_are_gone() -> None:
 
 
 @pytest.mark.one_worker
-def test_m2_a_user_owner_that_never_heard_of_a_lease_adopts_it_from_the_room() -> None:
+def test_m2_a_users_owner_without_a_lease_restores_it_from_the_room() -> None:
     world = cluster()
     http = world.http("ann")
     session = http.call("join", **ROOM, roomType="video")["sessionId"]
@@ -924,7 +926,7 @@ def test_m9_a_call_whose_owner_dies_meanwhile_is_answered_by_the_next(name: str)
 
 
 @pytest.mark.one_worker
-def test_m9_a_call_that_nobody_answers_fails_after_5_s() -> None:
+def test_m9_an_unanswered_call_fails_after_5_s() -> None:
     world = cluster()
     ann = world.person("ann")
     owner = world.owner_of(room_id="video_123")
@@ -936,12 +938,12 @@ def test_m9_a_call_that_nobody_answers_fails_after_5_s() -> None:
     world.sleep(0.2)
     assert started.error is not None and started.error.code == "UNAVAILABLE" and len(edge.hub.calls) == 0
     assert ERRORS["UNAVAILABLE"].http_status == 503
-    owner.go_on()  # the answer comes late, and nobody minds
+    owner.go_on()  # the late answer has no effect
     world.sleep(0.1)
 
 
 @pytest.mark.one_worker
-def test_m9_a_call_that_is_given_up_is_forgotten() -> None:
+def test_m9_a_cancelled_call_is_removed() -> None:
     world = cluster()
     owner_hung = world.person("ann") and world.owner_of(room_id="video_123")
     edge = next(node for node in world.nodes.values() if node is not owner_hung)
@@ -962,7 +964,7 @@ def test_m9_a_call_that_is_given_up_is_forgotten() -> None:
 
 
 @pytest.mark.one_worker
-def test_a_join_tells_the_room_of_a_status_that_it_missed() -> None:
+def test_a_join_brings_the_room_a_status_that_it_missed() -> None:
     world = World()
     bob, ann = world.person("bob"), world.person("ann")
     world.shard.users["ann"].status_message = "as if the word of it had been lost with a worker"
@@ -977,8 +979,9 @@ def test_a_join_tells_the_room_of_a_status_that_it_missed() -> None:
 
 
 @pytest.mark.one_worker
-def test_a_manual_status_outlives_the_users_owner_whoever_looked_at_the_room_before() -> None:
-    """Rooms' owners once wrote empty records of users that were not theirs to the users' heirs."""
+def test_a_manual_status_outlives_the_users_owner_after_queries_of_the_room() -> None:
+    """A query of a room does not change the replicas of users. Rooms' owners wrote empty replicas of users that they do
+    not own to the users' backup owners."""
     world = cluster()
     for number in range(40):
         world.client().auth(f"user{number}").join(f"video_{number}")
@@ -991,8 +994,9 @@ def test_a_manual_status_outlives_the_users_owner_whoever_looked_at_the_room_bef
 
 
 @pytest.mark.parametrize("fields", [{}, ROOM, {"named": True}])
-def test_a6_every_renewal_of_a_lease_asks_whether_it_may_still_be_there(fields: dict[str, Any]) -> None:
-    """Heartbeats without roomId once renewed a lease for ever, whatever the application said."""
+def test_a6_every_renewal_of_a_lease_checks_access(fields: dict[str, Any]) -> None:
+    """Every renewal of a lease checks access. Heartbeats without roomId renewed a lease for ever, whatever the
+    application answered."""
     closed: set[str] = set()
 
     class Closing:

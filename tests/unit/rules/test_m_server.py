@@ -1,4 +1,5 @@
-"""M10: what an operator may ask and do, on one worker and on four. The HTTP around it is tests/unit/test_server_api.py."""
+"""M10: the operator's queries and commands, on one worker and on four. The HTTP around them is tested in
+tests/unit/admin/test_server_api.py."""
 
 import asyncio
 from typing import Any
@@ -35,7 +36,7 @@ NO_ADDRESSES = AddressLimits(Limits(), AddressCounts(), lambda: 0.0)
 
 
 def ask(world: World, request: Any, *, settle: bool = True) -> list[Any]:
-    """What every worker answers, as it travels between processes."""
+    """Return the answer of every worker, encoded and decoded as between processes."""
     answers: list[Any] = []
     for node in world.nodes.values():
         timers = node.hub.timers if isinstance(node.hub.timers, NodeTimers) else world.timers
@@ -63,7 +64,7 @@ def kicked(world: World, **whom: Any) -> int:
 # --- kick ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_user_is_thrown_out_with_all_sessions_and_the_others_see_it() -> None:
+def test_a_user_is_kicked_with_all_sessions_and_the_others_see_it() -> None:
     world = World()
     ann, ann2, bob = world.person("ann"), world.person("ann", "project_9", "project"), world.person("bob")
     for client in (ann, ann2, bob):
@@ -78,7 +79,7 @@ def test_a_user_is_thrown_out_with_all_sessions_and_the_others_see_it() -> None:
     assert bob.closed is None
 
 
-def test_what_waits_to_be_written_in_the_same_turn_does_not_come_before_a_kick() -> None:
+def test_unsent_messages_of_the_same_loop_iteration_are_not_sent_before_a_kick() -> None:
     world = World()
     ann, bob = world.person("ann"), world.person("bob")
     ann.take()
@@ -136,7 +137,7 @@ def test_one_session_of_several() -> None:
 
 def test_a_session_in_its_grace_loses_its_place() -> None:
     world = World()
-    world.sleep(10.0)  # a worker that has just come believes resume tokens [N-c]
+    world.sleep(10.0)  # a worker that has just started accepts resume tokens [N-c]
     ann, bob = world.person("ann"), world.person("bob")
     token = ann.resume_token
     ann.hang_up(1006)
@@ -170,7 +171,7 @@ def test_a_room_that_holds_places_loses_them_too() -> None:
     assert bob.take()[-1]["type"] == "kicked"
 
 
-def test_an_invisible_session_is_thrown_out_unseen() -> None:
+def test_an_invisible_session_is_kicked_unseen() -> None:
     world = World()
     bob = world.person("bob")
     ann = world.person("ann", privacy={"invisible": True})
@@ -188,7 +189,7 @@ def test_a_join_under_way_is_a_kick_and_no_snapshot() -> None:
         client.post({"type": "get_active", "roomId": ROOM, "id": 1})
         client.session.hub.write_batch.write()
         if client.take():
-            continue  # this worker is the owner: it was in at once
+            continue  # this worker is the owner: the join was done at once
         ask(world, Kick(user_id=client.session.user_id, room_id=ROOM, reason="Out!"), settle=False)
         world.sleep(1.0)
         assert [message["type"] for message in client.take()] == ["kicked"]
@@ -199,7 +200,7 @@ def test_a_join_under_way_is_a_kick_and_no_snapshot() -> None:
         client.send({"type": "leave", "roomId": ROOM})
 
 
-def test_a_session_that_was_thrown_out_may_come_back_by_socket_and_by_http() -> None:
+def test_a_kicked_session_may_return_by_socket_and_by_http() -> None:
     world = World()
     world.person("zed")
     ann = world.person("ann")
@@ -217,7 +218,7 @@ def test_a_session_that_was_thrown_out_may_come_back_by_socket_and_by_http() -> 
 
 
 @pytest.mark.parametrize("named", ["user", "session", "room", "user and room"])
-def test_a_session_that_was_made_over_http_is_thrown_out_too(named: str) -> None:
+def test_a_session_that_was_made_over_http_is_kicked_too(named: str) -> None:
     world = World()
     bob = world.person("bob", "video_456")
     session_id = world.http("ann").call("join", roomId="video_456", roomType="video")["sessionId"]
@@ -267,7 +268,7 @@ def test_an_answer_under_way_to_get_active_does_not_come_after_a_kick() -> None:
         assert "active" not in [message["type"] for message in client.take()]
 
 
-def test_a_session_that_is_just_opening_is_thrown_out() -> None:
+def test_a_session_that_is_just_opening_is_kicked() -> None:
     world = World(workers=4)
     world.link_delay_s = lambda sender, receiver: 0.05
     client = world.client()
@@ -284,7 +285,7 @@ def test_a_session_that_is_just_opening_is_thrown_out() -> None:
 
 
 class ToggledAccess:
-    """An access that an application can change its mind about; `forgotten` is what it was told to forget."""
+    """An access check whose answers can be changed; `forgotten` records the entries that were dropped."""
 
     def __init__(self) -> None:
         self.closed: set[tuple[str, str]] = set()
@@ -309,7 +310,7 @@ def recheck(world: World, *, settle: bool = True, **whom: Any) -> tuple[int, int
     )
 
 
-def test_whoever_may_not_stay_gets_the_kick_next_and_nothing_after() -> None:
+def test_a_member_without_access_gets_the_kick_next_and_nothing_after() -> None:
     access = ToggledAccess()
     world = World(access=access)
     ann, ann2, bob = world.person("ann"), world.person("ann"), world.person("bob")
@@ -391,7 +392,7 @@ def test_a_slow_back_end_is_waited_for_and_then_named_undecided() -> None:
         world.sleep(1.0)
         assert (sum(a.checked for a in answers), sum(a.undecided for a in answers)) == (2, 1)
         assert sum(a.refused for a in answers) == 1
-        for future, grant in access.asked[1:]:  # late, but not never
+        for future, grant in access.asked[1:]:  # late, but answered
             future.set_result(grant)
         for _ in range(3):
             await asyncio.sleep(0)
@@ -401,7 +402,7 @@ def test_a_slow_back_end_is_waited_for_and_then_named_undecided() -> None:
     asyncio.run(story())
 
 
-def test_a_join_whose_question_was_asked_before_does_not_slip_in() -> None:
+def test_a_join_whose_access_was_checked_before_the_recheck_is_checked_again() -> None:
     async def story() -> None:
         access = SlowAccess()
         world = World(access=access)
@@ -417,7 +418,7 @@ def test_a_join_whose_question_was_asked_before_does_not_slip_in() -> None:
         second[0].set_result(second[1])
         for _ in range(3):
             await asyncio.sleep(0)
-        first[0].set_result(first[1])  # yes, it said, when it was asked
+        first[0].set_result(first[1])  # allowed, at the time of the request
         for _ in range(3):
             await asyncio.sleep(0)
         world.sleep(1.0)
@@ -427,7 +428,7 @@ def test_a_join_whose_question_was_asked_before_does_not_slip_in() -> None:
     asyncio.run(story())
 
 
-# --- looking ------------------------------------------------------------------------------------------------------
+# --- queries ------------------------------------------------------------------------------------------------------
 
 
 def test_a_room_shows_all_its_members_the_invisible_flagged() -> None:
@@ -499,7 +500,7 @@ def test_a_long_list_is_walked_in_slices() -> None:
     assert (len(answer.rooms), answer.rooms[0].id, answer.more) == (200, "video_00100", True)
 
 
-# --- saying -------------------------------------------------------------------------------------------------------
+# --- broadcasts ---------------------------------------------------------------------------------------------------
 
 
 def test_the_server_broadcasts_as_system() -> None:
@@ -525,7 +526,7 @@ def test_a_fault_of_ours_is_an_answer_too(caplog: pytest.LogCaptureFixture) -> N
 
 
 class NobodyKnows(ToggledAccess):
-    """Whoever is to say who may enter cannot be reached, once `lost`."""
+    """An access check that cannot be reached once `lost` is set."""
 
     lost = False
 
@@ -533,7 +534,7 @@ class NobodyKnows(ToggledAccess):
         return UNSURE if self.lost else super().check(identity, room_id, room_type)
 
 
-def test_whoever_is_in_stays_in_when_nobody_can_say() -> None:
+def test_a_recheck_without_an_answer_removes_no_member() -> None:
     access = NobodyKnows()
     world = World(access=access)
     ann = world.person("ann")
@@ -542,8 +543,8 @@ def test_whoever_is_in_stays_in_when_nobody_can_say() -> None:
     assert (ann.take("kicked"), ann.session.rooms.joined) == ([], {ROOM})
 
 
-def test_n12_a_recheck_asks_about_sessions_held_over_http() -> None:
-    """They are at no edge, and were left out."""
+def test_n12_a_recheck_covers_sessions_held_over_http() -> None:
+    """A recheck covers sessions held over HTTP. They are at no edge, and were left out."""
     closed: set[str] = set()
 
     class Closing:
@@ -563,7 +564,7 @@ def test_n12_a_recheck_asks_about_sessions_held_over_http() -> None:
     assert recheck(world, user_id="ann") == (0, 0, 0)
 
 
-def test_who_was_limited_by_address_q5() -> None:
+def test_limited_addresses_are_listed_q5() -> None:
     world = World()
     node = world.nodes[1]
     limits = AddressLimits(Limits(address_requests_hz=1), AddressCounts(), lambda: world.now)

@@ -1,4 +1,4 @@
-"""One test per bug that a review found, named after it."""
+"""One regression test per fault that a review found."""
 
 import logging
 from typing import Any
@@ -74,18 +74,18 @@ def test_a_revoked_control_scope_ends_control() -> None:
 
 
 def test_a_join_again_without_the_control_scope_ends_control() -> None:
-    """Who joins again with lesser rights than before, as over HTTP with another token, kept control."""
+    """A repeated join with fewer rights, as over HTTP with another token, ends control. The session kept it."""
     world = World(access=ClaimsAccess())
     ann = world.person('ann:Ann:{"video_*":["join","control"]}')
     bob = world.person('bob:Bob:{"video_*":["join","control"]}')
     ann.send(say("control_request"))
     assert bob.last("control_granted")["userId"] == "ann"
-    ann.session.identity.rooms["video_*"] = ["join"]  # as after the answer of an authoriser that has changed its mind
+    ann.session.identity.rooms["video_*"] = ["join"]  # as after a changed answer of an authoriser
     ann.join()
     assert bob.last("control_released")["data"]["reason"] == "revoked"
 
 
-def test_auto_grant_passes_over_who_is_in_the_grace() -> None:
+def test_auto_grant_skips_members_in_the_grace_period() -> None:
     world = World(RoomOptions(auto_grant=True))
     ann, bob, carol = world.person("ann"), world.person("bob"), world.person("carol")
     for client in (ann, bob, carol):
@@ -97,7 +97,7 @@ def test_auto_grant_passes_over_who_is_in_the_grace() -> None:
     assert [e["userId"] for e in carol.of("user_left")] == ["ann", "bob"]
 
 
-def test_auto_grant_with_nobody_able_is_no_error() -> None:
+def test_auto_grant_without_a_candidate_is_no_error() -> None:
     world = World(RoomOptions(auto_grant=True))
     ann, bob = world.person("ann"), world.person("bob")
     ann.send(say("control_request"))
@@ -224,7 +224,7 @@ def test_a_selection_that_waited_is_kept_when_the_connection_is_lost(pair: tuple
     assert ends and ends == sorted(ends)
 
 
-def test_the_expiry_of_a_request_is_told_though_the_first_tab_is_invisible(pair: tuple[Client, Client]) -> None:
+def test_the_expiry_of_a_request_is_sent_though_the_first_tab_is_invisible(pair: tuple[Client, Client]) -> None:
     ann, bob = pair
     ann.send(say("control_request"))
     tab = ann.world.person("bob")
@@ -248,8 +248,9 @@ def test_a_fault_in_one_command_is_logged_and_hurts_no_other(
     assert bob.take("user_left")
 
 
-def test_a_session_held_over_http_that_joins_again_leaves_a_request_for_control_alone() -> None:
-    """It may not have control itself, and withdrew what another session of its user had asked for."""
+def test_a_session_held_over_http_that_joins_again_does_not_withdraw_a_request_for_control() -> None:
+    """A repeated join of a session held over HTTP withdraws no request for control. It cannot have control itself, and
+    it withdrew the request of another session of its user."""
     world = World()
     bob, ann = world.person("bob"), world.person("ann")
     bob.send(say("control_request"))
@@ -274,7 +275,7 @@ def test_a_moderator_without_the_control_scope_may_take_control() -> None:
     assert ann.last("playback_synced")["userId"] == "mod"
 
 
-def test_who_may_not_enter_does_not_learn_the_rooms_type() -> None:
+def test_a_refused_client_does_not_get_the_rooms_type() -> None:
     eve = World(access=ClaimsAccess()).client().auth("eve").join("video_1", "project")
     assert eve.last("error")["code"] == "FORBIDDEN"
 
@@ -289,7 +290,7 @@ def test_a_slow_receiver_in_two_rooms_loses_the_hidden_cursor_of_neither() -> No
 
     show("lobby", x=0.1, y=0.1)
     bob.unsent_bytes = 66 * 1024
-    show("lobby", x=0.2, y=0.2)  # the flush that finds out that bob is slow
+    show("lobby", x=0.2, y=0.2)  # the flush that finds bob slow
     bob.take()
     show("lobby")
     show("hall", x=0.9, y=0.9)
@@ -301,7 +302,7 @@ def test_a_slow_receiver_in_two_rooms_loses_the_hidden_cursor_of_neither() -> No
 
 
 @pytest.mark.one_worker
-def test_short_of_memory_those_for_whom_much_waits_are_cut_and_no_one_whose_socket_is_full_for_a_moment(
+def test_short_of_memory_subscribers_with_much_unsent_data_are_closed_and_briefly_full_ones_are_not(
     pair: tuple[Client, Client],
 ) -> None:
     ann, bob = pair
@@ -313,7 +314,7 @@ def test_short_of_memory_those_for_whom_much_waits_are_cut_and_no_one_whose_sock
     assert ann.world.hub.shed_slow() == 1 and bob.closed == 4413
 
 
-def test_a_slow_receiver_sees_no_cursor_of_who_has_vanished(pair: tuple[Client, Client]) -> None:
+def test_a_slow_subscriber_gets_no_cursor_of_a_member_that_became_invisible(pair: tuple[Client, Client]) -> None:
     ann, bob = pair
     bob.unsent_bytes = 66 * 1024
     for number in range(3):
@@ -331,7 +332,7 @@ def test_a_slow_receiver_sees_no_cursor_of_who_has_vanished(pair: tuple[Client, 
 def test_new_limits_hold_alike_on_both_ways_of_a_cursor(pair: tuple[Client, Client]) -> None:
     ann, bob = pair
     ann.world.hub.limits = Limits(max_presence_bytes=256)
-    for x in (b"0.5", b"5e-1"):  # the short way leaves exponents alone
+    for x in (b"0.5", b"5e-1"):  # the compiled path declines exponents
         text = b'{"type":"cursor","roomId":"video_123","data":{"timestamp":1,"x":%b,"y":0.5}}' % x
         ann.send(text + b" " * 300)
         ann.world.sleep(0.1)
@@ -343,7 +344,7 @@ def test_new_limits_hold_alike_on_both_ways_of_a_cursor(pair: tuple[Client, Clie
     assert not bob.take("cursor_moved")
 
 
-def test_who_is_thrown_out_gets_nothing_that_was_held_back() -> None:
+def test_an_expelled_session_gets_no_held_value() -> None:
     world = World(access=ClaimsAccess())
     ann = world.person('ann:Ann:{"video_*":["join"]}')
     bob = world.person('bob:Bob:{"video_*":["join"]}')
@@ -352,7 +353,7 @@ def test_who_is_thrown_out_gets_nothing_that_was_held_back() -> None:
         ann.send(say("cursor", data={"timestamp": number}))
         world.sleep(0.1)
     bob.take()
-    ann.post(say("cursor", data={"timestamp": 9}))  # in the same flush as the end of his place
+    ann.post(say("cursor", data={"timestamp": 9}))  # in the same flush as the end of its membership
     bob.post({"type": "auth", "token": 'bob:Bob:{"other":["join"]}'})  # a token that does not open the room any more
     bob.unsent_bytes = 0
     world.settle()

@@ -1,4 +1,4 @@
-"""How long people wait who want in is told, also by a worker that did not run at all."""
+"""The waiting time of new connections is measured, even by a worker that did not run at all."""
 
 import logging
 
@@ -16,13 +16,13 @@ class Told:
         )
 
 
-def test_nothing_is_told_while_nobody_waits() -> None:
+def test_no_wait_is_reported_while_no_connection_waits() -> None:
     told = Told()
     told.arrivals.look(10.0)
     assert told.words == []
 
 
-def test_a_wait_is_told_from_its_beginning() -> None:
+def test_a_wait_is_reported_from_its_beginning() -> None:
     told = Told()
     told.waits_s = 3.0
     told.arrivals.look(10.0)

@@ -1,4 +1,4 @@
-"""What one address may hold and ask: counted by all workers together, in memory that does not grow [Q5]."""
+"""The limits per client address: counted by all workers together, in memory that does not grow [Q5]."""
 
 import os
 import socket
@@ -32,7 +32,7 @@ class Clock:
 
 
 class Place:
-    """Limits of one worker on a clock of their own."""
+    """The limits of one worker, on a clock of its own."""
 
     def __init__(self, limits: Limits = FEW, *proxies: str, **settings: Any) -> None:
         self.clock, self.counts = Clock(), AddressCounts()
@@ -66,7 +66,7 @@ def test_an_address_has_so_many_connections_and_another_is_served_meanwhile() ->
     assert place.come() is not None and place.come() is None
 
 
-def test_and_so_many_that_have_not_said_whose_they_are() -> None:
+def test_an_address_has_so_many_unauthenticated_connections() -> None:
     place = Place()
     first, _ = place.admit(), place.admit()
     assert place.come() is None and place.limits.refusals["unauthenticated"] == 1
@@ -74,10 +74,10 @@ def test_and_so_many_that_have_not_said_whose_they_are() -> None:
     assert place.come() is not None
 
 
-def test_a_websocket_after_requests_is_one_that_has_not_said_whose_it_is() -> None:
+def test_a_websocket_after_requests_counts_as_unauthenticated() -> None:
     place = Place()
     kept = place.admit()
-    kept.settle()  # a request came over it
+    kept.settle()  # a request arrived on it
     waiting = [place.admit(), place.admit()]
     assert kept.begin_websocket(header()) is None
     waiting[0].settle()
@@ -88,7 +88,7 @@ def test_a_websocket_after_requests_is_one_that_has_not_said_whose_it_is() -> No
     assert place.counts.count(CONNECTIONS, place.counts.cell_indexes("192.0.2.7")) == 2
 
 
-def test_requests_and_questions_are_counted_by_the_second() -> None:
+def test_requests_and_provider_requests_are_counted_by_the_second() -> None:
     place = Place()
     use = place.admit()
     assert [use.take_request(header()) for _ in range(4)] == [True, True, True, False]
@@ -149,7 +149,7 @@ def test_a_reload_holds_from_the_next_connection_on() -> None:
     assert place.admit(OFFICE).client(header(forwarded="for=192.0.2.7", x_forwarded_for="1.2.3.4")) == "192.0.2.7"
 
 
-def test_who_is_limited_is_remembered_for_a_while_and_for_a_bounded_number() -> None:
+def test_limited_addresses_are_listed_for_a_while_and_in_a_bounded_number() -> None:
     place = Place(Limits(address_requests_hz=1))
     for number in range(MAX_LIMITED + 10):
         use = place.admit((f"10.0.{number >> 8}.{number & 255}", 1))
@@ -184,7 +184,7 @@ sys.stdin.read()
 """
 
 
-def test_workers_count_together_and_what_a_dead_one_held_is_forgotten() -> None:
+def test_workers_count_together_and_the_counts_of_a_dead_one_are_dropped() -> None:
     fd = shared_memory(1, bytes(range(KEY_BYTES)))
     try:
         counts = AddressCounts(fd)

@@ -1,4 +1,4 @@
-"""`auth` without a token: the cookie of the upgrade answers for it; and verifiers that cannot be asked."""
+"""`auth` without a token: the cookie of the upgrade replaces it; and verifiers that cannot be reached."""
 
 import asyncio
 from typing import Any
@@ -35,7 +35,7 @@ def test_a4_a_cookie_also_refreshes_for_as_long_as_the_connection_lasts() -> Non
     assert [(m["type"], m.get("id")) for m in client.take()] == [("authenticated", None), ("authenticated", 2)]
 
 
-def test_a_token_goes_before_the_cookie_which_is_then_forgotten() -> None:
+def test_a_token_takes_precedence_over_the_cookie_which_is_then_dropped() -> None:
     world = World()
     client = came_with(world, COOKIE)
     client.send(type="auth", token="ben")
@@ -81,7 +81,7 @@ def test_a_refused_cookie_closes_4401() -> None:
 
 
 class Down:
-    """Cannot be asked, at once or after a while, or breaks."""
+    """A verifier that fails, at once or after a while, or raises."""
 
     def __init__(self, how: str) -> None:
         self.how = how
@@ -101,7 +101,7 @@ class Down:
 
 
 @pytest.mark.parametrize("how", ["at once", "later", "broken"])
-def test_l7_who_cannot_be_checked_is_told_to_come_back_and_not_to_fetch_a_new_token(
+def test_l7_a_client_that_cannot_be_verified_has_to_retry_without_a_new_token(
     how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def test() -> None:
@@ -136,7 +136,7 @@ def test_a_refresh_that_cannot_be_checked_leaves_the_session_as_it_is() -> None:
     assert client.closed is None
 
 
-def test_what_goes_along_for_the_application_is_in_no_message_to_anybody() -> None:
+def test_forwarded_credentials_are_in_no_message_to_a_client() -> None:
     class Forwarding:
         is_remote = False
 

@@ -1,4 +1,4 @@
-"""Which upgrades are welcome: the request's line and headers [RFC 6455 section 4.2.1; RFC 9110, 9112]."""
+"""Which upgrades are accepted: the request's line and headers [RFC 6455 section 4.2.1; RFC 9110, 9112]."""
 
 import pytest
 
@@ -40,7 +40,7 @@ def test_an_absolute_target_is_welcome_and_its_host_counts() -> None:
 
 
 @pytest.mark.parametrize("version", ["8", None])
-def test_another_version_is_told_which_one_and_to_upgrade(version: str | None) -> None:
+def test_another_version_is_answered_with_the_supported_one_and_upgrade_required(version: str | None) -> None:
     refusal = refuse_upgrade(head_of(Sec_WebSocket_Version=version), PATHS, Origins([]))
     assert refusal is not None and refusal[0] == 426
     assert {"Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13"} <= set(refusal[2].split("\r\n"))

@@ -1,4 +1,5 @@
-"""What waits is bounded in bytes, over all places in which a connection's messages wait, and nothing of it is lost."""
+"""Held messages are bounded in bytes, over all places in which a connection's messages wait, and none of them is
+lost."""
 
 import asyncio
 import gc
@@ -46,7 +47,7 @@ def test_what_waits_is_bounded_in_messages_per_place_and_in_bytes_however_short_
     assert waiting.size <= held_messages.MAX_BYTES
 
 
-def test_a_client_that_is_not_known_yet_has_a_few_small_messages_kept() -> None:
+def test_an_unauthenticated_client_has_a_few_small_messages_held() -> None:
     waiting = HeldMessages()
     assert not waiting.add(OPENING, b"x" * 16 * KIB, known=False)
     assert [waiting.add(OPENING, b"x", known=False) for _ in range(17)] == [True] * 16 + [False]
@@ -75,7 +76,7 @@ def test_messages_with_a_key_are_bounded_and_one_that_does_not_fit_takes_no_plac
     assert waiting.size <= held_messages.MAX_BYTES
 
 
-def test_a_call_above_the_budget_is_let_through_alone() -> None:
+def test_a_call_above_the_budget_is_allowed_if_it_is_the_only_one() -> None:
     waiting = HeldMessages()
     assert waiting.reserve(held_messages.MAX_BYTES) and not waiting.reserve(0)
     waiting.release(held_messages.MAX_BYTES)
@@ -86,7 +87,7 @@ def test_a_call_above_the_budget_is_let_through_alone() -> None:
 
 
 class Introspection:
-    """A verifier whose answer comes when `told` is set."""
+    """A verifier whose answer arrives when `told` is set."""
 
     def __init__(self) -> None:
         self.told = asyncio.Event()
@@ -104,7 +105,7 @@ class Introspection:
 
 
 class AccessLater:
-    """An access check whose answer comes when `told` is set."""
+    """An access check whose answer arrives when `told` is set."""
 
     def __init__(self) -> None:
         self.told = asyncio.Event()
@@ -118,7 +119,7 @@ class AccessLater:
 
 
 class Wire:
-    """A connection at /trpc, and what was written to it."""
+    """A connection at /trpc, and the messages written to it."""
 
     is_proxied = False
 
@@ -174,8 +175,8 @@ async def settle(world: World) -> None:
         world.settle()
 
 
-def test_64_calls_of_64_kib_of_a_client_that_is_not_known_take_no_memory() -> None:
-    """They took 97 MiB, decoded, while introspection was asked. `[]` is 2 bytes as JSON and 56 as an object."""
+def test_64_calls_of_64_kib_of_an_unauthenticated_client_take_no_memory() -> None:
+    """They took 97 MiB, decoded, during an introspection request. `[]` is 2 bytes as JSON and 56 as an object."""
     filling = b"[" + b",".join([b"[]"] * 21_000) + b"]"
 
     def large(id: int) -> bytes:
@@ -229,7 +230,7 @@ def test_small_calls_before_the_answer_wait_undecoded_and_are_taken_in_order() -
     asyncio.run(story())
 
 
-def test_calls_before_a_refusal_are_told_why_a2() -> None:
+def test_calls_before_a_refusal_get_its_reason_a2() -> None:
     async def story() -> None:
         world = World()
         verifier = world.hub.verifier = Introspection()
@@ -249,7 +250,7 @@ def test_calls_before_a_refusal_are_told_why_a2() -> None:
     asyncio.run(story())
 
 
-def test_calls_whose_access_is_asked_share_the_budget() -> None:
+def test_calls_with_a_pending_access_check_share_the_budget() -> None:
     async def story() -> None:
         access = AccessLater()
         world = World(access=access, join_burst=100, max_errors=1000)
@@ -332,7 +333,8 @@ def test_what_waits_for_a_room_that_is_taken_away_waits_no_longer() -> None:
 
 
 def test_a_heartbeat_at_trpc_waits_behind_a_change_of_privacy_as_the_message_that_it_is() -> None:
-    """It was kept as no bytes at all: the answer to the join then raised, and nothing was held back any more."""
+    """A heartbeat of a tRPC connection is held as its message. It was held as an empty text: the answer to the join
+    then raised, and no later message was held any more."""
 
     async def story() -> None:
         world = World()
@@ -354,7 +356,7 @@ def test_a_heartbeat_at_trpc_waits_behind_a_change_of_privacy_as_the_message_tha
 
 
 @pytest.mark.parametrize("place", [BEHIND_JOINS, "den"])
-def test_a_fault_in_what_was_held_does_not_end_the_order_of_what_comes_after_it(place: str) -> None:
+def test_an_exception_in_a_held_message_keeps_the_order_of_the_next_ones(place: str) -> None:
     world = World()
     ann = world.client().auth("ann")
     rooms = ann.session.rooms

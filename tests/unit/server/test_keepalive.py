@@ -1,4 +1,4 @@
-"""The watch over one connection's transport: pings, and a socket that is full [D4, N1]."""
+"""Supervision of one connection's transport: pings, and a socket that stays full [D4, N1]."""
 
 from koko_presence.protocol.limits import Limits
 from koko_presence.server.keepalive import LinkWatch
@@ -6,7 +6,7 @@ from koko_presence.server.keepalive import LinkWatch
 LIMITS = Limits(ping_interval_s=25.0, ping_timeout_s=10.0, send_stuck_s=10.0)
 
 
-def test_a_ping_that_nobody_answers_ends_the_connection() -> None:
+def test_an_unanswered_ping_ends_the_connection() -> None:
     watch = LinkWatch(LIMITS, 0.0)
     assert watch.take_ping(25.0)
     assert not watch.is_lost(34.9)
@@ -14,8 +14,9 @@ def test_a_ping_that_nobody_answers_ends_the_connection() -> None:
     assert watch.is_lost(35.0)
 
 
-def test_regression_who_takes_bytes_steadily_is_there_without_a_pong() -> None:
-    """At 8 kB/s a ping waited behind 250 KB, and the reader was cut after 40 s."""
+def test_regression_a_client_that_reads_steadily_is_alive_without_a_pong() -> None:
+    """A client that reads steadily is alive without a pong. At 8 kB/s a ping waited behind 250 KB, and the connection
+    was closed after 40 s."""
     watch = LinkWatch(LIMITS, 0.0)
     watch.on_full(0, 20.0)
     assert watch.take_ping(25.0)
@@ -28,7 +29,7 @@ def test_regression_who_takes_bytes_steadily_is_there_without_a_pong() -> None:
     assert watch.is_lost(130.0)
 
 
-def test_who_takes_nothing_is_stuck_and_lost() -> None:
+def test_a_client_that_reads_nothing_is_stuck_and_lost() -> None:
     watch = LinkWatch(LIMITS, 0.0)
     watch.on_full(500, 20.0)
     assert not watch.is_stuck(500, 29.9)

@@ -1,4 +1,4 @@
-"""A few new connections per turn, and no spinning when there is no room for another file."""
+"""New connections are accepted a few per loop iteration, and a lack of descriptors causes no busy loop."""
 
 import asyncio
 import errno
@@ -22,7 +22,7 @@ def connect(listener: Listener, count: int) -> list[socket.socket]:
     return [socket.create_connection(listener.sockets[0].getsockname(), PATIENCE_S) for _ in range(count)]
 
 
-def test_a_crowd_comes_in_over_several_turns() -> None:
+def test_many_new_connections_are_accepted_over_several_loop_iterations() -> None:
     async def test() -> None:
         came: list[socket.socket] = []
         listener = Listener(lambda sock, address: came.append(sock))
@@ -43,8 +43,9 @@ def test_a_crowd_comes_in_over_several_turns() -> None:
     run(test())
 
 
-def test_a_crowd_takes_no_descriptor_that_is_kept_for_something_else() -> None:
-    """130 clients at once had all 120 descriptors while they were refused, and the operator port none."""
+def test_new_connections_take_no_reserved_descriptor() -> None:
+    """New connections leave the reserved descriptors free. 130 clients at once took all 120 descriptors while they were
+    refused, and the operator port had none."""
 
     async def test() -> None:
         came: list[socket.socket] = []
@@ -91,7 +92,7 @@ def test_a_listener_accepts_for_another_slot_and_gives_it_back() -> None:
         await connect_once()
         assert came == [ports[0]]
         listener.take([own, other])
-        while len(came) < 2:  # who has waited there
+        while len(came) < 2:  # the connections that waited there
             await asyncio.sleep(0.001)
         await connect_once()
         assert sorted(came) == sorted(ports * 2)
@@ -127,9 +128,9 @@ def test_one_connection_that_cannot_be_used_does_not_stop_the_others(caplog: pyt
     run(test())
 
 
-def test_no_room_for_a_file_pauses_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lack_of_descriptors_pauses_the_listener(monkeypatch: pytest.MonkeyPatch) -> None:
     class Full:
-        """A listening socket of a process that has all the files it may have."""
+        """A listening socket of a process without a free descriptor."""
 
         def __init__(self, sock: socket.socket) -> None:
             self.sock, self.asked = sock, 0
@@ -172,7 +173,7 @@ def test_a_taken_address_is_an_error_and_leaves_nothing_open() -> None:
     run(test())
 
 
-def test_a_listener_that_stops_leaves_those_who_wait_to_whoever_holds_the_socket_too() -> None:
+def test_a_listener_that_stops_leaves_waiting_connections_to_other_holders_of_the_socket() -> None:
     async def test() -> None:
         with socket.create_server(("127.0.0.1", 0)) as held:
             first, second = [], []
@@ -201,7 +202,7 @@ def test_a_listener_that_stops_leaves_those_who_wait_to_whoever_holds_the_socket
     run(test())
 
 
-def test_the_sockets_of_several_slots_share_a_port_that_nobody_else_can_have() -> None:
+def test_the_sockets_of_several_slots_share_a_port_that_no_other_process_can_have() -> None:
     found = socket.getaddrinfo("127.0.0.1", 0, type=socket.SOCK_STREAM)
     slots = listening_sockets(found, 3, backlog=10)
     (port,) = {sock.getsockname()[1] for (sock,) in slots}
@@ -215,12 +216,12 @@ def test_the_sockets_of_several_slots_share_a_port_that_nobody_else_can_have() -
         sock.close()
 
 
-# --- a crowd that is more than can be served -------------------------------------------------------------------------
+# --- more new connections than can be served -------------------------------------------------------------------------
 
 
 class Line:
-    """A listener on a clock of its own, and people who connect; `waited` is how long each has waited when it is accepted,
-    by its place in the line."""
+    """A listener on a clock of its own, and clients that connect; `waited` is how long each has waited when it is
+    accepted, in the order of the queue."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
@@ -239,7 +240,7 @@ class Line:
         monkeypatch.setattr(listeners, "HELD_BACK_S", 0.0)
 
     async def open(self, people: int) -> socket.socket:
-        """Nobody is accepted but by `accept`."""
+        """Open the listener and connect; connections are accepted by calls of `_accept` only."""
         await self.listener.open("127.0.0.1", 0, backlog=100)
         (sock,) = self.listener.sockets
         self.ends = connect(self.listener, people)
@@ -252,7 +253,7 @@ class Line:
             sock.close()
 
 
-def test_while_those_who_were_let_in_are_behind_one_comes_in_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_while_admitted_connections_are_behind_one_is_accepted_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test() -> None:
         line = Line(monkeypatch)
         line.waited = [0.5] * 40
@@ -270,12 +271,12 @@ def test_while_those_who_were_let_in_are_behind_one_comes_in_at_a_time(monkeypat
     run(test())
 
 
-def test_how_long_somebody_has_waited_is_known_until_nobody_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_wait_of_new_connections_is_known_until_none_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test() -> None:
         line = Line(monkeypatch)
         sock = await line.open(2 * ACCEPTS_PER_ITERATION)
         assert line.listener.waits_for(line.now) == 0.0
-        line.listener._accept(sock)  # the first of a crowd: how long it has waited is not known
+        line.listener._accept(sock)  # the first of many: how long it has waited is not known
         line.now += 3.0
         assert line.listener.waits_for(line.now) == 3.0
         line.waited = [4.0] * ACCEPTS_PER_ITERATION
@@ -286,7 +287,7 @@ def test_how_long_somebody_has_waited_is_known_until_nobody_does(monkeypatch: py
     run(test())
 
 
-def test_nobody_is_served_who_has_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_whose_client_has_given_up_is_not_served(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test() -> None:
         line = Line(monkeypatch)
         sock = await line.open(6)
@@ -307,8 +308,11 @@ def test_nobody_is_served_who_has_given_up(monkeypatch: pytest.MonkeyPatch) -> N
     run(test())
 
 
-def test_in_a_line_that_stays_long_those_who_have_waited_longest_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise everybody is served who is about to give up, and nobody in time."""
+def test_in_a_queue_that_stays_long_the_longest_waiting_connections_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In a queue that stays long the longest waiting connections are refused. Otherwise every connection would be
+    served when its client is about to give up, and none in time."""
 
     async def test() -> None:
         line = Line(monkeypatch)
@@ -334,7 +338,7 @@ def test_in_a_line_that_stays_long_those_who_have_waited_longest_are_refused(mon
     run(test())
 
 
-def test_the_kernel_knows_how_long_a_connection_has_waited() -> None:
+def test_the_kernel_reports_how_long_a_connection_has_waited() -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock, socket.create_connection(sock.getsockname()) as end:
         end.sendall(b"GET")
         time.sleep(0.05)

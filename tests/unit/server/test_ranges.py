@@ -1,4 +1,4 @@
-"""Static files: ranges of the demo's film, without which no browser seeks, and conditions [RFC 9110 sections 13, 14]."""
+"""Static files: ranges of the demo's film, which browsers need to seek, and conditions [RFC 9110 sections 13, 14]."""
 
 import asyncio
 from pathlib import Path

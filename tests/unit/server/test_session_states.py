@@ -1,4 +1,4 @@
-"""A session's life is a table; this walks each cell of it."""
+"""The states of a session are a table; this test walks each cell of it."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def test_the_table_is_whole() -> None:
     assert not any(state == "closed" for state, _ in TRANSITIONS), "and nothing comes after"
 
 
-def test_a_life() -> None:
+def test_the_life_of_a_session() -> None:
     client = World().client()
     assert client.session.state == "new"
     client.auth("ann")

@@ -1,4 +1,4 @@
-"""Verifiers and access checks that have to ask elsewhere: what is sent meanwhile is held, failures fail closed."""
+"""Verifiers and access checks that make a request: messages sent meanwhile are held, failures fail closed."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""A worker that stood still: what has become due meanwhile, and who is blamed for it [D4, D11]."""
+"""A worker that stood still: overdue timers, and which clients count as silent [D4, D11]."""
 
 import pytest
 
@@ -8,12 +8,12 @@ from tests.world import World
 
 
 def stall(world: World, seconds: float) -> None:
-    """No timer rings and nothing is read for so long; then the timers do."""
+    """Let `seconds` pass without timers and reads; then run the timers."""
     world.timers.now += seconds
     world.timers.advance(0.002)
 
 
-def test_who_was_not_read_while_the_worker_stood_still_is_not_silent() -> None:
+def test_a_client_that_was_not_read_during_a_stop_of_its_worker_is_not_silent() -> None:
     world = World()
     ann = world.person("ann")
     world.sleep(85.0)
@@ -25,7 +25,7 @@ def test_who_was_not_read_while_the_worker_stood_still_is_not_silent() -> None:
 
 
 @pytest.mark.parametrize("length", [0.3, 0.7, 5.0])
-def test_who_says_nothing_is_found_out_as_late_as_the_worker_stood_still_and_a_second_at_most(length: float) -> None:
+def test_a_silent_client_is_found_later_by_the_stop_of_its_worker_and_a_second_at_most(length: float) -> None:
     world = World()
     ann = world.person("ann")
     world.sleep(89.99)
@@ -35,9 +35,9 @@ def test_who_says_nothing_is_found_out_as_late_as_the_worker_stood_still_and_a_s
     assert ann.closed is not None
 
 
-def test_regression_a_worker_that_stands_still_now_and_then_still_finds_out_who_is_silent() -> None:
-    """Each stall of more than a quarter of a second gave everybody one more second, so that with one in each second nobody
-    was ever found to be silent, idle or lost."""
+def test_regression_a_worker_with_frequent_stalls_still_finds_silent_clients() -> None:
+    """Silent clients are found in spite of frequent stalls. Each stall of more than a quarter of a second extended
+    every deadline by a second, so that with one stall in each second no client was ever found silent, idle or lost."""
     world = World()
     ann, bob = world.person("ann"), world.person("bob")
     for number in range(100):

@@ -1,4 +1,4 @@
-"""HTTP answers that the client does not take are given up when no byte is taken for a while, and not before."""
+"""HTTP answers are given up when the client has accepted no byte for a while, and not before."""
 
 import asyncio
 import heapq
@@ -29,7 +29,7 @@ class Timer:
 
 
 class Loop:
-    """A loop's clock and timers."""
+    """An event loop's clock and timers."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -74,7 +74,7 @@ def test_an_answer_of_which_nothing_is_taken_is_given_up(monkeypatch: pytest.Mon
     assert stage.aborted
 
 
-def test_whoever_takes_a_byte_now_and_then_is_served_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_reads_a_byte_now_and_then_is_served_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage(monkeypatch)
     stage.sniffer.pause_writing()
     for _ in range(50):
@@ -97,7 +97,8 @@ def test_while_nothing_waits_nothing_is_looked_at(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_websocket_on_a_kept_connection_is_not_watched_as_an_answer_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its bytes wait on the transport too, and nobody tells the threshold when they are gone."""
+    """A WebSocket after requests on a connection is not supervised as an HTTP answer: its bytes wait on the transport
+    too, and the sniffer is not notified when they are sent."""
     stage = Stage(monkeypatch)
     begun: list[Any] = []
     stage.sniffer._acceptor = SimpleNamespace(  # type: ignore[assignment]
@@ -117,7 +118,7 @@ def test_a_websocket_on_a_kept_connection_is_not_watched_as_an_answer_is(monkeyp
     assert not stage.aborted
 
 
-def test_where_nothing_says_what_is_taken_nothing_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_report_of_sent_bytes_no_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     one, other = socket.socketpair()
     with one, other:
         assert acceptor.taken_bytes(SimpleNamespace(get_extra_info=lambda name: one)) is None

@@ -13,7 +13,7 @@ HALF_HELLO = b"\x16\x03\x01\x02\x00abc"
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
-    """The two ends of a TCP connection; ours first, which does not block."""
+    """Return the two ends of a TCP connection, the server's first, which does not block."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         theirs = socket.create_connection(server.getsockname())
         ours, _ = server.accept()
@@ -22,7 +22,7 @@ def pair() -> tuple[socket.socket, socket.socket]:
 
 
 class CountingHandshakeLimiter(HandshakeLimiter):
-    """Counts how often it looks at a socket."""
+    """Counts its look-ups of sockets."""
 
     def __init__(self, begin: Callable[[socket.socket], None]) -> None:
         super().__init__(begin)
@@ -33,8 +33,9 @@ class CountingHandshakeLimiter(HandshakeLimiter):
         super()._look(sock)
 
 
-def test_half_a_hello_and_no_more_to_come_is_dropped_at_once() -> None:
-    """Such a socket is readable for ever, whatever SO_RCVLOWAT says."""
+def test_half_a_client_hello_before_the_end_is_dropped_at_once() -> None:
+    """A connection whose end follows half a ClientHello is closed at once: such a socket is readable for ever, whatever
+    SO_RCVLOWAT is."""
 
     async def test() -> None:
         handshakes, (ours, theirs) = CountingHandshakeLimiter(lambda sock, use: sock.close()), pair()
@@ -49,7 +50,7 @@ def test_half_a_hello_and_no_more_to_come_is_dropped_at_once() -> None:
     uvloop.run(test())
 
 
-def test_a_hello_in_pieces_is_waited_for() -> None:
+def test_a_client_hello_in_pieces_is_waited_for() -> None:
     async def test() -> None:
         begun: list[socket.socket] = []
         handshakes, (ours, theirs) = CountingHandshakeLimiter(lambda sock, use: begun.append(sock)), pair()
@@ -64,7 +65,7 @@ def test_a_hello_in_pieces_is_waited_for() -> None:
     uvloop.run(test())
 
 
-def test_a_client_that_has_given_up_in_the_line_gets_no_handshake() -> None:
+def test_a_client_that_has_given_up_while_waiting_gets_no_handshake() -> None:
     async def test() -> None:
         begun: list[socket.socket] = []
         now = [1000.0]

@@ -1,5 +1,5 @@
-"""Somebody comes back while nobody can say whose the token is, or what it may do in the rooms: who was in stays in, as
-the same person; who is refused does not."""
+"""A client resumes while its token cannot be verified, or its access to rooms cannot be checked: a session that was in
+a room stays there, as the same user; a refused one does not."""
 
 import asyncio
 import base64
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.parametrize("workers", [1, 3])
 ALL = Grant(allow=True, can_control=True, can_broadcast=True)
 
 
-# names the user, and an end, and is signed by nobody
+# names the user, and an end, and has no signature
 MADE_UP = ".".join(
     base64.urlsafe_b64encode(part).decode().rstrip("=")
     for part in (b'{"alg":"EdDSA","kid":"x"}', b'{"sub":"ann","exp":9e9}', b"no signature")
@@ -35,15 +35,15 @@ MADE_UP = ".".join(
 
 
 class Provider:
-    """A verifier that asks a provider: `up`, `down` (it fails at once), `hanging` (until `answers` is set) or `crowded`
-    (too much is asked, so that nothing is asked about tokens that are not known)."""
+    """A verifier with a provider: `up`, `down` (it fails at once), `hanging` (until `answers` is set) or `crowded` (too
+    many requests, so that unknown tokens are not verified)."""
 
     is_remote = True
 
     def __init__(self) -> None:
         self.state = "up"
-        self.refused: set[str] = set()  # tokens that are nobody's any more
-        self.known_refused: set[str] = set()  # and of which that was known before
+        self.refused: set[str] = set()  # tokens that are no longer valid
+        self.known_refused: set[str] = set()  # those of which that is cached
         self.answers = asyncio.Event()
         self.name = ""
         self.asked = 0
@@ -60,7 +60,7 @@ class Provider:
             return self._later(token)
         if self.state == "down":
             raise VerifierUnavailable("nobody answers", 2.0)
-        if self.state == "crowded" and not token.startswith("ann-"):  # not one that was good before
+        if self.state == "crowded" and not token.startswith("ann-"):  # unless it was accepted before
             raise TooManyQueries("too many tokens that are not known", 1.0, is_silence=False)
         return self._answer(token)
 
@@ -84,7 +84,7 @@ class Provider:
 
 
 class Authoriser(Access):
-    """`grant` is what it says, at once; with `hangs` not before `answers` is set."""
+    """Answers with `grant` at once; with `hangs` not before `answers` is set."""
 
     def __init__(self, grant: Grant = ALL) -> None:
         self.grant = grant
@@ -122,7 +122,7 @@ class Scene:
         return self.world.client().auth(token, resumeToken=self.ann_token, **more)
 
     async def settle(self, seconds: float = 0.0) -> None:
-        """Let tasks and timers go on."""
+        """Run tasks and timers."""
         for _ in range(5):
             await asyncio.sleep(0)
             self.world.settle()
@@ -131,7 +131,8 @@ class Scene:
             await self.settle()
 
     def assert_back(self, client: Client) -> None:
-        """Inside again, as the same person: nobody saw it leave, turn or be renamed."""
+        """Assert that the client is in the room again, as the same user: no other member saw it leave, change or be
+        renamed."""
         reply = client.last("authenticated")
         assert reply["resumed"] and reply["sessionId"] == self.ann_session and reply["rooms"] == ["video_1"]
         client.join("video_1")
@@ -207,7 +208,7 @@ def test_a_refused_token_is_refused_whatever_resume_token_comes_with_it(workers:
         s.provider.refused.add("ann-1")
         assert s.come_back().closed == 4401
         s.provider.known_refused.add("ann-1")
-        for state in ("down", "hanging"):  # and so it stays while nobody answers
+        for state in ("down", "hanging"):  # and so it stays while the provider does not answer
             s.provider.state = state
             client = s.come_back()
             await s.settle(RESUME_WAITS_S)
@@ -218,8 +219,9 @@ def test_a_refused_token_is_refused_whatever_resume_token_comes_with_it(workers:
 
 
 def test_a_made_up_token_is_no_way_in_while_the_provider_answers(workers: int) -> None:
-    """A user who had signed out came back with an unsigned token: with some more of these a second the budget
-    for questions was used up, so that it was not asked about, and the resume token stood in for it."""
+    """A resume token replaces no unverified token while the provider answers. A user who had signed out returned with
+    an unsigned token: a few more of these per second used up the request budget, so that it was not verified, and the
+    resume token replaced it."""
 
     async def test(s: Scene) -> None:
         s.lose(s.ann)
@@ -232,7 +234,7 @@ def test_a_made_up_token_is_no_way_in_while_the_provider_answers(workers: int) -
     scene(test, workers)
 
 
-def test_a_made_up_token_counts_no_longer_than_nobody_answers(workers: int) -> None:
+def test_a_made_up_token_is_accepted_only_while_the_provider_does_not_answer(workers: int) -> None:
     async def test(s: Scene) -> None:
         s.lose(s.ann)
         s.provider.state = "down"
@@ -257,7 +259,7 @@ def test_a_resume_token_of_a_token_that_was_refused_proves_nothing(workers: int)
     scene(test, workers)
 
 
-def test_whoever_has_signed_in_as_somebody_else_does_not_become_who_was_there_before(workers: int) -> None:
+def test_a_token_of_another_user_does_not_resume_the_previous_session(workers: int) -> None:
     async def test(s: Scene) -> None:
         s.lose(s.ann)
         s.provider.state = "down"
@@ -295,7 +297,7 @@ def test_a_session_that_is_over_is_not_brought_back(workers: int, state: str, ho
     scene(test, workers)
 
 
-def test_a_late_word_that_the_session_is_over_does_not_end_one_that_was_resumed(workers: int) -> None:
+def test_a_late_report_of_a_sessions_end_does_not_end_a_resumed_session(workers: int) -> None:
     async def test(s: Scene) -> None:
         s.lose(s.ann)
         s.provider.state = "down"
@@ -316,7 +318,7 @@ def test_an_answer_that_comes_while_the_session_is_being_resumed_counts(workers:
         authentication = client.session.authentication
         s.provider.state = "up"
         s.provider.answers.set()
-        authentication._on_resume_timeout(authentication._message)  # before the task has had its turn
+        authentication._on_resume_timeout(authentication._message)  # before the task has run
         await s.settle()
         s.assert_back(client)
         assert authentication._unchecked is None and client.session.authentication._resume_timer is None
@@ -348,10 +350,10 @@ def test_an_answer_about_a_token_that_has_been_replaced_meanwhile_counts_for_not
         s.provider.state = "down"
         client = s.come_back()
         s.provider.state = "hanging"
-        await s.settle(11)  # the first token is asked about again,
+        await s.settle(11)  # the first token is verified again,
         asked = s.provider.asked
         s.provider.state = "up"
-        client.auth("ann-2")  # and a newer one is good at once
+        client.auth("ann-2")  # and a newer one is valid at once
         assert s.provider.asked == asked + 1 and client.session.authentication._unchecked is None
         if answer == "refused":
             s.provider.refused.add("ann-1")
@@ -406,7 +408,9 @@ def resumed(s: Scene) -> Client:
     return client
 
 
-def test_a_room_that_the_resume_lists_is_entered_while_nobody_can_say_and_permissions_stay(workers: int) -> None:
+def test_a_room_that_the_resume_lists_is_entered_while_access_cannot_be_checked_and_permissions_stay(
+    workers: int,
+) -> None:
     async def test(s: Scene) -> None:
         s.authoriser.grant = UNSURE
         client = resumed(s)
@@ -420,7 +424,7 @@ def test_a_room_that_the_resume_lists_is_entered_while_nobody_can_say_and_permis
 
 
 @pytest.mark.parametrize(("grant", "stays"), [(ALL, True), (NO, False)])
-def test_what_nobody_could_say_is_asked_again_until_somebody_does(workers: int, grant: Grant, stays: bool) -> None:
+def test_an_unanswered_access_check_is_repeated_until_it_is_answered(workers: int, grant: Grant, stays: bool) -> None:
     async def test(s: Scene) -> None:
         s.authoriser.grant = UNSURE
         client = resumed(s).join("video_1")
@@ -461,7 +465,7 @@ def test_a_room_is_entered_while_the_authoriser_hangs_and_its_answer_counts(
     scene(test, workers)
 
 
-def test_a_no_that_comes_in_time_keeps_a_resumed_session_out(workers: int) -> None:
+def test_a_refusal_in_time_keeps_a_resumed_session_out(workers: int) -> None:
     async def test(s: Scene) -> None:
         s.authoriser.grant = NO
         client = resumed(s)
@@ -479,7 +483,7 @@ def test_the_time_of_the_authoriser_is_not_the_time_of_a_join(workers: int) -> N
         began = client.session.rooms._began["video_1"]
         await s.settle(1.5)
         s.authoriser.answers.set()
-        for _ in range(3):  # turns of the loop in which no time passes
+        for _ in range(3):  # loop iterations in which no time passes
             await asyncio.sleep(0)
         assert client.session.rooms._began["video_1"] == pytest.approx(s.world.now)
         waited = client.session.hub.join_access.read()
@@ -490,7 +494,7 @@ def test_the_time_of_the_authoriser_is_not_the_time_of_a_join(workers: int) -> N
     scene(test, workers)
 
 
-def test_calls_of_a_member_go_on_while_nobody_can_say(workers: int) -> None:
+def test_calls_of_a_member_continue_while_access_cannot_be_checked(workers: int) -> None:
     async def test(s: Scene) -> None:
         s.authoriser.grant = UNSURE
         client = resumed(s).join("video_1")

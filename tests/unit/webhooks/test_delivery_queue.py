@@ -1,4 +1,4 @@
-"""What waits for the webhook, on a fake clock: batches by count and time, pauses before a try, bounds."""
+"""Events that wait for delivery, on a fake clock: batches by count and time, pauses before a retry, bounds."""
 
 from typing import Any
 
@@ -70,8 +70,9 @@ def test_m10_pauses_double_up_to_a_minute_and_any_part_of_them_is_as_likely() ->
         assert pauses == [chance * pause for pause in longest] and longest[-1] == 60.0
 
 
-def test_m10_what_a_worker_leaves_is_told_by_its_successor_before_its_own_and_is_not_counted_as_lost() -> None:
-    """160 events were lost with the workers that a rolling reload replaced, and not counted."""
+def test_m10_undelivered_events_of_a_worker_are_sent_first_by_its_successor_and_not_counted_as_lost() -> None:
+    """A successor sends the undelivered events of a worker before its own. 160 events were lost with the workers that a
+    rolling reload replaced, and not counted."""
     old, new = queue(), queue(batch_events=10)
     for number in range(5):
         old.put(event(number), 0.0)
@@ -117,7 +118,7 @@ def test_m10_the_oldest_of_too_many_is_dropped_and_counted() -> None:
 
 
 @given(st.lists(st.sampled_from(["put", "tell", "fail"]), max_size=60))
-def test_m10_every_event_is_told_given_up_or_dropped_once_and_in_order(story: list[str]) -> None:
+def test_m10_every_event_is_delivered_given_up_or_dropped_once_and_in_order(story: list[str]) -> None:
     q, put, told = queue(limit=5, tries=2), 0, []
     for step in story:
         if step == "put":
@@ -148,7 +149,7 @@ def about(user_id: str, number: int, kind: Any = UserEntered, room_id: str = "r"
     )  # type: ignore[no-any-return]  # fmt: skip
 
 
-def test_m10_a_flood_by_one_who_joins_and_leaves_drops_that_persons_events_first() -> None:
+def test_m10_a_flood_of_joins_and_leaves_by_one_user_drops_that_users_events_first() -> None:
     q = queue(limit=10, batch_events=10)
     for number in range(4):
         q.put(about(f"user{number}", number), 1.0)
@@ -158,7 +159,7 @@ def test_m10_a_flood_by_one_who_joins_and_leaves_drops_that_persons_events_first
     assert ids(q) == ["user0_0", "user1_1", "user2_2", "user3_3"] + [f"mallory_{n}" for n in range(994, 1000)]
 
 
-def test_m10_rooms_that_one_makes_and_leaves_count_as_that_persons() -> None:
+def test_m10_room_events_count_for_the_user_that_causes_them() -> None:
     q = queue(limit=20, batch_events=20)
     others = [f"user{number}_{number}" for number in range(10)]
     for number in range(10):
@@ -173,7 +174,7 @@ def test_m10_rooms_that_one_makes_and_leaves_count_as_that_persons() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=60), st.integers(1, 6))
-def test_m10_what_is_dropped_is_always_of_a_person_with_the_most(steps: list[tuple[str, bool]], limit: int) -> None:
+def test_m10_a_dropped_event_is_always_of_a_user_with_the_most(steps: list[tuple[str, bool]], limit: int) -> None:
     q, model = queue(limit=limit, batch_events=1), list[str]()
     for number, (user, taken) in enumerate(steps):
         if taken and model:
@@ -198,8 +199,9 @@ def _left_of(q: WebhookQueue) -> list[str]:
 
 
 def test_a_webhook_that_keeps_up_loses_nothing_while_memory_is_short() -> None:
-    """Everything that waited was dropped, ten times a second as long as memory was short, and all events wait for a
-    second: in a container that is always 86 % full the application was told nothing any more."""
+    """A webhook that keeps up loses no event while memory is short. All waiting events were dropped, ten times a second
+    as long as memory was short, and every event waits for a second: in a container that is always 86 % full the
+    application received none any more."""
     q = queue(limit=100)
     for number in range(3):
         q.put(event(number), 100.0)

@@ -1,4 +1,4 @@
-"""The signature of what goes to the application: a known vector, and everything that is not one."""
+"""The signature of requests to the application: a known vector, and everything that is not a valid one."""
 
 import pytest
 
@@ -26,9 +26,9 @@ def test_the_signature_is_what_openssl_computes() -> None:
         (SECRET, BODY, "", 1_736_937_000.0),
         (SECRET, BODY, "t=,v1=", 1_736_937_000.0),
         (SECRET, BODY, SIGNATURE + ",v1=" + "0" * 64, 1_736_937_000.0),
-        (SECRET, BODY, SIGNATURE, 1_736_937_000.0 + 301),  # recorded, and played again later
+        (SECRET, BODY, SIGNATURE, 1_736_937_000.0 + 301),  # recorded, and replayed later
         (SECRET, BODY, SIGNATURE, 1_736_937_000.0 - 301),
     ],
 )
-def test_nothing_else_is_one(secret: str, body: bytes, header: str, now_s: float) -> None:
+def test_no_other_signature_is_valid(secret: str, body: bytes, header: str, now_s: float) -> None:
     assert not verify(secret, body, header, now_s)

@@ -1,4 +1,4 @@
-"""HTTP requests that wait for nothing are begun a few at a time, in order."""
+"""HTTP requests that wait for nothing are started a few per loop iteration, in order."""
 
 import asyncio
 
@@ -7,7 +7,7 @@ import uvloop
 from koko_presence.server.http.request_scheduler import REQUESTS_PER_ITERATION, RequestScheduler
 
 
-def test_a_crowd_is_let_through_a_few_in_a_turn_and_in_order() -> None:
+def test_many_requests_start_a_few_per_loop_iteration_and_in_order() -> None:
     begun: dict[int, int] = {}
     order: list[int] = []
     iteration = 0
@@ -31,7 +31,7 @@ def test_a_crowd_is_let_through_a_few_in_a_turn_and_in_order() -> None:
     assert len(begun) >= 5
 
 
-def test_one_connection_that_never_suspends_has_no_more_than_its_turn() -> None:
+def test_one_connection_that_never_suspends_gets_no_more_than_its_share() -> None:
     async def test() -> None:
         scheduler, answered, seen = RequestScheduler(), 0, []
 

@@ -85,7 +85,7 @@ def test_every_error_of_ours_has_a_number_and_a_status_m6b(code: str) -> None:
     assert error["code"] == trpc.CODES[ERRORS[code].trpc][0]
 
 
-def test_rate_limited_alone_says_when_to_come_back_m6b() -> None:
+def test_only_rate_limited_has_a_time_to_retry_m6b() -> None:
     answer = answered(post(), bad("RATE_LIMITED", retry_after_s=1.25))
     assert answer.headers["retry-after"] == "2"
     assert json.loads(answer.body)["error"]["data"]["retryAfter"] == 1.25
@@ -240,7 +240,7 @@ def test_jsonl_is_for_batches() -> None:
 UNDEFINED = {"json": None, "meta": {"values": ["undefined"], "v": 1}}
 
 
-def test_who_wraps_is_answered_wrapped() -> None:
+def test_a_wrapped_input_is_answered_wrapped() -> None:
     raw_request = post(body={"json": {"roomId": "r"}})
     assert Request(raw_request, KINDS).input(0) == {"roomId": "r"}
     assert json.loads(answered(raw_request, DATA).body) == {"result": {"data": {"json": DATA}}}
@@ -275,7 +275,7 @@ def test_superjson_wraps_the_line_of_jsonl() -> None:
     assert line == {"json": {"0": [[{"result": {"data": DATA}}]], "1": [[{"result": {"data": DATA}}]]}}
 
 
-# --- anything at all ----------------------------------------------------------------------------------------------
+# --- arbitrary input ----------------------------------------------------------------------------------------------
 
 JSON = st.recursive(
     st.none()

@@ -1,4 +1,4 @@
-"""Subscriptions without a socket: what the client gets of what a session writes [M6]."""
+"""Subscriptions without a socket: what a client receives of the events of a session [M6]."""
 
 import json
 from typing import Any
@@ -37,7 +37,7 @@ def test_frames_are_taken_apart_as_they_were_made(sizes: list[int]) -> None:
     assert list(payloads(b"".join(map(frame_text, texts)))) == texts
 
 
-def test_an_event_goes_to_everyone_who_wants_it() -> None:
+def test_an_event_goes_to_every_subscription_that_matches() -> None:
     found = live(1, "two")
     found.begin(found.add(3, Input({"roomId": "b"}, False)))
     assert [each["id"] for each in told(found, MOVED)] == [1, "two"]
@@ -60,7 +60,7 @@ def test_nothing_comes_before_started() -> None:
     assert list(found.begin(started)) == [], "only once"
 
 
-def test_who_stopped_before_started_hears_nothing() -> None:
+def test_a_subscription_stopped_before_started_receives_nothing() -> None:
     found = Subscriptions()
     started = found.add(1, NOTHING)
     assert json.loads(found.stop(1) or b"") == {"id": 1, "result": {"type": "stopped"}}
