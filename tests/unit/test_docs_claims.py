@@ -37,7 +37,7 @@ CLAIMS: list[tuple[str, list[float]]] = [
     (r"it is answered at most every (\d+) s", [LIMITS.heartbeat_min_interval_s]),
     (r"(\d+) s without any message of any kind end the session \((\d+)", [LIMITS.silence_s, 4408]),
     (r"the server holds the session for a grace of (\d+) s", [LIMITS.grace_s]),
-    (r"(\d+) s before, the server says so", [LIMITS.auth_warning_s]),
+    (r"(\d+) s before the end, the server sends", [LIMITS.auth_warning_s]),
     (r"(\d+) s after the end of the token the connection closes with (\d+)", [LIMITS.auth_grace_s, 4401]),
     (r"`timestamp`: second of the video, 0 to ([\d,]+)", [messages.MAX_MEDIA_TIME_S]),
     (r"At most (\d+) cursors a second per person and room", [LIMITS.cursor_hz]),
