@@ -13,6 +13,7 @@ from koko_presence.server.rpc_inputs import SHAPES, HeartbeatInput, LeaveInput
 
 TEXT = (Path(__file__).parents[2] / "docs" / "http.md").read_text()
 SECTION = TEXT[TEXT.index("## Procedures") : TEXT.index("## Authentication")]
+FLAT = " ".join(SECTION.split())
 ROWS = [
     (re.findall(r"`(\w+)`", names), re.findall(r"`(\w+)`", input), re.findall(r"`(\w+)`", answer))
     for names, input, answer in re.findall(r"^\| (.+?) \| (.*?) \| (.*?) ?\|$", SECTION, re.MULTILINE)
@@ -51,7 +52,7 @@ def test_the_answers_are_the_codes() -> None:
 
 def test_the_numbers_and_errors_are_the_codes() -> None:
     assert f"{Limits().silence_s:.0f} s from the last" in SECTION
-    assert f"{CALL_HZ:.0f} calls a second on each worker, and {CALL_BURST:.0f} at once" in " ".join(SECTION.split())
+    assert f"{CALL_HZ:.0f} calls a second on each worker, and {CALL_BURST:.0f} at once" in FLAT
     assert f"no answer for {PATIENCE_S:.0f} s" in SECTION
-    assert "`METHOD_NOT_SUPPORTED`, 405" in " ".join(SECTION.split()) and ERRORS["METHOD_NOT_SUPPORTED"].http_status == 405
+    assert "`METHOD_NOT_SUPPORTED`, 405" in FLAT and ERRORS["METHOD_NOT_SUPPORTED"].http_status == 405
     assert set(re.findall(r"`([A-Z_]{5,})`", SECTION)) <= set(ERRORS)
