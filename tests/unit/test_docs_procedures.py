@@ -53,6 +53,6 @@ def test_the_answers_are_the_codes() -> None:
 def test_the_numbers_and_errors_are_the_codes() -> None:
     assert f"{Limits().silence_s:.0f} s from the last" in SECTION
     assert f"{CALL_HZ:.0f} calls a second on each worker, and {CALL_BURST:.0f} at once" in FLAT
-    assert f"no answer for {PATIENCE_S:.0f} s" in SECTION
+    assert f"no answer for {REQUEST_TIMEOUT_S:.0f} s" in SECTION
     assert "`METHOD_NOT_SUPPORTED`, 405" in FLAT and ERRORS["METHOD_NOT_SUPPORTED"].http_status == 405
     assert set(re.findall(r"`([A-Z_]{5,})`", SECTION)) <= set(ERRORS)
