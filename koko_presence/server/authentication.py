@@ -11,35 +11,89 @@ accepted in place of a token that is refused, or that was refused when it was la
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Set
 from math import inf
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from msgspec import UNSET
 
 from koko_presence._fastpath.counters import counters
+from koko_presence._fastpath.outbox import Outbox
 from koko_presence._fastpath.throttle import TokenBucket
 from koko_presence.auth.cookies import SessionCookie, verify_cookie
-from koko_presence.auth.hmac_jwt import Identity, TokenRefused, VerifierUnavailable
-from koko_presence.auth.resume_tokens import Resumable
+from koko_presence.auth.hmac_jwt import Identity, TokenRefused, TokenVerifier, VerifierUnavailable
+from koko_presence.auth.resume_tokens import Resumable, ResumeTokens
+from koko_presence.cluster.bus import TimerHandle
 from koko_presence.protocol.commands import OpenSession
 from koko_presence.protocol.edge_messages import SessionOpened
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.events import Authenticated, AuthExpiring
 from koko_presence.protocol.limits import Limits
-from koko_presence.protocol.messages import Auth, Privacy
+from koko_presence.protocol.messages import Auth, MessageId, Privacy
 
-from .self_service import change_privacy
-
-if TYPE_CHECKING:
-    from koko_presence.cluster.bus import TimerHandle
-
-    from .session import Session
+from .address_limits import AddressUse
+from .self_service import PrivacySession, UserReports, change_privacy
+from .session_ports import EdgeServices
 
 AGAIN_HZ, AGAIN_BURST = 0.2, 5  # rate of `auth` messages after the first one
 RESUME_WAITS_S = 1.0  # for the verifier's answer before the resume token is used: well within the grace [D2]
 CHECK_AGAIN_S = 5.0  # until the check of an unchecked token is repeated, at most twice that
 COMPACT = "cursors"  # the only capability: compact cursors [B12]
+
+
+class AuthenticationHub(EdgeServices, Protocol):
+    """The edge of a session that authenticates. `unix_s` returns seconds since 1970."""
+
+    @property
+    def verifier(self) -> TokenVerifier: ...
+
+    @property
+    def resume_tokens(self) -> ResumeTokens: ...
+
+    def new_session_id(self) -> str: ...
+
+    def unix_s(self) -> float: ...
+
+
+class GrantedRooms(UserReports, Protocol):
+    """The rooms that the present token of a session opens."""
+
+    @property
+    def joined(self) -> Set[str]: ...
+
+    def update_has_pending(self) -> None: ...
+
+    def check_again(self, now: float) -> None: ...
+
+
+class AuthenticationSession(PrivacySession, Protocol):
+    """A session that authenticates."""
+
+    @property
+    def hub(self) -> AuthenticationHub: ...
+
+    @property
+    def rooms(self) -> GrantedRooms: ...
+
+    @property
+    def address_use(self) -> AddressUse: ...
+
+    @property
+    def outbox(self) -> Outbox: ...
+
+    @property
+    def opened_at(self) -> float: ...
+
+    @property
+    def opening(self) -> bool: ...
+
+    def move(self, event: str) -> None: ...
+
+    def on_tick(self, now: float) -> None: ...
+
+    def refuse(self, error: PresenceError, id: MessageId | None = None) -> None: ...
+
+    def finish(self, code: int) -> None: ...
 
 
 class Authentication:
@@ -50,7 +104,7 @@ class Authentication:
         "_session", "_taken", "_tokens_received", "_unchecked", "_warned", "cookie", "identity",
     )  # fmt: skip
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: AuthenticationSession) -> None:
         self._session = session
         self._message: Auth | None = None  # the first `auth`, until it is answered
         self._open_request: OpenSession | None = None  # the command without an answer
@@ -392,7 +446,7 @@ class Authentication:
 
 
 async def _await_identity(
-    session: Session,
+    session: AuthenticationSession,
     answer: Awaitable[Identity],
     then: Callable[[Identity], None],
     refuse: Callable[[TokenRefused], None],

@@ -46,7 +46,7 @@ from .rpc import Procedures
 from .self_service import note_acted
 from .session import Session
 from .session_states import Link
-from .subscription import RoomSubscription, Subscriber
+from .subscription import RoomSubscription, SubscribedSession, Subscriber
 
 log = logging.getLogger("koko_presence.edge")
 
@@ -144,7 +144,7 @@ class Hub:
                         del self.subscriptions[room_id]
         session.subscribed_rooms.clear()
 
-    def unsubscribe(self, session: Session, room_id: str) -> None:
+    def unsubscribe(self, session: SubscribedSession, room_id: str) -> None:
         """Remove the session from a room's subscription and drop what its outbox holds back of the room: the client
         gets nothing more of it."""
         subscription = self.subscriptions.get(room_id)
@@ -153,14 +153,14 @@ class Hub:
         session.outbox.forget(room_id)
         session.subscribed_rooms.discard(room_id)
 
-    def wake(self, session: Session, at: float) -> None:
-        """Call the session's `on_tick` at monotonic second `at`."""
-        self._deadlines.set(session.connection, at)
+    def wake(self, connection: int, at: float) -> None:
+        """Call `on_tick` of the connection's session at monotonic second `at`."""
+        self._deadlines.set(connection, at)
         self._alarm.schedule(at)
 
-    def wake_waiting(self, session: Session, at: float) -> None:
-        """Call the session's `release_waiting` at monotonic second `at`."""
-        self._deadlines.set((session.connection, "waiting"), at)
+    def wake_waiting(self, connection: int, at: float) -> None:
+        """Call `release_waiting` of the connection's session at monotonic second `at`."""
+        self._deadlines.set((connection, "waiting"), at)
         self._alarm.schedule(at)
 
     def await_answer(self, answer: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":

@@ -12,13 +12,15 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Awaitable, Callable, Set
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from msgspec import UNSET
 
 from koko_presence._fastpath.counters import counters
 from koko_presence._fastpath.throttle import GO, WAITS, Coalescer, TokenBucket
-from koko_presence.access.policy import UNSURE, Action, Grant
+from koko_presence.access.policy import UNSURE, Access, Action, Grant
+from koko_presence.admin.upstream_metrics import Durations
+from koko_presence.auth.hmac_jwt import Identity
 from koko_presence.protocol.codec import decode
 from koko_presence.protocol.commands import EnterRoom, LeaveRoom, QueryActive, ReportActivity, RoomAction, SessionInfo
 from koko_presence.protocol.errors import PresenceError
@@ -26,6 +28,7 @@ from koko_presence.protocol.events import LeftReply
 from koko_presence.protocol.limits import MERGED_BURST
 from koko_presence.protocol.messages import (
     Activity,
+    AnyClientMessage,
     Broadcast,
     ControlCancel,
     ControlDeny,
@@ -37,6 +40,7 @@ from koko_presence.protocol.messages import (
     GetActive,
     Join,
     Leave,
+    MessageId,
     PlaybackMessage,
     RoomMessage,
     SelectionMessage,
@@ -46,14 +50,14 @@ from koko_presence.protocol.messages import (
 from koko_presence.protocol.snapshots import JOINING, NOT_SUBSCRIBED, SUBSCRIBED
 from koko_presence.users.session import NONE
 
+from .flood_limits import Abuse
 from .held_messages import BEHIND_JOINS
-from .reauthorization import NO_LONGER_OPEN, NOT_OPEN, Reauthorization
+from .idle_tracker import ActivityWatch
+from .reauthorization import NO_LONGER_OPEN, NOT_OPEN, Reauthorization, RecheckedSession, RecheckHub
 from .room_checks import check_room_id, requested_type, settled_type
-from .self_service import changes_privacy, hide_with_join, last_shown
+from .self_service import PrivacySession, changes_privacy, hide_with_join, last_shown
+from .session_states import Link
 from .unanswered import UnansweredRequests
-
-if TYPE_CHECKING:
-    from .session import Session
 
 log = logging.getLogger("koko_presence.rooms")
 
@@ -65,6 +69,49 @@ LONGEST_WAIT_TO_JOIN_S = 2.0
 MEMBER_WAITS_S = 0.5
 
 
+class MembershipsHub(RecheckHub, Protocol):
+    """The edge of a session with rooms. `waits_for` returns the seconds that a new connection waits for at a monotonic
+    second."""
+
+    @property
+    def access(self) -> Access: ...
+
+    @property
+    def join_access(self) -> Durations: ...
+
+    def waits_for(self, now: float, /) -> float: ...
+
+    def wake_waiting(self, connection: int, at: float) -> None: ...
+
+
+class MembershipsSession(PrivacySession, RecheckedSession, Protocol):
+    """A session with rooms."""
+
+    @property
+    def hub(self) -> MembershipsHub: ...
+
+    @property
+    def rooms(self) -> Memberships: ...
+
+    @property
+    def identity(self) -> Identity: ...
+
+    @property
+    def link(self) -> Link: ...
+
+    @property
+    def abuse(self) -> Abuse: ...
+
+    @property
+    def activity(self) -> ActivityWatch: ...
+
+    def dispatch(self, message: AnyClientMessage, raw: bytes, within: bool, now: float) -> None: ...
+
+    def dispatch_held(self, queue: str) -> None: ...
+
+    def refuse(self, error: PresenceError, id: MessageId | None = None, room_id: str | None = None) -> None: ...
+
+
 class Memberships(Reauthorization):
     """The rooms of one session at its edge. Written by its session and by the hub's subscriptions."""
 
@@ -73,10 +120,10 @@ class Memberships(Reauthorization):
         "max_bytes", "outdated", "subscribed_rooms", "unanswered",
     )  # fmt: skip
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: MembershipsSession) -> None:
         super().__init__()
         limits = session.hub.limits
-        self._session = session
+        self._session: MembershipsSession = session
         self.max_bytes = min(limits.max_presence_bytes, limits.max_message_bytes)
         self.joined: set[str] = set()
         self.joining: dict[str, None] = {}  # a dict as an ordered set: usually empty, and an empty set has 216 bytes
@@ -402,7 +449,7 @@ class Memberships(Reauthorization):
             counters.superseded(_MERGED[kind])
         else:
             self.update_has_pending()
-            self._session.hub.wake_waiting(self._session, self._next_release(now))
+            self._session.hub.wake_waiting(self._session.connection, self._next_release(now))
 
     def _replaces_pending(self, message: Any, now: float) -> bool:
         """True when a cursor handled in Python replaces one that is still on its way into the room, which costs no
@@ -445,7 +492,7 @@ class Memberships(Reauthorization):
                 self._pass_on(self._waiting.take(key), now)
         self.update_has_pending()
         if self._waiting and self._session.state == "open":
-            self._session.hub.wake_waiting(self._session, self._next_release(now))
+            self._session.hub.wake_waiting(self._session.connection, self._next_release(now))
 
     def update_has_pending(self) -> None:
         """Update whether cursors must be handled in Python: while one waits there, while messages are held behind
@@ -548,7 +595,7 @@ class Memberships(Reauthorization):
 _MERGED: dict[type, str] = {CursorMessage: "cursor", SelectionMessage: "selection"}
 
 
-async def _await_grant(session: Session, answer: Awaitable[Grant], then: Callable[[Grant], None]) -> None:
+async def _await_grant(session: MembershipsSession, answer: Awaitable[Grant], then: Callable[[Grant], None]) -> None:
     try:
         grant = await answer
     except Exception:  # fail closed: the join is refused, and messages held for the room are handled

@@ -9,27 +9,57 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import UNSET
 
+from koko_presence._fastpath.outbox import Outbox
 from koko_presence.access.policy import Grant
 from koko_presence.protocol.commands import ChangeGrant, LeaveRoom
 from koko_presence.protocol.events import Kicked
+from koko_presence.protocol.messages import Wire
 from koko_presence.users.session import NONE
 
+from .held_messages import HeldMessages
+from .session_ports import EdgeServices, SessionContext
+from .subscription import SubscribedSession
 from .unanswered import UnansweredRequests
-
-if TYPE_CHECKING:
-    from .session import Session
-
 
 NOT_OPEN = "Your new token does not open this room."
 NO_LONGER_OPEN = "You may not be in this room any more."
 RECHECK_S = 5.0  # until an undecided check is repeated, at most twice that
 
 
-def kick(session: Session, reason: str) -> None:
+class KickableSession(Protocol):
+    """A session that can be kicked off the server."""
+
+    @property
+    def outbox(self) -> Outbox: ...
+
+    def send(self, message: Wire) -> None: ...
+
+    def finish(self, code: int) -> None: ...
+
+
+class RecheckHub(EdgeServices, Protocol):
+    """The edge of a session whose rooms are rechecked."""
+
+    def wake(self, connection: int, at: float) -> None: ...
+
+    def unsubscribe(self, session: SubscribedSession, room_id: str) -> None: ...
+
+
+class RecheckedSession(SessionContext, SubscribedSession, Protocol):
+    """A session whose rooms are rechecked."""
+
+    @property
+    def hub(self) -> RecheckHub: ...
+
+    @property
+    def held(self) -> HeldMessages: ...
+
+
+def kick(session: KickableSession, reason: str) -> None:
     """Kick the client off the server: unsent messages are dropped, `kicked` is the last message, then the connection is
     closed with 4403 [L7, N12]."""
     session.outbox.discard()
@@ -43,7 +73,7 @@ class Reauthorization:
     __slots__ = ("_recheck_at", "undecided")
 
     if TYPE_CHECKING:
-        _session: Session
+        _session: RecheckedSession
         _began: dict[str, float]
         joined: set[str]
         joining: dict[str, None]
@@ -109,7 +139,7 @@ class Reauthorization:
         if not self.undecided:
             # spread by connection number: many sessions become undecided at the same time
             self._recheck_at = now + RECHECK_S * (1.0 + session.connection % 16 / 16.0)
-            session.hub.wake(session, now)
+            session.hub.wake(session.connection, now)
         self.undecided |= {room_id}
 
     def recheck_undecided(self, now: float) -> float:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from koko_presence.access.policy import UNSURE, Action, Grant
+from koko_presence.access.policy import UNSURE, Access, Action, Grant
 from koko_presence.auth.hmac_jwt import Identity
 from koko_presence.protocol.commands import (
     NO_EDGE,
@@ -39,13 +39,12 @@ from koko_presence.users.user_rate_limits import Budgets
 
 from .address_limits import RETRY_CONNECTION_S
 from .http_session_holders import Lease, Leaseholders
+from .pending_requests import PendingRequests
 from .room_checks import check_room_id, requested_type, settled_type
 from .rpc_inputs import HeartbeatInput, LeaveInput, RoomTarget, Target, read, read_message
 from .self_service import change_privacy, hide_with_join
-
-if TYPE_CHECKING:
-    from .hub import Hub
-    from .session import Session
+from .session import Session
+from .session_ports import EdgeServices
 
 log = logging.getLogger("koko_presence.procedures")
 
@@ -105,6 +104,22 @@ _leases = msgspec.json.Decoder(list[tuple[str, str]])
 _renewed = msgspec.json.Decoder(HeartbeatResult)
 
 
+class ProceduresHub(EdgeServices, Protocol):
+    """The edge that executes calls, with its sessions by id and its pending calls."""
+
+    @property
+    def access(self) -> Access: ...
+
+    @property
+    def calls(self) -> PendingRequests: ...
+
+    @property
+    def sessions(self) -> Mapping[str, Session]: ...
+
+    @property
+    def refuses_new_clients(self) -> bool: ...
+
+
 class Procedures:
     """All procedures of one worker; any worker accepts any call [M9]. Written by the loop's thread only."""
 
@@ -120,7 +135,7 @@ class Procedures:
         ),
     }  # fmt: skip
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: ProceduresHub) -> None:
         self._hub = hub
         self._calls, self._joins = Budgets(), Budgets()
         self._holders = Leaseholders()

@@ -6,15 +6,19 @@ is applied when it arrives, except for switches that the client has changed sinc
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Set
+from typing import Any, Protocol
 
 from msgspec import UNSET
 
+from koko_presence._fastpath.session_limits import SessionRateLimiter
+from koko_presence._fastpath.throttle import TokenBucket
 from koko_presence.protocol.commands import ChangePrivacy, ChangeStatus
 from koko_presence.protocol.edge_messages import SessionActed
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.events import Pong
 from koko_presence.protocol.messages import (
+    Activity,
     Cursor,
     CursorMessage,
     Heartbeat,
@@ -26,13 +30,54 @@ from koko_presence.protocol.messages import (
     is_plain,
 )
 
-if TYPE_CHECKING:
-    from .session import Session
+from .idle_tracker import ActivityWatch
+from .session_ports import SessionContext
 
 _SWITCHES = ("invisible", "share_cursor", "share_selection")
 
 
-def handle_heartbeat(session: Session, message: Heartbeat, now: float) -> None:
+class UserReports(Protocol):
+    """The effects of a message about the user on the rooms of the session."""
+
+    def report(self, activity: Activity | None, now: float, *, interacted: bool) -> None: ...
+
+    def drop_waiting(self, kinds: Set[type]) -> None: ...
+
+
+class PrivacySession(SessionContext, Protocol):
+    """A session with its privacy."""
+
+    privacy: Privacy
+    privacy_seq: int
+    privacy_version: int
+    unacknowledged_privacy: dict[str, int]
+
+    @property
+    def hidden(self) -> bool: ...
+
+    @property
+    def rate_limiter(self) -> SessionRateLimiter: ...
+
+    @property
+    def rooms(self) -> UserReports: ...
+
+
+class SelfServiceSession(PrivacySession, Protocol):
+    """A session with its privacy, its activity and the rates of messages about the user."""
+
+    ponged_at: float
+
+    @property
+    def activity(self) -> ActivityWatch: ...
+
+    @property
+    def activity_changes(self) -> TokenBucket: ...
+
+    @property
+    def status_bucket(self) -> TokenBucket: ...
+
+
+def handle_heartbeat(session: SelfServiceSession, message: Heartbeat, now: float) -> None:
     """Handle presence.heartbeat: accepted at any rate, answered at most every 5 s [D3, D7, D9]."""
     status = message.status
     if isinstance(status, str) and (status == session.activity.activity or session.activity_changes.take(now)):
@@ -44,7 +89,7 @@ def handle_heartbeat(session: Session, message: Heartbeat, now: float) -> None:
     session.send(Pong(id=message.id, timestamp=wall.iso(now), server_time=wall.ms(now), echo=message.client_time))
 
 
-def handle_status(session: Session, message: SetStatus, now: float) -> None:
+def handle_status(session: SelfServiceSession, message: SetStatus, now: float) -> None:
     """Handle presence.setStatus [D8]. Errors: RATE_LIMITED."""
     if not session.status_bucket.take(now):
         raise PresenceError("RATE_LIMITED", retry_after_s=session.status_bucket.ready_at(now) - now)
@@ -60,7 +105,7 @@ def handle_status(session: Session, message: SetStatus, now: float) -> None:
     session.hub.bus.send(command, now)
 
 
-def handle_privacy(session: Session, message: SetPrivacy, now: float) -> None:
+def handle_privacy(session: SelfServiceSession, message: SetPrivacy, now: float) -> None:
     """Handle presence.setPrivacy [K1]. Errors: RATE_LIMITED."""
     if not session.status_bucket.take(now):
         raise PresenceError("RATE_LIMITED", retry_after_s=session.status_bucket.ready_at(now) - now)
@@ -69,7 +114,7 @@ def handle_privacy(session: Session, message: SetPrivacy, now: float) -> None:
     session.hub.bus.send(command, now)
 
 
-def hide_with_join(session: Session, privacy: Privacy, now: float) -> None:
+def hide_with_join(session: PrivacySession, privacy: Privacy, now: float) -> None:
     """Apply the privacy of a join, whether or not the join succeeds. The command goes to the user's owner before the
     join and by the same route, so that the session is not visible for an instant [K1, K3]."""
     command = change_privacy(session, privacy)
@@ -77,7 +122,7 @@ def hide_with_join(session: Session, privacy: Privacy, now: float) -> None:
     session.hub.bus.send(command, now)
 
 
-def change_privacy(session: Session, privacy: Privacy) -> ChangePrivacy:
+def change_privacy(session: PrivacySession, privacy: Privacy) -> ChangePrivacy:
     """Apply a change of privacy at the edge and return the command for the user's owner. Waiting values of kinds that
     were hidden and are not any more are dropped [K3, K5]. Until the owner has confirmed the change, it takes precedence
     over the privacy that the owner sends."""
@@ -98,7 +143,7 @@ def change_privacy(session: Session, privacy: Privacy) -> ChangePrivacy:
     )
 
 
-def _on_privacy(session: Session, acted: SessionActed) -> None:
+def _on_privacy(session: PrivacySession, acted: SessionActed) -> None:
     """Apply the owner's privacy of the session, unless it is older than the last one. Switches that the client has
     changed since keep their values: the owner has not received these changes yet [K3]."""
     privacy = acted.privacy
@@ -113,7 +158,7 @@ def _on_privacy(session: Session, acted: SessionActed) -> None:
     _note_change(session, hidden)
 
 
-def _note_change(session: Session, before: set[type]) -> None:
+def _note_change(session: PrivacySession, before: set[type]) -> None:
     """Drop what a change of the hidden kinds invalidates; `before` are the kinds hidden until now."""
     after = _hidden(session.privacy)
     session.rooms.drop_waiting(before - after)
@@ -121,7 +166,7 @@ def _note_change(session: Session, before: set[type]) -> None:
         session.rate_limiter.forget_last()
 
 
-def last_shown(session: Session, cursor: Cursor | None) -> Cursor | None:
+def last_shown(session: PrivacySession, cursor: Cursor | None) -> Cursor | None:
     """The cursor that a room's next owner gets from this edge after one that was handled in Python: an empty `Cursor`
     for one that the client has hidden. None for a cursor that others do not see, and for one with a target, which may
     have a kilobyte and is left to the room's record."""
@@ -132,7 +177,7 @@ def last_shown(session: Session, cursor: Cursor | None) -> Cursor | None:
     return cursor if is_plain(cursor) else None
 
 
-def changes_privacy(session: Session, message: Any) -> bool:
+def changes_privacy(session: PrivacySession, message: Any) -> bool:
     """True when `message` would change the session's privacy, or by its scope that of other sessions of the user."""
     if isinstance(message, SetPrivacy):
         privacy = message.data
@@ -146,7 +191,7 @@ def changes_privacy(session: Session, message: Any) -> bool:
     )
 
 
-def note_acted(session: Session, acted: SessionActed, now: float) -> None:
+def note_acted(session: SelfServiceSession, acted: SessionActed, now: float) -> None:
     """Apply what a call over HTTP has changed for this session [M1]: privacy, and activity as of a message of the
     socket."""
     if session.state != "open":

@@ -9,12 +9,13 @@ connection; abuse does, after a warning.
 from __future__ import annotations
 
 from collections.abc import Callable, Set
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from koko_presence._fastpath.counters import counters
 from koko_presence._fastpath.delivery_window import DeliveryWindow
 from koko_presence._fastpath.fanout import frame_text
-from koko_presence._fastpath.outbox import Outbox
+from koko_presence._fastpath.outbox import Outbox, WriteBatch
+from koko_presence._fastpath.rounds import Round
 from koko_presence._fastpath.session_limits import SessionRateLimiter
 from koko_presence._fastpath.throttle import TokenBucket
 from koko_presence.auth.hmac_jwt import Identity
@@ -34,25 +35,46 @@ from koko_presence.protocol.messages import (
     SetStatusAlias,
 )
 from koko_presence.protocol.snapshots import SessionRecord
+from koko_presence.rooms.service_delays import Delays
 from koko_presence.users.session import NONE
 
 from .address_limits import FREE, AddressUse
-from .authentication import Authentication
+from .authentication import Authentication, AuthenticationHub
 from .flood_limits import Abuse
 from .held_messages import OPENING, HeldMessages
 from .idle_tracker import ActivityWatch
 from .keepalive import LinkWatch
-from .membership import ROOM_HANDLERS, Memberships
+from .membership import ROOM_HANDLERS, Memberships, MembershipsHub
 from .self_service import handle_heartbeat, handle_privacy, handle_status
 from .session_states import CLOSED_LINK, TRANSITIONS, Link
-
-if TYPE_CHECKING:
-    from .hub import Hub
 
 # How often heartbeats may change a session's activity: each change is an event for all members of its rooms.
 ACTIVITY_CHANGE_HZ, ACTIVITY_CHANGE_BURST = 0.5, 4
 # shared and never written: a dictionary of each session's own would use 64 bytes
 NONE_UNACKNOWLEDGED: dict[str, int] = {}
+
+
+class SessionHub(AuthenticationHub, MembershipsHub, Protocol):
+    """The edge of a session: what the session and its parts use of it."""
+
+    @property
+    def write_batch(self) -> WriteBatch: ...
+
+    @property
+    def round(self) -> Round: ...
+
+    @property
+    def delays(self) -> Delays: ...
+
+    @property
+    def judges_from(self) -> float: ...
+
+    @property
+    def migrating(self) -> set[int]: ...
+
+    def received_at(self) -> float: ...
+
+    def forget(self, session: Session) -> None: ...
 
 
 class Session:
@@ -70,7 +92,7 @@ class Session:
         "status_bucket", "unacknowledged_privacy", "version",
     )  # fmt: skip
 
-    def __init__(self, hub: Hub, connection: int, link: Link, address_use: AddressUse = FREE) -> None:
+    def __init__(self, hub: SessionHub, connection: int, link: Link, address_use: AddressUse = FREE) -> None:
         now = hub.clock()
         limits = hub.limits
         self.hub = hub
@@ -101,7 +123,7 @@ class Session:
         self.privacy_version = 0  # version of the last privacy received from the owner
         self.privacy_seq = 0  # number of the client's privacy changes
         self.unacknowledged_privacy: dict[str, int] = NONE_UNACKNOWLEDGED  # unconfirmed switches: number of the change
-        hub.wake(self, now + limits.auth_timeout_s)
+        hub.wake(self.connection, now + limits.auth_timeout_s)
 
     @property
     def opening(self) -> bool:
@@ -228,7 +250,7 @@ class Session:
         if self.state != "closed":
             self.outbox.on_full()
         self._link_watch.on_full(self.outbox.taken_bytes(), now)
-        self.hub.wake(self, now)  # at once: the next tick computes all deadlines anew
+        self.hub.wake(self.connection, now)  # at once: the next tick computes all deadlines anew
 
     def on_close(self, code: int | None, clean: bool) -> None:
         """End the session when its connection is closed. A clean close with 1000 or without a code is a leave; after
@@ -346,7 +368,7 @@ class Session:
                 self.refuse(PresenceError("UNAUTHENTICATED", "No auth message came in time."))
                 self.finish(4408)
             else:
-                self.hub.wake(self, max(until, judges_from))
+                self.hub.wake(self.connection, max(until, judges_from))
             return
         if judges and self._is_over(now):
             return
@@ -360,7 +382,7 @@ class Session:
         if self.state == "open":
             times += (self.authentication.check_again(now), self.rooms.recheck_undecided(now))
         if self.state == "open":  # an expired token may have closed it
-            self.hub.wake(self, min(times))
+            self.hub.wake(self.connection, min(times))
 
     def _is_over(self, now: float) -> bool:
         """End the session if its client sends nothing, reads nothing or does not answer pings. Returns True when it has
@@ -531,9 +553,6 @@ class Session:
         if payload is not None and self.state != "closed":
             counters.sent(payload)
             self.outbox.write(frame_text(payload))
-
-    def _send_command(self, command: Any, now: float) -> None:
-        self.hub.bus.send(command, now)
 
 
 _HANDLERS: dict[type, Callable[[Session, Any, float], None]] = {

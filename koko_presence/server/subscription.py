@@ -18,14 +18,26 @@ class Subscriber(Protocol):
     `on_refusal` after a frame that is an error. `expelled` are rooms that the session was expelled from: frames of
     these that are still in transit are not delivered, until the room has detached the session."""
 
-    outbox: Outbox
     expelled: frozenset[str]
+
+    @property
+    def outbox(self) -> Outbox: ...
 
     def on_attach(self, room_id: str) -> None: ...
 
     def on_detach(self, room_id: str) -> None: ...
 
     def on_refusal(self) -> None: ...
+
+
+class SubscribedSession(Subscriber, Protocol):
+    """A subscriber with the set of all rooms that it is subscribed to."""
+
+    @property
+    def session_id(self) -> str: ...
+
+    @property
+    def subscribed_rooms(self) -> set[str]: ...
 
 
 class RoomSubscription(fanout.RoomSubscription):

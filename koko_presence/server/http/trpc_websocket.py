@@ -49,12 +49,13 @@ class TrpcSocket:
     """One client's socket."""
 
     __slots__ = (
-        "_bearer", "_calls", "_connection", "_open", "_ready", "_refusals", "_refused", "_session", "_shown",
-        "_subscriptions", "_timer", "_wants_params",
+        "_bearer", "_calls", "_connection", "_open", "_procedures", "_ready", "_refusals", "_refused", "_session",
+        "_shown", "_subscriptions", "_timer", "_wants_params",
     )  # fmt: skip
 
     def __init__(self, hub: "Hub", connection: "Connection") -> None:
         self._connection = connection
+        self._procedures = hub.procedures
         self._session: Session = hub.accept(self, connection.address_use)
         self._subscriptions = Subscriptions()
         self._refused = ""  # why the client's authentication failed
@@ -312,7 +313,7 @@ class TrpcSocket:
                 return HeartbeatResult(
                     success=True, renewed=0, timestamp=wall.iso(now), server_time=wall.ms(now), echo=parsed.client_time
                 )
-        return await self._session.hub.procedures.call(caller, name, input)
+        return await self._procedures.call(caller, name, input)
 
     def _fail(self, id_: Id | None, path: str | None, error: TrpcError, wrapped: bool) -> None:
         self._write(trpc.encode({"id": id_, "error": trpc.wrap(error.shape(path), wrapped)}))
