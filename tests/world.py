@@ -361,7 +361,7 @@ class Node:
         wall = WallClock()
         wall.sync(timers.clock(), world.unix_s)
         self.shard = Shard(world.limits, world.options, wall)
-        self.shard.context.webhook_sink = world.webhook_events
+        self.shard.context.set_webhook_sink(world.webhook_events)
         self.bus: LocalBus | ClusterBus
         if standalone:
             self.bus = LocalBus(self.shard, timers, timers.clock)

@@ -232,7 +232,7 @@ class LocalBus:
 
     def _deliver(self, room: Room, items: list[StreamFrame], now: float) -> None:
         packet = self._shard.packet(room, items, now)
-        for edge_id in self._shard.edges_of(room):
+        for edge_id in room.take_flush_edges():
             self._edges[edge_id].on_packet(packet, now)
 
     def _flushed(self, now: float) -> None:
@@ -246,7 +246,8 @@ class LocalBus:
     def _govern(self) -> None:
         flush_queue, window_controller = self._shard.flush_queue, self.window_controller
         flush_queue.window_s, flush_queue.full = window_controller.window_s, window_controller.full
-        flush_queue.advised_ms = self._shard.context.advised_ms = window_controller.advised_ms
+        flush_queue.advised_ms = window_controller.advised_ms
+        self._shard.context.set_advised_ms(window_controller.advised_ms)
 
     def _on_second(self, room: Room, now: float) -> None:
         self._shard.on_second(room, now)

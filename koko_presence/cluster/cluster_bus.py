@@ -85,7 +85,7 @@ class ClusterBus(LocalBus):
         self._delay_sent_at = float("-inf")
         self.transfer = OwnershipTransfer(self, clock, timers, on_serving)
         self.fence = StreamFence(self)
-        shard.context.replicated = True
+        shard.context.start_replication()
 
     @property
     def shard(self) -> Shard:
@@ -213,7 +213,9 @@ class ClusterBus(LocalBus):
         """Record a delay while workers confirm no commands: clients that wait for such an owner are not late
         themselves."""
         now = self._clock()
-        waits = [since for peer in self.peers.values() if (since := peer.stuck_since(now)) is not None]
+        for peer in self.peers.values():
+            peer.note_progress(now)
+        waits = [since for peer in self.peers.values() if (since := peer.stuck_since) is not None]
         if waits:
             self.note_delay(min(waits), now)
             self._stuck_alarm.schedule(now + LOOK_EVERY_S)
@@ -265,7 +267,7 @@ class ClusterBus(LocalBus):
         elif kind == wire_messages.REPLICA_REQUEST:
             room = self._shard.rooms.get(wire_messages.decode(kind, body))
             if room is not None:
-                room.replica_holders.discard(sender)
+                room.drop_replica_holder(sender)
                 self._shard.changed_room(room, now)
                 self._schedule(now)
         elif kind == wire_messages.USER_REPLICA:
@@ -285,7 +287,7 @@ class ClusterBus(LocalBus):
 
     def _on_packet(self, sender: int, body: bytes, now: float) -> None:
         packet, epoch, before, seq, delta = unpack_packet(body)
-        if not self.fence.admits(sender, packet.room_id, epoch, body):
+        if not self.fence.admit(sender, packet.room_id, epoch, body):
             return
         if delta and not self.replicas.store_room(packet.room_id, delta) and sender in self.peers:
             self.peers[sender].outgoing.put(wire_messages.REPLICA_REQUEST, wire_messages.encode(packet.room_id))
@@ -299,7 +301,7 @@ class ClusterBus(LocalBus):
         if received_seq != before and packet.room_id in self.edge.subscriptions:
             # an owner was lost or cut off before all its flushes arrived: the members here need a new snapshot
             self.fence.refresh(packet.room_id, self.me, now)
-        packet = self.fence.without_unknown(packet, now)
+        packet = self.fence.strip_unknown(packet, now)
         self.replicas.note_seq(packet.room_id, seq)
         if packet.items:
             self.edge.on_packet(packet, now)
@@ -316,18 +318,18 @@ class ClusterBus(LocalBus):
         deltas: dict[int, bytes] = {}
         edges = room.edges
         if room.changed or room.edges_to_notify:
-            edges = self._shard.edges_of(room)
-            deltas = self._deltas(room, now)
+            edges = room.take_flush_edges()
+            deltas = self._deltas(room)
         if not items and not deltas:
             return
         packet = self._shard.packet(room, items, now)
         plain = b""
-        before, room.flushed_seq = room.flushed_seq, room.seq
+        before = room.note_flushed()
         for edge_id in edges:
             if edge_id == self.me:
                 self.edge.on_packet(packet, now)
             elif edge_id in self.peers:
-                delta = deltas.pop(edge_id, b"")
+                delta = deltas.pop(edge_id, b"") if deltas else b""
                 if delta:
                     body = pack_packet(packet, self.transfer.epoch, before, room.seq, delta)
                 else:
@@ -337,17 +339,16 @@ class ClusterBus(LocalBus):
         for worker, delta in deltas.items():
             self._send_delta(worker, room, delta, now)
 
-    def _deltas(self, room: Room, now: float) -> dict[int, bytes]:
-        """Return the delta for each replica holder of the room, and update the room's edges."""
-        room.edges = edges = self._shard.edges_of(room)
-        changed, room.changed = room.changed, set()
+    def _deltas(self, room: Room) -> dict[int, bytes]:
+        """Take what has changed since the last delta, and return the delta for each replica holder of the room."""
+        changed = room.take_changed()
         if not changed:
             return {}
-        room.revision = room.context.next_version(room.revision)
+        room.advance_revision()
         for session_id in changed:
             if session_id not in room.members:
                 self._drop_route(room.id, session_id)
-        wanted = {*edges, self.transfer.backup_owner(room_key(room.id))} - {self.me}
+        wanted = {*room.edges, self.transfer.backup_owner(room_key(room.id))} - {self.me}
         part = _encode(reconcile.delta_of(room, changed)) if wanted & room.replica_holders else b""
         full = _encode(reconcile.full_delta(room)) if wanted - room.replica_holders else b""
         deltas = {worker: part if worker in room.replica_holders else full for worker in wanted}
@@ -355,7 +356,7 @@ class ClusterBus(LocalBus):
         if former_holders:
             body = _encode(_deletion_of(room))
             deltas |= dict.fromkeys(former_holders, body)
-        room.replica_holders = wanted
+        room.set_replica_holders(wanted)
         return deltas
 
     def _send_delta(self, worker: int, room: Room, delta: bytes, now: float) -> None:
@@ -367,36 +368,30 @@ class ClusterBus(LocalBus):
 
     def _end_replicas(self, now: float) -> None:
         """Delete the replicas of rooms that are gone."""
-        freed, self._shard.freed = self._shard.freed, []
-        for room in freed:
-            room.revision = room.context.next_version(room.revision)
-            # its last events are for the edges only
-            room.edges = self._shard.edges_of(room)
-            # after a take-over, the replica holders of the previous owner have a record, too
-            replica_holders = room.replica_holders.union(room.edges, (self.transfer.backup_owner(room_key(room.id)),))
-            for worker in sorted(replica_holders - {self.me}):
+        for room in self._shard.take_freed():
+            # After a take-over, the replica holders of the previous owner have a record, too. The room's last events
+            # are for the edges only, and follow without a delta.
+            holders = {*room.end_replicas(), self.transfer.backup_owner(room_key(room.id))}
+            for worker in sorted(holders - {self.me}):
                 self._send_delta(worker, room, _encode(_deletion_of(room)), now)
-            room.replica_holders = set()
-            for session_id in room.changed:
+            for session_id in room.take_changed():
                 self._drop_route(room.id, session_id)
-            room.changed = set()
 
     def _replicate_users(self) -> None:
         """Send the records of changed users to their backup owners."""
-        touched, self._shard.context.touched_users = self._shard.context.touched_users, set()
-        for user_id in sorted(touched):
+        for user_id in sorted(self._shard.context.take_touched_users()):
             user = self._shard.users.get(user_id)
             backup = self.transfer.backup_owner(user_key(user_id))
             before = self._user_replica_holders.pop(user_id, backup)
             # The previous one may have swept its replicas before the last record arrived, and would restore the user
             # from that at a later take-over.
             if before != backup:
-                self._replicate_user(before, self._ended_user(user_id))
+                self._replicate_user(before, self._issue_ended_user(user_id))
             if user is None:
-                self._replicate_user(backup, self._ended_user(user_id))
+                self._replicate_user(backup, self._issue_ended_user(user_id))
             else:
                 self._user_replica_holders[user_id] = backup
-                user.revision = user.context.next_version(user.revision)
+                user.advance_revision()
                 self._replicate_user(backup, reconcile.user_record(user))
 
     def _replicate_user(self, worker: int, record: UserRecord) -> None:
@@ -404,7 +399,7 @@ class ClusterBus(LocalBus):
         if peer is not None:
             peer.outgoing.put(wire_messages.USER_REPLICA, wire_messages.encode(record))
 
-    def _ended_user(self, user_id: str) -> UserRecord:
+    def _issue_ended_user(self, user_id: str) -> UserRecord:
         revision, nothing = self._shard.context.next_version(), (None, None, None)
         return UserRecord(
             user_id=user_id, revision=revision, manual=None, status_message="", privacy_defaults=nothing, sessions=[]

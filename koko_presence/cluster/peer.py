@@ -63,14 +63,16 @@ class PeerConnection:
             self.unconfirmed.popleft()
         self._confirmed = count
 
-    def stuck_since(self, now: float) -> float | None:
-        """Return since which monotonic second the peer has confirmed nothing although commands wait, as precisely as
-        this is called often enough; None when none wait."""
-        if not self.unconfirmed:
-            return None
-        if self._last_progress[0] != self._confirmed:
+    def note_progress(self, now: float) -> None:
+        """Record whether the peer has confirmed anything since the previous call, if commands wait."""
+        if self.unconfirmed and self._last_progress[0] != self._confirmed:
             self._last_progress = (self._confirmed, now)
-        return self._last_progress[1]
+
+    @property
+    def stuck_since(self) -> float | None:
+        """Since which monotonic second the peer has confirmed nothing although commands wait, as precisely as
+        `note_progress` is called often enough; None when none wait."""
+        return self._last_progress[1] if self.unconfirmed else None
 
     def flush(self) -> None:
         """Write all waiting messages."""

@@ -73,8 +73,8 @@ class StreamFence:
         # By room: the sessions that have missed events and wait for a new snapshot, and until when.
         self._behind: dict[str, tuple[set[str], float]] = {}
 
-    def admits(self, sender: int, room_id: str, epoch: int, body: bytes) -> bool:
-        """Return whether a flush may be passed on now; one that is too early is kept for `settle`."""
+    def admit(self, sender: int, room_id: str, epoch: int, body: bytes) -> bool:
+        """Decide on a flush. Return whether it may be passed on now; one that is too early is kept for `settle`."""
         bus, transfer = self._bus, self._bus.transfer
         # a room that is still here has not been given up yet
         here = transfer.recovering and room_id in bus.shard.rooms
@@ -119,7 +119,7 @@ class StreamFence:
             self._behind = {each: behind for each, behind in self._behind.items() if each in subscriptions}
         self._behind[room_id] = set(subscriptions[room_id].subscribers), now + SNAPSHOT_WITHIN_S
 
-    def without_unknown(self, packet: RoomBatch, now: float) -> RoomBatch:
+    def strip_unknown(self, packet: RoomBatch, now: float) -> RoomBatch:
         """Return the flush, without cursors and selections while snapshots are awaited: these may belong to members
         that the clients have not received yet, and a snapshot has both."""
         if not self._behind or packet.room_id not in self._behind:

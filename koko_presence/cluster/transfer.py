@@ -184,7 +184,7 @@ class OwnershipTransfer:
         if self._change.rings:
             key = key_of(command)
             target = self._change.target.owner(key)
-            if target != self._bus.me and self._waits_for_view(sender, wire_messages.COMMAND, command):
+            if target != self._bus.me and self._hold_for_view(sender, wire_messages.COMMAND, command):
                 return
             owner = self._owners.owner(key) if self._owners is not None else None
             if self._change.stage == QUIESCED and owner != self._bus.me and target == self._bus.me:
@@ -230,7 +230,7 @@ class OwnershipTransfer:
         assert self._owners is not None
         owner = self._owners.owner(key)
         if owner != self._bus.me and not (self.recovering and self._change.target.owner(key) == self._bus.me):
-            if not self._waits_for_view(sender, kind, message):
+            if not self._hold_for_view(sender, kind, message):
                 self._send_to_peer(owner, kind, message)  # the sender's view is older
             return
         if kind == wire_messages.MEMBERSHIP_ENDS:
@@ -248,7 +248,7 @@ class OwnershipTransfer:
         if not self.recovering:
             self._take_over(now)
 
-    def _waits_for_view(self, sender: int, kind: int, message: Any) -> bool:
+    def _hold_for_view(self, sender: int, kind: int, message: Any) -> bool:
         """Return whether a message for another worker's key waits for a newer view, which its sender follows: by the
         present view it would go to a worker that may be gone."""
         if not self._change.is_ahead(sender) or len(self._awaiting_view) >= MAX_AWAITING_VIEW:
@@ -264,6 +264,7 @@ class OwnershipTransfer:
 
     def _advance(self, now: float) -> None:
         while self._change.may_advance(now):
+            self._change.give_up_missing()
             if self._change.stage == QUIESCED:
                 self._release(now)
                 self._send_stage(TRANSFERRED, now)
@@ -277,7 +278,8 @@ class OwnershipTransfer:
             self._alarm.schedule(max(self._change.deadline, now + 0.001))
 
     def _own_by(self, ring: Ring) -> None:
-        self._owners, self._bus.shard.context.epoch = ring, ring.view.epoch
+        self._owners = ring
+        self._bus.shard.context.begin_epoch(ring.view.epoch)
 
     def _send_stage(self, stage: int, now: float) -> None:
         self._change.enter(stage, now)
@@ -458,12 +460,12 @@ class OwnershipTransfer:
         replicas here."""
         bus = self._bus
         for room in bus.shard.rooms.values():
-            room.replica_holders &= bus.peers.keys()
+            room.keep_replica_holders(bus.peers.keys())
             # A worker that is no longer a replica holder has dropped its replica, and may be one again by the next
             # view.
             if {self.backup_owner(room_key(room.id)), *room.edges} - {bus.me} != room.replica_holders or not room.edges:
                 bus.shard.changed_room(room, now)
-        bus.shard.context.touched_users.update(bus.shard.users)
+        bus.shard.context.touch_users(bus.shard.users)
         self._sweep_replicas()
 
     def _sweep_replicas(self) -> None:

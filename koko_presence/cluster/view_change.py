@@ -79,15 +79,13 @@ class ViewChange:
         return {worker for worker in others if self._stage_of(worker) < self.stage}
 
     def may_advance(self, now: float) -> bool:
-        """Return whether all workers have finished the present stage. After the deadline the missing ones are given up
-        for this change."""
-        if self.stage == STABLE:
-            return False
-        missing = self.missing()
-        if missing and now >= self.deadline:
-            self._given_up |= missing
-            return True
-        return not missing
+        """Return whether all workers have finished the present stage, or its deadline has passed; then the missing ones
+        are to be given up."""
+        return self.stage != STABLE and (now >= self.deadline or not self.missing())
+
+    def give_up_missing(self) -> None:
+        """Give up the workers that have not finished the present stage, for this change."""
+        self._given_up |= self.missing()
 
     def announced(self) -> set[int]:
         """Return the workers that have reported which sessions are connected to them, this one included."""

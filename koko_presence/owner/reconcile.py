@@ -168,7 +168,7 @@ def record_of(room: Room) -> RoomRecord:
     """Return the whole room, as its final record by an owner that gives it up."""
     return RoomRecord(
         seq=room.seq,
-        revision=room.context.next_version(room.revision),
+        revision=room.revision,
         head=head_of(room),
         members={session_id: member_record(member) for session_id, member in room.members.items()},
         final=True,
@@ -182,10 +182,9 @@ def restore_room(room_id: str, record: RoomRecord, seq: int, context: ShardConte
     room = Room(room_id, head.type, context, now)
     room.created_at, room.shown = head.created_at, head.shown
     room.sync_enabled = head.sync_enabled
-    room.flushed_seq = seq
     jump = 0 if record.final else JUMP
     room.seq = seq + jump if room.shown else 0
-    room.revision = room.restored_revision = record.revision
+    room.note_restored(record.revision, seq)
     if head.playback is not None:
         room.playback = Playback(now)
         for name in PlaybackRecord.__struct_fields__:
@@ -237,10 +236,12 @@ def _restore_member(room: Room, record: MemberRecord, private_room: PrivateRoom,
     )
     member = Member(enter, record.membership_id, person, limits, now)
     for name in (
-        "color", "index", "joined_at", "last_active_at", "connected", "attached", "cursor", "cursor_put_away",
-        "selection", "typing", "watching", "session_version", "granted",
+        "color", "index", "joined_at", "last_active_at", "connected", "cursor", "cursor_put_away", "selection",
+        "typing", "watching", "session_version", "granted",
     ):  # fmt: skip
         setattr(member, name, getattr(record, name))
+    if record.attached:
+        room.attach(member)
     person.members[member.session_id] = room.members[member.session_id] = member
     if not member.connected:
         room.hold(member, record.grace_until, now, not_before=now + RESUME_MARGIN_S)
@@ -276,8 +277,10 @@ def reconcile(
             if delayed and found.connection != connection:
                 continue  # the user's owner decides which of the two connections is the later one
             room.resume(found, edge, connection, now)
-        # `resume` has ended the events of another connection
-        found.attached = subscribed or (delayed and found.attached)
+        if subscribed:
+            room.attach(found)
+        elif not delayed:  # a delayed report ends no stream: `resume` has ended that of another connection
+            room.detach(found)
     return lost
 
 
@@ -439,7 +442,8 @@ def merge_live_session(user: User, record: SessionRecord, *, notify_rooms: bool)
     if record.privacy_version < session.privacy_version:  # another session has changed it with scope "user"
         user.send_privacy_to_edge(record.session_id)
     if unknown:  # the edge has the client's last change of privacy, which no room may have received yet
-        user.context.effects += [user.privacy_command(record.session_id, room_id) for room_id in sorted(session.rooms)]
+        for room_id in sorted(session.rooms):
+            user.context.add_effect(user.privacy_command(record.session_id, room_id))
     return loser
 
 
@@ -460,9 +464,7 @@ def _resume_in_rooms(user: User, session: UserSession, record: SessionRecord) ->
     for room_id in sorted(session.rooms):
         subscribed = record.rooms.get(room_id, NOT_SUBSCRIBED) in (SUBSCRIBED, JOINING)
         membership_id = session.rooms[room_id]
-        user.context.effects.append(
-            user.resume_command(record.session_id, room_id, membership_id, subscribed=subscribed)
-        )
+        user.context.add_effect(user.issue_resume(record.session_id, room_id, membership_id, subscribed=subscribed))
 
 
 def hold_absent(

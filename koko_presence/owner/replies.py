@@ -11,10 +11,10 @@ from koko_presence.rooms.context import ShardContext
 
 def answer(context: ShardContext, call: Call, result: Any) -> None:
     """Answer a call that has succeeded; msgspec encodes `result`."""
-    context.effects.append((call.edge, CallAnswered(number=call.number, payload=encode(result))))
+    context.add_effect((call.edge, CallAnswered(number=call.number, payload=encode(result))))
 
 
 def refuse(context: ShardContext, call: Call, error: PresenceError, room_id: str | None = None) -> None:
     """Answer a call that has failed."""
     payload = error_reply(error, None, room_id)
-    context.effects.append((call.edge, CallAnswered(number=call.number, payload=payload, refused=True)))
+    context.add_effect((call.edge, CallAnswered(number=call.number, payload=payload, refused=True)))

@@ -81,19 +81,20 @@ class Shard:
     def __init__(self, limits: Limits, options: RoomOptions, wall: WallClock) -> None:
         self.deadlines = Deadlines()
         self.context = ShardContext(limits, options, wall, self.deadlines)
+        # Returns the effects of `handle` and `tick` since the last call, in order. Bound here, because a method of its
+        # own would cost every command a call.
+        self.take_effects: Callable[[], list[Effect]] = self.context.take_effects
         self.rooms: dict[str, Room] = {}
         self.users: dict[str, User] = {}
         self.freed: list[Room] = []  # rooms that are gone, whose replicas are to be deleted
         # Since when, and for how long, a resume token is accepted without its session: an owner was lost [N-c].
         self._trust_from = self._trust_s = 0.0
-        # users that were reported to a room as unknown, since the last change of owners
-        self.denied: set[str] = set()
         # The rooms with something to flush, and when.
         self.flush_queue = FlushQueue(limits.flush_window_ms / 1000.0, limits.flush_ceiling_ms / 1000.0)
         # Recent ends of memberships: an `AdmitMember` that took another way may come after the `RemoveMember`.
         self._ended: dict[str, dict[str, Ended]] = {}  # by room and session
         self._swept_at = 0.0
-        self._user_handlers = UserHandlers(self.context, self.users, self.denied, self.trusts)
+        self._user_handlers = UserHandlers(self.context, self.users, self.trusts)
         self._handlers: dict[type, Callable[[Any, float], None]] = {
             **self._user_handlers.handlers,
             AdmitMember: self._admit,
@@ -119,12 +120,12 @@ class Shard:
         self._handlers[kind](command, now)
         # commands to rooms name users of other owners, too
         if self.context.replicated and kind in self._user_handlers.handlers:
-            self.context.touched_users.add(command.user_id)  # type: ignore[union-attr]
+            self.context.touch_user(command.user_id)  # type: ignore[union-attr]
 
-    def take_effects(self) -> list[Effect]:
-        """Return the effects of `handle` and `tick` since the last call, in order."""
-        effects, self.context.effects = self.context.effects, []
-        return effects
+    def take_freed(self) -> list[Room]:
+        """Return the rooms that have gone since the last call, whose replicas are to be deleted."""
+        freed, self.freed = self.freed, []
+        return freed
 
     # --- time -----------------------------------------------------------------------------------------------------
 
@@ -137,19 +138,27 @@ class Shard:
         lost."""
         self._trust_from, self._trust_s = now, seconds
 
+    def was_denied(self, user_id: str) -> bool:
+        """Return whether a room was notified that the user is unknown, since the last change of owners."""
+        return self._user_handlers.was_denied(user_id)
+
+    def forget_denied(self) -> None:
+        """Drop the record of unknown users: owners have changed."""
+        self._user_handlers.forget_denied()
+
     def next_at(self) -> float | None:
         """Return the monotonic second at which `tick` is to be called; None: there is no deadline."""
         return self.deadlines.next_at()
 
     def tick(self, now: float) -> None:
         """Apply all passed deadlines."""
-        for kind, owner_id, sub_id in self.deadlines.due(now):
+        for kind, owner_id, sub_id in self.deadlines.take_due(now):
             if kind == "session":
                 user = self.users.get(owner_id)
                 if user is not None and sub_id in user.sessions:
                     user.expire(sub_id, now)
                     if sub_id not in user.sessions:
-                        self.context.touched_users.add(owner_id)
+                        self.context.touch_user(owner_id)
                         self._user_handlers.drop_if_gone(user)
                 continue
             room = self.rooms.get(owner_id)
@@ -169,13 +178,6 @@ class Shard:
 
     # --- flushes --------------------------------------------------------------------------------------------------
 
-    def edges_of(self, room: Room) -> list[int]:
-        """Return the edges that a room's flush goes to: those with members, and those whose last member has just
-        left."""
-        edges = {member.edge for member in room.members.values() if member.attached} | room.edges_to_notify
-        room.edges_to_notify.clear()
-        return sorted(edges)
-
     def packet(self, room: Room, items: list[StreamFrame], now: float) -> RoomBatch:
         """Return the room's flush."""
         return RoomBatch(room.id, items, self.context.wall.iso(now))
@@ -186,13 +188,13 @@ class Shard:
 
     def changed_user(self, user: User, now: float) -> None:
         """Replicate the user, and drop it when it has no sessions: anything of it may have changed."""
-        self.context.touched_users.add(user.id)
+        self.context.touch_user(user.id)
         self._user_handlers.drop_if_gone(user)
 
     def _touch(self, room: Room, now: float, *session_ids: str) -> None:
         """Schedule the room's flush, and the replication of these sessions."""
         if self.context.replicated and session_ids:
-            room.changed.update(session_ids)
+            room.mark_changed(session_ids)
             self.flush_queue.schedule_now(room, now) if not room.out else self.flush_queue.touch(room, now)
             return
         self.flush_queue.touch(room, now)
@@ -230,7 +232,7 @@ class Shard:
                 room_left = RoomLeft(
                     user_id=enter.user_id, room_id=enter.room_id, session_id=sid, membership_id=command.membership_id
                 )
-                self.context.effects.append(room_left)
+                self.context.add_effect(room_left)
             return
         member = room.members[enter.session_info.session_id]
         if not known:
@@ -313,7 +315,7 @@ class Shard:
             room.extend_lease(member, max(member.lease_until, command.lease_until))  # it may come twice
             self._touch(room, now, member.session_id)
         else:  # lost with an owner: notify the user's owner
-            self.context.effects.append(
+            self.context.add_effect(
                 RoomLeft(
                     user_id=command.user_id,
                     room_id=command.room_id,
@@ -364,7 +366,7 @@ class Shard:
         room, member = self._find(command.room_id, command.session_id)
         if room is None or member is None:
             if command.membership_id:  # else restored from an edge's report, which the room receives itself
-                self.context.effects.append(
+                self.context.add_effect(
                     RoomLeft(
                         user_id=command.user_id,
                         room_id=command.room_id,
@@ -428,7 +430,7 @@ class Shard:
             counters.refused(message, "NOT_IN_ROOM")
             error = error_reply(PresenceError("NOT_IN_ROOM"), message.id, command.room_id)
             edge_message = Reply(session_id=command.session_id, payload=error, refusal=True)
-            self.context.effects.append((command.edge, edge_message))
+            self.context.add_effect((command.edge, edge_message))
             return
         try:
             if command.hidden and not _is_own_matter(message):
@@ -461,7 +463,7 @@ class Shard:
         replies.answer(self.context, call, result or {"success": True})
         if member.last_active_at == now and not member.leased:  # counted as an interaction [D12]
             edge_message = SessionActed(session_id=member.session_id, activity="active")
-            self.context.effects.append((member.edge, edge_message))
+            self.context.add_effect((member.edge, edge_message))
         self._touch_after(room, member, message, now)
 
     def _do(self, room: Room, member: Member, message: RoomMessage, now: float) -> presence_state.Result:
@@ -512,7 +514,7 @@ class Shard:
             replies.answer(self.context, command.call, reply)
             return
         edge_message = Reply(session_id=command.session_id, payload=encode(reply), shown_room_id=command.room_id)
-        self.context.effects.append((command.edge, edge_message))
+        self.context.add_effect((command.edge, edge_message))
 
     def _refuse_active(self, command: QueryActive, error: PresenceError) -> None:
         counters.refused(command.message, error.code)
@@ -520,7 +522,7 @@ class Shard:
             replies.refuse(self.context, command.call, error, command.room_id)
             return
         payload = error_reply(error, command.message.id, command.room_id)
-        self.context.effects.append((command.edge, Reply(session_id=command.session_id, payload=payload, refusal=True)))
+        self.context.add_effect((command.edge, Reply(session_id=command.session_id, payload=payload, refusal=True)))
 
     def _announce(self, command: ServerBroadcast, now: float) -> None:
         room = self.rooms.get(command.room_id)

@@ -75,7 +75,8 @@ def release_room(shard: Shard, room: Room) -> RoomRecord:
     """Remove a room that moves to another owner, and return its record; it must have been flushed."""
     reconcile.forget_deadlines(room)
     del shard.rooms[room.id]
-    room.moved = True
+    room.release()
+    room.advance_revision()
     return reconcile.record_of(room)
 
 
@@ -84,7 +85,7 @@ def release_user(shard: Shard, user_id: str) -> UserRecord:
     user = shard.users.pop(user_id)
     for session_id in user.sessions:
         shard.context.deadlines.cancel(("session", user_id, session_id))
-    user.revision = shard.context.next_version(user.revision)
+    user.advance_revision()
     return reconcile.user_record(user)
 
 
@@ -182,7 +183,7 @@ def _record_ended_room(
 def _send_session_lost(shard: Shard, sessions: Mapping[int, Set[str]]) -> None:
     for edge, lost in sorted(sessions.items()):
         for session_id in sorted(lost):
-            shard.context.effects.append((edge, SessionLost(session_id=session_id)))
+            shard.context.add_effect((edge, SessionLost(session_id=session_id)))
 
 
 def take_over_user(
@@ -198,7 +199,7 @@ def take_over_user(
     """Restore a user. `announced` are the edges that have reported all their sessions, so that a session missing there
     is not connected; `edges` are all workers of the view. `delayed`: the user was already reported to rooms as
     unknown."""
-    delayed = delayed or user_id in shard.denied
+    delayed = delayed or shard.was_denied(user_id)
     user = shard.users.get(user_id)
     made = user is None
     if user is None:
@@ -220,7 +221,7 @@ def take_over_user(
             loser = reconcile.merge_live_session(user, record, notify_rooms=delayed)
             if loser is not None:
                 edge_message = SessionReplaced(session_id=loser.session_id, connection=loser.connection)
-                shard.context.effects.append((loser.edge, edge_message))
+                shard.context.add_effect((loser.edge, edge_message))
     if made:
         for records in gathered.sessions_by_edge.values():
             for record in records:
@@ -242,7 +243,7 @@ def _session_version(user: User, session_id: str) -> int:
 
 def suspend_sessions_of_lost_edges(shard: Shard, edges: Collection[int], lost_some: bool, now: float) -> None:
     """Hold the places of all sessions at edges that are not among `edges`, the workers of the view."""
-    shard.denied.clear()
+    shard.forget_denied()
     for room in list(shard.rooms.values()):
         if reconcile.drop_absent(room, edges, now):
             shard.changed_room(room, now)

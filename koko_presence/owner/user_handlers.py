@@ -34,16 +34,14 @@ from . import replies
 
 
 class UserHandlers:
-    """The users' part of one shard; `users` is written here and by takeover.py. `denied` are the users that were
-    reported to a room as unknown; `trusts(now)` returns whether an unknown session may have been held by a lost
-    owner."""
+    """The users' part of one shard; `users` is written here and by takeover.py. `trusts(now)` returns whether an
+    unknown session may have been held by a lost owner."""
 
-    def __init__(
-        self, context: ShardContext, users: dict[str, User], denied: set[str], trusts: Callable[[float], bool]
-    ) -> None:
+    def __init__(self, context: ShardContext, users: dict[str, User], trusts: Callable[[float], bool]) -> None:
         self._context = context
         self._users = users
-        self._denied = denied
+        # users that were reported to a room as unknown, since the last change of owners
+        self._denied: set[str] = set()
         self._trusts = trusts
         self._query_budgets = Budgets()  # of all HTTP callers, also those without a session
         self.handlers: dict[type, Callable[[Any, float], None]] = {
@@ -61,6 +59,14 @@ class UserHandlers:
             RoomLeft: self._left,
             ConfirmMember: self._confirm_member,
         }
+
+    def was_denied(self, user_id: str) -> bool:
+        """Return whether a room was notified that the user is unknown, since the last change of owners."""
+        return user_id in self._denied
+
+    def forget_denied(self) -> None:
+        """Drop the record of unknown users: owners have changed."""
+        self._denied.clear()
 
     def _open(self, command: OpenSession, now: float) -> None:
         user = self._users.get(command.user_id)
@@ -229,7 +235,7 @@ class UserHandlers:
     def _reply(self, user: User, session_id: str, payload: bytes) -> None:
         session = user.sessions.get(session_id)
         if session is not None:
-            self._context.effects.append((session.edge, Reply(session_id=session_id, payload=payload)))
+            self._context.add_effect((session.edge, Reply(session_id=session_id, payload=payload)))
 
     def _user(self, user_id: str) -> User:
         user = self._users.get(user_id)
@@ -255,4 +261,4 @@ def refuse_join(context: ShardContext, enter: EnterRoom, error: PresenceError, *
         payload=error_reply(error, enter.id, enter.room_id),
         out=out,
     )
-    context.effects.append((enter.session_info.edge, edge_message))
+    context.add_effect((enter.session_info.edge, edge_message))

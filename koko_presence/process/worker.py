@@ -316,7 +316,7 @@ class Worker:
     def set_limits(self, limits: Limits) -> None:
         """Apply limits to sessions, memberships and deadlines that begin from now on."""
         self.hub.limits = limits
-        self.shard.context.limits = limits
+        self.shard.context.set_limits(limits)
         self.bus.set_limits(limits)
         self.acceptor.set_limits(limits.max_message_bytes, limits.max_frame_bytes, limits.send_stuck_s)
 
@@ -356,7 +356,7 @@ class Worker:
             self.webhooks = Webhooks(config.webhooks, self._webhook_client)
         elif config.webhooks.url and self.webhooks is not None:
             self.webhooks.reload(config.webhooks)
-        self.shard.context.webhook_sink = self.webhooks if config.webhooks.url else None
+        self.shard.context.set_webhook_sink(self.webhooks if config.webhooks.url else None)
 
     def _handler(self, connection: Connection) -> Handler:
         """Create the handler of a new WebSocket: a session of the presence protocol, or one behind tRPC."""

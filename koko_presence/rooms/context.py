@@ -1,5 +1,6 @@
 """Holds what all rooms and users of a shard share."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from koko_presence._fastpath.wallclock import WallClock
@@ -14,9 +15,8 @@ EPOCH_BITS = 40
 
 
 class ShardContext:
-    """The settings and state shared by all rooms and users of one shard. A reload replaces `limits` and `webhook_sink`;
-    each view of the workers by which this worker owns its keys sets `epoch`; the bus sets `advised_ms`. Rooms, users
-    and the shard append to `effects` and `touched_users`; the bus takes both."""
+    """The settings and state shared by all rooms and users of one shard, written by its own methods only. `effects` are
+    commands for other owners and pairs of an edge and a message for it, in order."""
 
     __slots__ = (
         "_changes", "advised_ms", "deadlines", "delays", "effects", "epoch", "limits", "options", "replicated",
@@ -36,6 +36,54 @@ class ShardContext:
         self.epoch = 0
         self.advised_ms = 0  # send interval advised to clients for this worker's load [N17]
         self._changes = 0
+
+    # --- settings -------------------------------------------------------------------------------------------------
+
+    def set_limits(self, limits: Limits) -> None:
+        """Apply the limits of a reload; they hold for what begins from now on."""
+        self.limits = limits
+
+    def set_webhook_sink(self, sink: Sink | None) -> None:
+        """Send webhook events to `sink`; None switches them off."""
+        self.webhook_sink = sink
+
+    def start_replication(self) -> None:
+        """Note that other workers hold replicas from now on, so that changes are recorded for them."""
+        self.replicated = True
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Own keys by the view with this epoch; later versions are above all of earlier epochs."""
+        self.epoch = epoch
+
+    def set_advised_ms(self, interval_ms: int) -> None:
+        """Set the send interval advised to clients for this worker's load, in milliseconds [N17]."""
+        self.advised_ms = interval_ms
+
+    # --- effects and changes --------------------------------------------------------------------------------------
+
+    def add_effect(self, effect: Any) -> None:
+        """Append an effect."""
+        self.effects.append(effect)
+
+    def take_effects(self) -> list[Any]:
+        """Return the effects since the last call, in order."""
+        effects, self.effects = self.effects, []
+        return effects
+
+    def touch_user(self, user_id: str) -> None:
+        """Record that the replica of a user is out of date."""
+        self.touched_users.add(user_id)
+
+    def touch_users(self, user_ids: Iterable[str]) -> None:
+        """Record that the replicas of these users are out of date."""
+        self.touched_users.update(user_ids)
+
+    def take_touched_users(self) -> set[str]:
+        """Return the users whose replicas are out of date, and count them as replicated."""
+        touched, self.touched_users = self.touched_users, set()
+        return touched
+
+    # --- times and versions ---------------------------------------------------------------------------------------
 
     def more_grace(self, grace_until: float, now: float) -> float:
         """Return until which monotonic second a place is held after its grace period, which ends at monotonic second

@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Deadlines:
-    """Deadlines by key, in monotonic seconds. `due` returns passed ones in the order of their times."""
+    """Deadlines by key, in monotonic seconds. `take_due` returns passed ones in the order of their times."""
 
     __slots__ = ("_at", "_count", "_heap")
 
@@ -47,7 +47,7 @@ class Deadlines:
             heappop(heap)
         return heap[0][0] if heap else None
 
-    def due(self, now: float) -> Iterator[Any]:
+    def take_due(self, now: float) -> Iterator[Any]:
         """Remove and yield each key whose deadline has passed, including those set meanwhile for a time already
         past."""
         while (at := self.next_at()) is not None and at <= now:

@@ -41,7 +41,7 @@ def handle_due(room: Room, kind: str, sub_id: str, now: float) -> Due:
             left = RoomLeft(
                 user_id=member.user_id, room_id=room.id, session_id=sub_id, membership_id=member.membership_id
             )
-            room.context.effects.append(left)
+            room.context.add_effect(left)
             return Due(ended=reason)
         if kind == "away":
             room.show_away(member, now)

@@ -80,7 +80,7 @@ def _reset(room: RoomState, room_type: RoomType, now: float) -> None:
     room.advised_ms = context.advised_ms
     room.announced_ms = room.send_interval_ms
     if context.replicated:
-        room.changed.update(("", *room.members))
+        room.mark_changed(("", *room.members))
 
 
 def _repeat_snapshots(room: RoomState, now: float, but: Member | None) -> None:

@@ -120,9 +120,9 @@ class Room(RoomState):
         elif reason == "left" and not member.leased:  # resumed, but not joined again; or wrongly taken for lost
             payload = encode(LeftReply(id=id, room_id=self.id))
             edge_message = Left(session_id=member.session_id, room_id=self.id, payload=payload)
-            self.context.effects.append((member.edge, edge_message))
+            self.context.add_effect((member.edge, edge_message))
         self.drop_late(member)
-        member.attached = False
+        self.detach(member)
         del self.members[member.session_id]
         person = member.person
         del person.members[member.session_id]
@@ -147,7 +147,8 @@ class Room(RoomState):
         self.hold(member, grace_until or now + self.context.limits.grace_s, now, not_before=away_at)
         if away_at > now:
             member.away_at = away_at
-            member.connected = member.attached = False
+            member.connected = False
+            self.detach(member)
             self.context.deadlines.set(("away", self.id, member.session_id), away_at)
         else:
             self.show_away(member, now)
@@ -164,7 +165,8 @@ class Room(RoomState):
         member.pending.clear()
         self.drop_late(member)
         member.cursor_put_away = member.cursor is not None
-        member.connected = member.attached = member.watching = False
+        member.connected = member.watching = False
+        self.detach(member)
         member.away_at = 0.0
         if member.viewer is not None:
             member.viewer.lapse()
@@ -187,7 +189,7 @@ class Room(RoomState):
         for kind in ("grace", "away"):
             self.context.deadlines.cancel((kind, self.id, member.session_id))
         member.edge, member.connection, member.grace_until = edge, connection, 0.0
-        member.attached = False
+        self.detach(member)
         # a snapshot queued for the old connection is not valid for the new one
         self.out = [item for item in self.out if not (item.attach and item.only == member.session_id)]
         if not member.connected:
@@ -336,7 +338,7 @@ class Room(RoomState):
             self.out.append(StreamFrame(frame_text(payload), only=member.session_id, refusal=refusal))
         else:  # resumed, but not joined again yet: it receives no stream
             edge_message = Reply(session_id=member.session_id, payload=payload, refusal=refusal)
-            self.context.effects.append((member.edge, edge_message))
+            self.context.add_effect((member.edge, edge_message))
 
     def emit_status(self, member: Member, now: float) -> None:
         profile = member.person.profile

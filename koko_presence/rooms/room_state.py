@@ -1,5 +1,8 @@
 """Holds the state of a room without its rules. Written by `Room`, the functions of lifetime.py, presence_state.py and
-playback_sync.py, the owner package and the bus; read by the rest of this package."""
+playback_sync.py, and the owner package; read by the rest of this package. What the bus needs for flushes and replicas
+is written by methods of `RoomState`."""
+
+from collections.abc import Iterable, Set
 
 from koko_presence._fastpath.room_core import RoomCore
 from koko_presence.protocol.errors import PresenceError
@@ -8,7 +11,7 @@ from koko_presence.protocol.messages import RoomType
 from .context import ShardContext
 from .control import Control
 from .load_control import Load
-from .member import Person
+from .member import Member, Person
 from .playback import Playback
 
 SYNCED_TYPES = frozenset(("video", "comparison"))  # playback is synchronised unless switched off [C16]
@@ -42,10 +45,11 @@ class RoomState(RoomCore):
         self.playback_waits: tuple[str, str, str] | None = None  # user, session, action whose broadcast waits [H11]
         self.sync_enabled = True  # until the room is shown, each user's own room type decides
         self.control = Control()
+        # From here to `moved`: written by the methods below and by `Room` only, also where the bus decides.
         self.edges_to_notify: set[int] = set()  # edges that still have to receive the last events of this room
         self.changed: set[str] = set()  # sessions whose replica is out of date; "" for the room itself
         self.replica_holders: set[int] = set()  # workers that hold a replica of the room
-        self.edges: list[int] = []  # with members that receive the room's events; written by the bus
+        self.edges: list[int] = []  # with members that receive the room's events, as of the last flush or delta
         self.revision = 0  # of the replicas
         self.restored_revision = 0  # of the record it was restored from; 0: the room was created here
         self.flushed_seq = 0  # `seq` of the last flush
@@ -64,3 +68,75 @@ class RoomState(RoomCore):
         if self.shown:
             return self.type
         return None if person is None else person.private_room.type
+
+    # --- the stream of events and its flushes ---------------------------------------------------------------------
+
+    def attach(self, member: Member) -> None:
+        """Let a member receive the room's stream from here on."""
+        member.attached = True
+
+    def detach(self, member: Member) -> None:
+        """End the stream of a member; it receives events again after its next snapshot."""
+        member.attached = False
+
+    def edges_with_members(self) -> list[int]:
+        """Return the edges with members that receive the room's stream, in ascending order."""
+        return sorted({member.edge for member in self.members.values() if member.attached})
+
+    def take_flush_edges(self) -> list[int]:
+        """Return the edges of the next flush: those with members, and those whose last member has left since the last
+        one. Later flushes go to `edges`, until the members change."""
+        self.edges = edges = self.edges_with_members()
+        if self.edges_to_notify:
+            edges = sorted(self.edges_to_notify.union(edges))
+            self.edges_to_notify.clear()
+        return edges
+
+    def note_flushed(self) -> int:
+        """Record that everything up to `seq` is flushed; return up to which `seq` the previous flush went."""
+        before, self.flushed_seq = self.flushed_seq, self.seq
+        return before
+
+    # --- replicas -------------------------------------------------------------------------------------------------
+
+    def mark_changed(self, session_ids: Iterable[str]) -> None:
+        """Record that the replicas of these sessions are out of date; "" is the room itself."""
+        self.changed.update(session_ids)
+
+    def take_changed(self) -> set[str]:
+        """Return the sessions whose replicas are out of date, and count them as replicated."""
+        changed, self.changed = self.changed, set()
+        return changed
+
+    def advance_revision(self) -> None:
+        """Give the room's next record or delta a revision above all earlier ones."""
+        self.revision = self.context.next_version(self.revision)
+
+    def set_replica_holders(self, workers: set[int]) -> None:
+        """Record which workers hold a replica of the room at its present revision."""
+        self.replica_holders = workers
+
+    def drop_replica_holder(self, worker: int) -> None:
+        """Record that a worker has no replica; the next delta to it is the whole room."""
+        self.replica_holders.discard(worker)
+
+    def keep_replica_holders(self, workers: Set[int]) -> None:
+        """Drop all replica holders but those among `workers`."""
+        self.replica_holders &= workers
+
+    def end_replicas(self) -> set[int]:
+        """Begin the last revision of a room that is gone, and return the workers to which it is sent: the replica
+        holders, and the edges that receive the room's last events."""
+        self.advance_revision()
+        self.edges = self.take_flush_edges()
+        holders, self.replica_holders = self.replica_holders, set()
+        return holders.union(self.edges)
+
+    def note_restored(self, revision: int, flushed_seq: int) -> None:
+        """Record from which revision the room was restored, and the highest `seq` that any worker has received."""
+        self.revision = self.restored_revision = revision
+        self.flushed_seq = flushed_seq
+
+    def release(self) -> None:
+        """Give the room up to another owner: it is not flushed here any more."""
+        self.moved = True

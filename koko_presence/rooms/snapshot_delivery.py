@@ -14,7 +14,7 @@ def send_snapshot(room: RoomState, member: Member, id: MessageId | None, now: fl
     neither [M2]."""
     if member.leased:
         return
-    member.attached = True
+    room.attach(member)
     reply = joined_reply(room, member, id, now)
     room.out.append(StreamFrame(frame_text(encode(reply)), only=member.session_id, attach=True))
 

@@ -196,7 +196,7 @@ class Hub:
         if due_at is not None and now - due_at > STALL_S:
             self.judges_from = max(self.judges_from, now + min(UNREAD_S, now - due_at))
         try:
-            for key in self._deadlines.due(now):
+            for key in self._deadlines.take_due(now):
                 session = self.connections.get(key[0] if isinstance(key, tuple) else key)
                 if session is None:
                     continue

@@ -104,7 +104,7 @@ class PendingRequests:
                 answer.set_exception(PresenceError("UNAVAILABLE", "The server stops. Try again."))
 
     def _tick(self) -> None:
-        for number in self._deadlines.due(self._clock()):
+        for number in self._deadlines.take_due(self._clock()):
             answer, _ = self._pending[number]
             if not answer.done():
                 answer.set_exception(PresenceError("UNAVAILABLE", _NOT_KNOWN))

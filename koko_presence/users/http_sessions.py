@@ -117,7 +117,7 @@ def renew(user: User, command: RenewLeases, now: float) -> None:
             session.activity = command.activity
         user.update_activity(session_id, interacted=command.activity == "active")
         for room_id, membership_id in session.rooms.items():
-            user.context.effects.append(
+            user.context.add_effect(
                 RenewLease(
                     room_id=room_id,
                     session_id=session_id,
@@ -185,7 +185,7 @@ def send_to_edge(user: User, session_id: str, edge_message: SessionActed) -> Non
     """Notify the session's edge, if it has one, of an action for the session that did not come over its socket."""
     session = user.sessions.get(session_id)
     if session is not None and session.connected and not session.leased:
-        user.context.effects.append((session.edge, edge_message))
+        user.context.add_effect((session.edge, edge_message))
 
 
 def restore_http_session(user: User, command: ConfirmMember, now: float) -> None:
@@ -196,7 +196,7 @@ def restore_http_session(user: User, command: ConfirmMember, now: float) -> None
     if session is None:
         if session_info.lease_until <= now or user.full:
             removal = RemoveMember(room_id=command.room_id, session_id=command.session_id, reason="timeout")
-            user.context.effects.append(removal)
+            user.context.add_effect(removal)
             return
         session = _begin(user, session_info)
         session.invisible = session_info.invisible

@@ -14,7 +14,7 @@ from .user import MANUAL, User
 def confirm(user: User, command: ConfirmMember, now: float) -> None:
     """Compare a room's statement that it holds this session with the state at monotonic second `now`, and send the room
     the correction."""
-    room_id, session_id, effects = command.room_id, command.session_id, user.context.effects
+    room_id, session_id, add_effect = command.room_id, command.session_id, user.context.add_effect
     session = user.sessions.get(session_id) or _restore_unknown_session(user, command, now)
     if session is not None and (
         not session.accepted_at  # known only from statements of rooms
@@ -32,11 +32,11 @@ def confirm(user: User, command: ConfirmMember, now: float) -> None:
             grace_until=command.grace_until or now + user.context.limits.grace_s,
             version=user.context.next_version(),
         )
-        effects.append(drop)
+        add_effect(drop)
     elif session.connection != command.connection or not command.connected:
         # wrongly suspended; with the same connection its edge still receives the room's events
         subscribed = session.connection == command.connection
-        effects.append(user.resume_command(session_id, room_id, command.membership_id, subscribed=subscribed))
+        add_effect(user.issue_resume(session_id, room_id, command.membership_id, subscribed=subscribed))
     if session is not None and room_id in session.rooms:
         session.rooms[room_id] = max(session.rooms[room_id], command.membership_id)
 
@@ -90,7 +90,7 @@ def _reconcile_privacy(user: User, command: ConfirmMember) -> None:
         if hides != known:
             user.send_privacy_to_edge(command.session_id)
     elif hides != session.hides:
-        user.context.effects.append(user.privacy_command(command.session_id, command.room_id))
+        user.context.add_effect(user.privacy_command(command.session_id, command.room_id))
 
 
 def _reconcile_profile(user: User, command: ConfirmMember) -> None:
@@ -106,6 +106,6 @@ def _reconcile_profile(user: User, command: ConfirmMember) -> None:
         user.publish_profile(command.session_id, changed=True, interacted=False)
     if shown.shows != user.profile.shows:
         update = ApplyProfile(
-            room_id=command.room_id, user_id=user.id, session_id=command.session_id, profile=user.profile
+            room_id=command.room_id, user_id=user.id, session_id=command.session_id, profile=user.issue_profile()
         )
-        user.context.effects.append(update)
+        user.context.add_effect(update)

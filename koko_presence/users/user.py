@@ -50,8 +50,8 @@ def presence_is_off() -> PresenceError:
 
 
 class User:
-    """The state and rules of one user. Commands for rooms and messages for edges go into `context.effects`, in
-    order."""
+    """The state and rules of one user. Commands for rooms and messages for edges go into the effects of
+    `context`, in order."""
 
     __slots__ = (
         "activity", "budget", "context", "id", "manual", "privacy_defaults", "restored_empty_version",
@@ -75,24 +75,35 @@ class User:
 
     @property
     def profile(self) -> Profile:
-        """The shown profile. Its status is the manual one if that is busy, reviewing or away, else the activity
-        [D8]."""
+        """The shown profile, without a version. Its status is the manual one if that is busy, reviewing or away, else
+        the activity [D8]."""
+        return self._profile(version=0)
+
+    def issue_profile(self) -> Profile:
+        """Return the shown profile with a new version, to be sent to rooms."""
+        return self._profile(version=self.context.next_version())
+
+    def _profile(self, version: int) -> Profile:
         status = self.manual if self.manual is not None else self.activity
         return Profile(
             status=status,  # type: ignore[arg-type]
             status_message=self.status_message,
             activity=self.activity,
-            version=self.context.next_version(),
+            version=version,
         )
+
+    def advance_revision(self) -> None:
+        """Give the user's next record a revision above all earlier ones."""
+        self.revision = self.context.next_version(self.revision)
 
     # --- sessions -------------------------------------------------------------------------------------------------
 
     def open(self, command: OpenSession, now: float, *, trusting: bool = False) -> None:
         """Open a new session, or resume an earlier one; at the limit a session in its grace period is ended first
         [C11]. `trusting`: an owner was lost a short time ago, which may have held the session."""
-        effects = self.context.effects
+        add_effect = self.context.add_effect
         if command.resumes_only and command.resume not in self.sessions and not trusting:
-            effects.append((command.edge, SessionRefused(connection=command.connection, code="UNAUTHENTICATED")))
+            add_effect((command.edge, SessionRefused(connection=command.connection, code="UNAUTHENTICATED")))
             return
         session_id = command.resume if command.resume in self.sessions else command.new_session_id
         session = self.sessions.get(session_id)
@@ -100,11 +111,11 @@ class User:
             pass  # repeated to the backup owner of a lost owner that had opened it
         elif session is not None and session.connected and session.accepted_at > command.accepted_at:
             # came late: a newer connection has the session
-            effects.append((command.edge, SessionReplaced(session_id=session_id, connection=command.connection)))
+            add_effect((command.edge, SessionReplaced(session_id=session_id, connection=command.connection)))
             return
         elif session is not None:
             if session.connected or session.away_at:
-                effects.append((session.edge, SessionReplaced(session_id=session_id, connection=session.connection)))
+                add_effect((session.edge, SessionReplaced(session_id=session_id, connection=session.connection)))
             self.end_grace(session_id)
             session.edge, session.connection, session.connected = command.edge, command.connection, True
             session.accepted_at = command.accepted_at
@@ -114,11 +125,11 @@ class User:
             self.set_disabled(session_id, command.disabled)
             self._apply_initial_privacy(session_id, command.privacy)
             for room_id in sorted(session.rooms):
-                effects.append(self.resume_command(session_id, room_id, session.rooms[room_id], subscribed=False))
+                add_effect(self.issue_resume(session_id, room_id, session.rooms[room_id], subscribed=False))
             self.update_activity(session_id, interacted=False)
         else:
             if not self._free_slot():
-                effects.append((command.edge, SessionRefused(connection=command.connection, code="TOO_MANY_SESSIONS")))
+                add_effect((command.edge, SessionRefused(connection=command.connection, code="TOO_MANY_SESSIONS")))
                 return
             if trusting and command.resume is not None:  # signed, and lost with its owner's records [N-c]
                 session_id = command.resume
@@ -132,7 +143,7 @@ class User:
             session.hide(self.privacy_defaults)
             self._apply_initial_privacy(session_id, command.privacy)
             self.update_activity(session_id, interacted=False)
-        effects.append(
+        add_effect(
             (
                 command.edge,
                 SessionOpened(
@@ -177,7 +188,7 @@ class User:
             return True
         if limits.evict_oldest:
             session_id, session = next(iter(self.sessions.items()))
-            self.context.effects.append(
+            self.context.add_effect(
                 (session.edge, SessionEvicted(session_id=session_id, connection=session.connection))
             )
             self.forget(session_id, "kicked")
@@ -211,7 +222,7 @@ class User:
         if away_at:
             self.context.deadlines.set(("session", self.id, session_id), away_at)
         for room_id in sorted(session.rooms):
-            self.context.effects.append(
+            self.context.add_effect(
                 SuspendMember(
                     room_id=room_id,
                     session_id=session_id,
@@ -258,7 +269,7 @@ class User:
         session = self.sessions.pop(session_id)
         self.context.deadlines.cancel(("session", self.id, session_id))
         for room_id, membership_id in sorted(session.rooms.items()):
-            self.context.effects.append(
+            self.context.add_effect(
                 RemoveMember(room_id=room_id, session_id=session_id, reason=reason, membership_id=membership_id)
             )
         self.update_activity(session_id, interacted=False)
@@ -294,8 +305,10 @@ class User:
         session_info.privacy_version, session_info.disabled = session.privacy_version, session.disabled
         session_info.invisible = session.invisible
         session_info.share_cursor, session_info.share_selection = session.share_cursor, session.share_selection
-        self.context.effects.append(
-            AdmitMember(room_id=command.room_id, enter=command, membership_id=membership_id, profile=self.profile)
+        self.context.add_effect(
+            AdmitMember(
+                room_id=command.room_id, enter=command, membership_id=membership_id, profile=self.issue_profile()
+            )
         )
 
     @staticmethod
@@ -318,18 +331,18 @@ class User:
             can_broadcast=command.can_broadcast,
             moderator=command.moderator,
         )
-        self.context.effects.append(update)
+        self.context.add_effect(update)
 
     def _resume_in_other_rooms(self, session_id: str, but: str, *, subscribed: bool) -> None:
         """Notify all rooms of the session but `but` that it is connected."""
         session = self.sessions[session_id]
         for room_id in sorted(session.rooms.keys() - {but}):
-            self.context.effects.append(
-                self.resume_command(session_id, room_id, session.rooms[room_id], subscribed=subscribed)
+            self.context.add_effect(
+                self.issue_resume(session_id, room_id, session.rooms[room_id], subscribed=subscribed)
             )
 
-    def resume_command(self, session_id: str, room_id: str, membership_id: int, *, subscribed: bool) -> ResumeMember:
-        """Return the command that notifies a room that the session is connected."""
+    def issue_resume(self, session_id: str, room_id: str, membership_id: int, *, subscribed: bool) -> ResumeMember:
+        """Return a new command, with a new version, that notifies a room that the session is connected."""
         session = self.sessions[session_id]
         return ResumeMember(
             room_id=room_id,
@@ -362,7 +375,7 @@ class User:
             session.forget_named(removal.room_id)
             # the membership that ends; if unknown, any up to now
             removal.membership_id = session.rooms.pop(removal.room_id, 0) or self.context.next_version()
-        self.context.effects.append(removal)
+        self.context.add_effect(removal)
         self._end_lease(removal.session_id, removal.reason)
 
     def left(self, session_id: str, room_id: str, membership_id: int) -> None:
@@ -471,7 +484,7 @@ class User:
     def _send_privacy_of(self, session_ids: list[str]) -> None:
         for session_id in session_ids:
             for room_id in sorted(self.sessions[session_id].rooms):
-                self.context.effects.append(self.privacy_command(session_id, room_id))
+                self.context.add_effect(self.privacy_command(session_id, room_id))
 
     def send_privacy_to_edge(self, session_id: str) -> None:
         """Send what a session hides to its edge, if it has one, after a change that did not come over its socket
@@ -485,7 +498,7 @@ class User:
                 connection=session.connection,
                 received_privacy_seq=session.received_privacy_seq,
             )
-            self.context.effects.append((session.edge, edge_message))
+            self.context.add_effect((session.edge, edge_message))
 
     def set_disabled(self, session_id: str, disabled: bool) -> None:
         """Apply the token's switch of presence [K1]."""
@@ -538,9 +551,9 @@ class User:
             return
         own = set(self.sessions[session_id].rooms) if session_id in self.sessions else set()
         rooms = {room_id for each in self.sessions.values() for room_id in each.rooms} if changed else own
-        profile = self.profile
+        profile = self.issue_profile()
         for room_id in sorted(rooms):
-            self.context.effects.append(
+            self.context.add_effect(
                 ApplyProfile(
                     room_id=room_id,
                     user_id=self.id,

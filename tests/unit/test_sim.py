@@ -202,7 +202,7 @@ def test_a_leave_of_an_older_membership_would_be_found(monkeypatch: pytest.Monke
     def parting(self: User, command: EnterRoom) -> None:
         enter(self, command)
         removal = RemoveMember(room_id=command.room_id, session_id=command.session_info.session_id, reason="left")
-        self.context.effects.append(removal)
+        self.context.add_effect(removal)
 
     monkeypatch.setattr(User, "enter", parting)
     found("who has not|was put out")

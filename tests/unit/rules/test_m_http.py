@@ -171,7 +171,7 @@ def test_m2_a_lease_is_listed_and_counted_and_receives_nothing() -> None:
     assert "transport" not in next(row for row in listed["users"] if row["userId"] == "bob")
     bob.send(type="broadcast", roomId="video_123", data={"type": "x"}, id=1)
     assert bob.last("ack")["delivered"] == 0
-    assert world.owner_of("video_123").shard.edges_of(world.shard.rooms["video_123"]) == [bob.session.hub.edge_id]
+    assert world.shard.rooms["video_123"].edges_with_members() == [bob.session.hub.edge_id]
 
 
 def test_m2_one_per_user_room_and_key() -> None:
