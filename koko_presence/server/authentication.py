@@ -87,6 +87,8 @@ class AuthenticationSession(PrivacySession, Protocol):
     @property
     def opening(self) -> bool: ...
 
+    def begin_privacy_changes(self, *, with_first: bool) -> None: ...
+
     def move(self, event: str) -> None: ...
 
     def on_tick(self, now: float) -> None: ...
@@ -256,7 +258,7 @@ class Authentication:
         self.identity = identity
         if message.token is not UNSET:
             self.cookie = None
-        session.privacy_seq = 0 if message.privacy is None else 1
+        session.begin_privacy_changes(with_first=message.privacy is not None)
         command = self._open_request = OpenSession(
             user_id=identity.user_id,
             edge=hub.edge_id,

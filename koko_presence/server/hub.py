@@ -142,7 +142,7 @@ class Hub:
                     subscription.drop(session.session_id)
                     if not subscription.subscribers:
                         del self.subscriptions[room_id]
-        session.subscribed_rooms.clear()
+        session.rooms.end_subscriptions()
 
     def unsubscribe(self, session: SubscribedSession, room_id: str) -> None:
         """Remove the session from a room's subscription and drop what its outbox holds back of the room: the client
@@ -151,7 +151,7 @@ class Hub:
         if subscription is not None:
             subscription.drop(session.session_id)
         session.outbox.forget(room_id)
-        session.subscribed_rooms.discard(room_id)
+        session.end_subscription(room_id)
 
     def wake(self, connection: int, at: float) -> None:
         """Call `on_tick` of the connection's session at monotonic second `at`."""
@@ -216,7 +216,7 @@ class Hub:
         if isinstance(message, SessionOpened):
             session = self.connections.get(message.connection)
             if session is not None and session.session_id == message.session_id and session.state == "open":
-                session.version = max(session.version, message.session_version)
+                session.note_version(message.session_version)
                 return  # repeated by the backup owner after the owner had sent it and was lost
             if session is None or not session.opening:  # closed while its session was opened: end the session
                 migrates = self.drains and message.resumed
@@ -255,7 +255,7 @@ class Hub:
             session = self.sessions.get(message.session_id)
             if session is not None:
                 if message.out and message.room_id not in session.subscribed_rooms:  # a room restored by a resume
-                    session.rooms.joined.discard(message.room_id)
+                    session.rooms.drop_joined(message.room_id)
                 session.on_room_refused(message.room_id, message.payload, now)
         elif isinstance(message, Left):
             session = self.sessions.get(message.session_id)

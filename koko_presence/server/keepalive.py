@@ -26,8 +26,8 @@ class LinkWatch:
         self._pinged_at = None
 
     def is_lost(self, now: float) -> bool:
-        """True when a ping has no pong within the timeout, and the peer has acknowledged no bytes since. `is_stuck` has
-        to be called before, as it records the progress."""
+        """True when a ping has no pong within the timeout, and the peer has acknowledged no bytes since. `note_taken`
+        has to be called before, as it records the progress."""
         return self._pinged_at is not None and now >= self._answer_due_at(self._pinged_at)
 
     def take_ping(self, now: float) -> bool:
@@ -45,13 +45,14 @@ class LinkWatch:
         """Record that the kernel has taken all data."""
         self._taken_bytes, self._progress_at = None, now
 
-    def is_stuck(self, taken_bytes: int, now: float) -> bool:
-        """True when the socket is full and the peer has acknowledged no bytes for `send_stuck_s`."""
-        if self._taken_bytes is None:
-            return False
-        if taken_bytes > self._taken_bytes:
+    def note_taken(self, taken_bytes: int, now: float) -> None:
+        """Record that the peer has acknowledged `taken_bytes` so far; without effect while the socket is not full."""
+        if self._taken_bytes is not None and taken_bytes > self._taken_bytes:
             self._taken_bytes, self._progress_at = taken_bytes, now
-        return now >= self._progress_at + self._limits.send_stuck_s
+
+    def is_stuck(self, now: float) -> bool:
+        """True when the socket is full and the peer has acknowledged no bytes for `send_stuck_s`."""
+        return self._taken_bytes is not None and now >= self._progress_at + self._limits.send_stuck_s
 
     def next_at(self, now: float) -> float:
         """The monotonic second of the next check or ping."""

@@ -105,6 +105,8 @@ class MembershipsSession(PrivacySession, RecheckedSession, Protocol):
     @property
     def activity(self) -> ActivityWatch: ...
 
+    def clear_all_expelled(self) -> None: ...
+
     def dispatch(self, message: AnyClientMessage, raw: bytes, within: bool, now: float) -> None: ...
 
     def dispatch_held(self, queue: str) -> None: ...
@@ -226,8 +228,7 @@ class Memberships(Reauthorization):
             session.refuse(error, message.id, message.room_id)
             self.on_refused(message.room_id, now)
             return
-        if message.room_id in session.expelled:
-            session.expelled -= {message.room_id}
+        session.clear_expelled(message.room_id)
         identity = session.identity
         session_info = SessionInfo(
             edge=session.hub.edge_id,
@@ -287,7 +288,7 @@ class Memberships(Reauthorization):
         """Complete the join when the room's snapshot has been written: the session is in the room and subscribed. Held
         messages are handled next, in order."""
         now = self._session.hub.clock()
-        if room_id not in self.joining and room_id not in self.joined and self.unanswered.is_refused(room_id, now):
+        if room_id not in self.joining and room_id not in self.joined and self.unanswered.take_refused(room_id, now):
             self._take_back(room_id, now)
             return
         self.subscribed_rooms.add(room_id)
@@ -311,6 +312,18 @@ class Memberships(Reauthorization):
         if room_id not in self.joining:
             self._forget(room_id)
 
+    def drop_joined(self, room_id: str) -> None:
+        """Record that the session is not in a room that it was in before a resume: the room's owner says so."""
+        self.joined.discard(room_id)
+
+    def end_subscription(self, room_id: str) -> None:
+        """Record that the session no longer receives the stream of a room."""
+        self.subscribed_rooms.discard(room_id)
+
+    def end_subscriptions(self) -> None:
+        """Record that the session no longer receives any room's stream."""
+        self.subscribed_rooms.clear()
+
     def on_refused(self, room_id: str, now: float) -> None:
         """End a refused join; messages held for the room are handled, and refused each for itself."""
         self._began.pop(room_id, None)
@@ -327,7 +340,7 @@ class Memberships(Reauthorization):
 
     def retry_pending(self, now: float) -> None:
         """Repeat commands without an answer, after the loss of an owner."""
-        self._session.expelled = NONE  # the lost owner sends no more frames
+        self._session.clear_all_expelled()  # the lost owner sends no more frames
         for command in self.unanswered.again(now):
             if isinstance(command, LeaveRoom) and command.room_id in self.subscribed_rooms:
                 # the new owner may not have the member, and then sends no `left`
@@ -526,8 +539,7 @@ class Memberships(Reauthorization):
             counters.refused(message, error.code)
             self._session.refuse(error, message.id, message.room_id)
             return
-        if message.room_id in self._session.expelled:
-            self._session.expelled -= {message.room_id}
+        self._session.clear_expelled(message.room_id)
         self._query_active(message)
 
     def _query_active(self, message: GetActive) -> None:

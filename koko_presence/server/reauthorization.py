@@ -58,6 +58,8 @@ class RecheckedSession(SessionContext, SubscribedSession, Protocol):
     @property
     def held(self) -> HeldMessages: ...
 
+    def mark_expelled(self, room_id: str) -> None: ...
+
 
 def kick(session: KickableSession, reason: str) -> None:
     """Kick the client off the server: unsent messages are dropped, `kicked` is the last message, then the connection is
@@ -158,7 +160,7 @@ class Reauthorization:
         if room_id not in self.joined and room_id not in self.joining:
             return False
         if room_id in self.subscribed_rooms or self.unanswered.is_entering(room_id):
-            session.expelled |= {room_id}
+            session.mark_expelled(room_id)
         session.hub.unsubscribe(
             session, room_id
         )  # at once: the owner, perhaps on another worker, handles the leave later

@@ -33,7 +33,7 @@ from koko_presence.protocol.messages import (
 from .idle_tracker import ActivityWatch
 from .session_ports import SessionContext
 
-_SWITCHES = ("invisible", "share_cursor", "share_selection")
+SWITCHES = ("invisible", "share_cursor", "share_selection")
 
 
 class UserReports(Protocol):
@@ -45,12 +45,10 @@ class UserReports(Protocol):
 
 
 class PrivacySession(SessionContext, Protocol):
-    """A session with its privacy."""
+    """A session with its privacy, which its own methods write."""
 
-    privacy: Privacy
-    privacy_seq: int
-    privacy_version: int
-    unacknowledged_privacy: dict[str, int]
+    @property
+    def privacy(self) -> Privacy: ...
 
     @property
     def hidden(self) -> bool: ...
@@ -61,11 +59,16 @@ class PrivacySession(SessionContext, Protocol):
     @property
     def rooms(self) -> UserReports: ...
 
+    def change_privacy(self, privacy: Privacy) -> int: ...
+
+    def apply_owner_privacy(self, privacy: Privacy, version: int, applied: int) -> bool: ...
+
 
 class SelfServiceSession(PrivacySession, Protocol):
     """A session with its privacy, its activity and the rates of messages about the user."""
 
-    ponged_at: float
+    @property
+    def ponged_at(self) -> float: ...
 
     @property
     def activity(self) -> ActivityWatch: ...
@@ -76,6 +79,8 @@ class SelfServiceSession(PrivacySession, Protocol):
     @property
     def status_bucket(self) -> TokenBucket: ...
 
+    def note_pong_sent(self, now: float) -> None: ...
+
 
 def handle_heartbeat(session: SelfServiceSession, message: Heartbeat, now: float) -> None:
     """Handle presence.heartbeat: accepted at any rate, answered at most every 5 s [D3, D7, D9]."""
@@ -84,7 +89,7 @@ def handle_heartbeat(session: SelfServiceSession, message: Heartbeat, now: float
         session.rooms.report(session.activity.declare(status, now), now, interacted=status == "active")
     if now - session.ponged_at < session.hub.limits.heartbeat_min_interval_s:
         return
-    session.ponged_at = now
+    session.note_pong_sent(now)
     wall = session.hub.wall
     session.send(Pong(id=message.id, timestamp=wall.iso(now), server_time=wall.ms(now), echo=message.client_time))
 
@@ -127,11 +132,7 @@ def change_privacy(session: PrivacySession, privacy: Privacy) -> ChangePrivacy:
     were hidden and are not any more are dropped [K3, K5]. Until the owner has confirmed the change, it takes precedence
     over the privacy that the owner sends."""
     hidden = _hidden(session.privacy)
-    session.privacy_seq += 1
-    for name in _SWITCHES:
-        if isinstance(value := getattr(privacy, name), bool):
-            setattr(session.privacy, name, value)
-            session.unacknowledged_privacy = {**session.unacknowledged_privacy, name: session.privacy_seq}
+    seq = session.change_privacy(privacy)
     _note_change(session, hidden)
     return ChangePrivacy(
         user_id=session.user_id,
@@ -139,23 +140,19 @@ def change_privacy(session: PrivacySession, privacy: Privacy) -> ChangePrivacy:
         privacy=privacy,
         connection=session.connection,
         session_version=session.version,
-        privacy_seq=session.privacy_seq,
+        privacy_seq=seq,
     )
 
 
 def _on_privacy(session: PrivacySession, acted: SessionActed) -> None:
     """Apply the owner's privacy of the session, unless it is older than the last one. Switches that the client has
     changed since keep their values: the owner has not received these changes yet [K3]."""
-    privacy = acted.privacy
-    if privacy is None or acted.privacy_version < session.privacy_version:
+    if acted.privacy is None:
         return
+    hidden = _hidden(session.privacy)
     received = acted.received_privacy_seq if acted.connection == session.connection else 0
-    unacknowledged = {name: seq for name, seq in session.unacknowledged_privacy.items() if seq > received}
-    for name in unacknowledged:
-        setattr(privacy, name, getattr(session.privacy, name))
-    hidden, session.privacy = _hidden(session.privacy), privacy
-    session.privacy_version, session.unacknowledged_privacy = acted.privacy_version, unacknowledged
-    _note_change(session, hidden)
+    if session.apply_owner_privacy(acted.privacy, acted.privacy_version, received):
+        _note_change(session, hidden)
 
 
 def _note_change(session: PrivacySession, before: set[type]) -> None:
@@ -187,7 +184,7 @@ def changes_privacy(session: PrivacySession, message: Any) -> bool:
         return False
     present = session.privacy
     return privacy.scope == "user" or any(
-        isinstance(value := getattr(privacy, name), bool) and value != getattr(present, name) for name in _SWITCHES
+        isinstance(value := getattr(privacy, name), bool) and value != getattr(present, name) for name in SWITCHES
     )
 
 

@@ -45,7 +45,7 @@ from .held_messages import OPENING, HeldMessages
 from .idle_tracker import ActivityWatch
 from .keepalive import LinkWatch
 from .membership import ROOM_HANDLERS, Memberships, MembershipsHub
-from .self_service import handle_heartbeat, handle_privacy, handle_status
+from .self_service import SWITCHES, handle_heartbeat, handle_privacy, handle_status
 from .session_states import CLOSED_LINK, TRANSITIONS, Link
 
 # How often heartbeats may change a session's activity: each change is an event for all members of its rooms.
@@ -138,6 +138,61 @@ class Session:
     def subscribed_rooms(self) -> set[str]:
         """Rooms that this session is subscribed to."""
         return self.rooms.subscribed_rooms
+
+    # --- state that other parts of the edge report ---------------------------------------------------------------
+
+    def note_version(self, version: int) -> None:
+        """Record the version with which the user's owner gave the session to this connection; a lower one than before
+        changes nothing."""
+        self.version = max(self.version, version)
+
+    def note_pong_sent(self, now: float) -> None:
+        """Record that a heartbeat was answered at monotonic second `now`."""
+        self.ponged_at = now
+
+    def begin_privacy_changes(self, *, with_first: bool) -> None:
+        """Count the connection's privacy changes from the start; `with_first`: its `auth` carries the first."""
+        self.privacy_seq = 1 if with_first else 0
+
+    def change_privacy(self, privacy: Privacy) -> int:
+        """Apply a change by the client; return its number among the privacy changes of this connection. Until the
+        user's owner has applied it, it takes precedence over the owner's messages."""
+        self.privacy_seq += 1
+        for name in SWITCHES:
+            if isinstance(value := getattr(privacy, name), bool):
+                setattr(self.privacy, name, value)
+                self.unacknowledged_privacy = {**self.unacknowledged_privacy, name: self.privacy_seq}
+        return self.privacy_seq
+
+    def apply_owner_privacy(self, privacy: Privacy, version: int, applied: int) -> bool:
+        """Apply the owner's message on what the session hides, which includes the first `applied` changes by the
+        client; later ones keep their effect [K3]. Return False for an outdated message, which changes nothing."""
+        if version < self.privacy_version:
+            return False
+        unacknowledged = {name: seq for name, seq in self.unacknowledged_privacy.items() if seq > applied}
+        for name in unacknowledged:
+            setattr(privacy, name, getattr(self.privacy, name))
+        self.privacy, self.privacy_version, self.unacknowledged_privacy = privacy, version, unacknowledged
+        return True
+
+    def mark_expelled(self, room_id: str) -> None:
+        """Drop what still arrives of a room from which the session was expelled."""
+        self.expelled |= {room_id}
+
+    def clear_expelled(self, room_id: str) -> bool:
+        """Accept messages of a room again; return whether the session was expelled from it."""
+        if room_id not in self.expelled:
+            return False
+        self.expelled -= {room_id}
+        return True
+
+    def clear_all_expelled(self) -> None:
+        """Accept messages of all rooms again."""
+        self.expelled = NONE
+
+    def end_subscription(self, room_id: str) -> None:
+        """End the session's subscription to a room."""
+        self.rooms.end_subscription(room_id)
 
     def move(self, event: str) -> None:
         """Change the state by the table `TRANSITIONS`. Errors: KeyError for a transition that is not in it, a fault of
@@ -387,10 +442,11 @@ class Session:
     def _is_over(self, now: float) -> bool:
         """End the session if its client sends nothing, reads nothing or does not answer pings. Returns True when it has
         ended."""
+        self._link_watch.note_taken(self.outbox.taken_bytes(), now)
         if now >= self.activity.silent_at:  # three heartbeats missed [D4]
             self._end(grace=False, reason="timeout")
             self._close(4408)
-        elif self._link_watch.is_stuck(self.outbox.taken_bytes(), now):
+        elif self._link_watch.is_stuck(now):
             self._on_slow()
         elif self._link_watch.is_lost(now):
             self._end(grace=True, reason="disconnected")
@@ -426,9 +482,7 @@ class Session:
         """Handle a refused join: send the error, unless the session was expelled meanwhile."""
         if not self.rooms.unanswered.refused(room_id, now):
             return
-        if room_id in self.expelled:
-            self.expelled -= {room_id}
-        else:
+        if not self.clear_expelled(room_id):
             self.write(payload)
             self.on_refusal()
         self.rooms.on_refused(room_id, now)

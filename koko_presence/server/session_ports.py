@@ -3,7 +3,7 @@
 The hub makes the sessions and a session makes its parts, so imports go from `hub` to `session` and from there to
 `authentication`, `membership`, `reauthorization` and `self_service`. In the other direction each part declares a
 protocol of what it uses: it extends the common ones of this module. `Session` and `Hub` satisfy the protocols by their
-members. A property is only read by the part; an attribute is also written by it.
+members. The parts only read their properties: what they change, they change by methods.
 """
 
 import asyncio

@@ -4,7 +4,7 @@
 one go to the subscribers before it. Sockets are written later, once each (`WriteBatch`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Protocol
 
 from koko_presence._fastpath import fanout
@@ -18,10 +18,13 @@ class Subscriber(Protocol):
     `on_refusal` after a frame that is an error. `expelled` are rooms that the session was expelled from: frames of
     these that are still in transit are not delivered, until the room has detached the session."""
 
-    expelled: frozenset[str]
+    @property
+    def expelled(self) -> frozenset[str]: ...
 
     @property
     def outbox(self) -> Outbox: ...
+
+    def clear_expelled(self, room_id: str) -> bool: ...
 
     def on_attach(self, room_id: str) -> None: ...
 
@@ -37,7 +40,9 @@ class SubscribedSession(Subscriber, Protocol):
     def session_id(self) -> str: ...
 
     @property
-    def subscribed_rooms(self) -> set[str]: ...
+    def subscribed_rooms(self) -> Set[str]: ...
+
+    def end_subscription(self, room_id: str) -> None: ...
 
 
 class RoomSubscription(fanout.RoomSubscription):
@@ -84,8 +89,8 @@ class RoomSubscription(fanout.RoomSubscription):
         leaver = self.subscribers.get(item.only)
         if leaver is None:
             leaver = find(item.only)
-            if leaver is not None and self.room_id in leaver.expelled:  # later frames belong to another membership
-                leaver.expelled -= {self.room_id}
+            # later frames belong to another membership
+            if leaver is not None and leaver.clear_expelled(self.room_id):
                 leaver.on_detach(self.room_id)
         else:
             self.drop(item.only)

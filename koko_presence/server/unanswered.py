@@ -60,7 +60,7 @@ class UnansweredRequests:
             self._refused[room_id] = now
         return True
 
-    def is_refused(self, room_id: str, now: float) -> bool:
+    def take_refused(self, room_id: str, now: float) -> bool:
         """True when a repeated join was refused by its other answer within LEAVING_S; the record is removed."""
         return now - self._refused.pop(room_id, -LEAVING_S) < LEAVING_S
 

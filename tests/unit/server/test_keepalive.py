@@ -21,7 +21,8 @@ def test_regression_a_client_that_reads_steadily_is_alive_without_a_pong() -> No
     watch.on_full(0, 20.0)
     assert watch.take_ping(25.0)
     for second in range(26, 120):
-        assert not watch.is_stuck((second - 20) * 300, float(second))
+        watch.note_taken((second - 20) * 300, float(second))
+        assert not watch.is_stuck(float(second))
         assert not watch.is_lost(float(second))
         assert watch.next_at(float(second)) > second
     watch.on_drained(120.0)
@@ -32,7 +33,8 @@ def test_regression_a_client_that_reads_steadily_is_alive_without_a_pong() -> No
 def test_a_client_that_reads_nothing_is_stuck_and_lost() -> None:
     watch = LinkWatch(LIMITS, 0.0)
     watch.on_full(500, 20.0)
-    assert not watch.is_stuck(500, 29.9)
-    assert watch.is_stuck(500, 30.0)
+    watch.note_taken(500, 29.9)
+    assert not watch.is_stuck(29.9)
+    assert watch.is_stuck(30.0)
     assert watch.take_ping(25.0)
     assert watch.is_lost(35.0)
