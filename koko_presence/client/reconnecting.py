@@ -135,7 +135,7 @@ class ReconnectingConnection:
     async def _keep_connected(self, link: Link) -> None:
         """Reconnect after each loss by the policy of its close code, until that forbids it."""
         code = await link.wait_closed()
-        while self._may_return(code):
+        while self._judge_return(code):
             wait_s, self.retry_after_s = self._backoff.next_s(come_back(code), self.retry_after_s), None
             await self._pause(wait_s)
             try:
@@ -160,7 +160,8 @@ class ReconnectingConnection:
             return 1013
         return 4401 if refused.code == "UNAUTHENTICATED" else 4429
 
-    def _may_return(self, code: int) -> bool:
+    def _judge_return(self, code: int) -> bool:
+        """Return whether to connect again after a close with `code`; a refused token is counted."""
         how = come_back(code)
         if how is not ReconnectPolicy.NEW_TOKEN:
             return how is not ReconnectPolicy.NO

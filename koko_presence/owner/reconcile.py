@@ -355,7 +355,8 @@ def restore_user(user_id: str, record: UserRecord | None, context: ShardContext,
     if record is None:
         user.restored_empty_version = context.next_version()
         return user
-    user.revision, user.manual, user.status_message = record.revision, record.manual, record.status_message
+    user.note_restored(record.revision)
+    user.manual, user.status_message = record.manual, record.status_message
     _restore_privacy_defaults(user, record)
     for each in record.sessions:
         user.sessions[each.session_id] = _restored_session(each)

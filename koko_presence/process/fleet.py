@@ -265,13 +265,13 @@ class Fleet:
         silent_s = now - member.last_received_at
         if not member.ready:
             process_stats = self._process_stats(member.id)
-            if now - member.watch.start_stands_still_since(process_stats, member.started_at, now) >= READY_WITHIN_S:
+            if now - member.watch.note_start(process_stats, member.started_at, now) >= READY_WITHIN_S:
                 self._lose(member, f"not ready within {READY_WITHIN_S:g} s", now)
             return
         member.lateness.note(silent_s > LATE_S, now)
         if silent_s <= LATE_S:
             return
-        starved = member.watch.is_starved(self._process_stats(member.id), silent_s)
+        starved = member.watch.judge_silence(self._process_stats(member.id), silent_s)
         if silent_s >= SILENT_S and not starved:
             self._lose(member, f"no heartbeat for {silent_s:.1f} s", now)
 

@@ -113,10 +113,7 @@ class ForkServer:
         if self.closed or self._process is None or (self.loaded.done() and self._requested is None):
             return
         within_s = ANSWER_WITHIN_S if self.loaded.done() else LOADED_WITHIN_S
-        if (
-            now - self._watch.start_stands_still_since(self._process_stats(self._process.pid), self._since, now)
-            >= within_s
-        ):
+        if now - self._watch.note_start(self._process_stats(self._process.pid), self._since, now) >= within_s:
             self._lose(
                 f"no answer within {within_s:g} s" if self.loaded.done() else f"not loaded within {within_s:g} s"
             )

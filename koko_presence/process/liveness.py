@@ -36,9 +36,10 @@ class Watch:
         """Record a sign of life."""
         self._cpu_s = None
 
-    def is_starved(self, process_stats: ProcessStats | None, silent_s: float) -> bool:
-        """Whether a silence of `silent_s` seconds is due to a lack of CPU time. To be called repeatedly while the
-        worker is late. `process_stats` is None if the statistics cannot be read; then the answer is False."""
+    def judge_silence(self, process_stats: ProcessStats | None, silent_s: float) -> bool:
+        """Record the CPU time of a late worker, and return whether its silence of `silent_s` seconds is due to a lack
+        of CPU time. To be called repeatedly while the worker is late. `process_stats` is None if the statistics cannot
+        be read; then the answer is False."""
         if process_stats is None:
             return False
         if self._cpu_s is None:
@@ -49,8 +50,9 @@ class Watch:
             and silent_s < STARVED_LONGEST_S
         )
 
-    def start_stands_still_since(self, process_stats: ProcessStats | None, started_at: float, now: float) -> float:
-        """Since when a starting process makes no progress. To be called repeatedly during the start."""
+    def note_start(self, process_stats: ProcessStats | None, started_at: float, now: float) -> float:
+        """Record the progress of a starting process, and return since which monotonic second it makes none. To be
+        called repeatedly during the start."""
         if self._progress_at is None:
             self._progress_at = started_at
         if process_stats is None or now - started_at > START_LONGEST_S or process_stats.cpu_s > START_CPU_S:

@@ -207,13 +207,13 @@ class AddressUse:
         address = self.client(values)
         return not address or self._limits.take_request(address)
 
-    def may_query(self) -> bool:
+    def take_question(self) -> bool:
         """Count a remote check of a token received on this connection. Returns False when its address has caused too
         many in this second."""
         return not self.address or self._limits.take_question(self.address)
 
-    def may_query_for(self, values: Values) -> Callable[[], bool]:
-        """`may_query` for a token of a request with the headers `values`."""
+    def question_taker(self, values: Values) -> Callable[[], bool]:
+        """Return `take_question` for a token of a request with the headers `values`."""
         address = self.client(values)
         return lambda: not address or self._limits.take_question(address)
 

@@ -228,7 +228,7 @@ class Authentication:
         self._session.refuse(error, message.id)
 
     def _identify(self, message: Auth, now_s: float) -> Identity | Awaitable[Identity]:
-        verifier, cookie, may_query = self._session.hub.verifier, self.cookie, self._session.address_use.may_query
+        verifier, cookie, may_query = self._session.hub.verifier, self.cookie, self._session.address_use.take_question
         if message.token is not UNSET:
             return verifier.verify(message.token, now_s, may_query)
         if isinstance(cookie, SessionCookie):

@@ -425,7 +425,7 @@ class Session:
             else:
                 self.hub.wake(self.connection, max(until, judges_from))
             return
-        if judges and self._is_over(now):
+        if judges and self._end_if_over(now):
             return
         if judges:
             self.rooms.report(self.activity.lapse(now), now, interacted=False)
@@ -439,7 +439,7 @@ class Session:
         if self.state == "open":  # an expired token may have closed it
             self.hub.wake(self.connection, min(times))
 
-    def _is_over(self, now: float) -> bool:
+    def _end_if_over(self, now: float) -> bool:
         """End the session if its client sends nothing, reads nothing or does not answer pings. Returns True when it has
         ended."""
         self._link_watch.note_taken(self.outbox.taken_bytes(), now)

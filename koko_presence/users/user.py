@@ -92,6 +92,10 @@ class User:
             version=version,
         )
 
+    def note_restored(self, revision: int) -> None:
+        """Record the revision of the record from which the user was restored."""
+        self.revision = revision
+
     def advance_revision(self) -> None:
         """Give the user's next record a revision above all earlier ones."""
         self.revision = self.context.next_version(self.revision)

@@ -198,7 +198,7 @@ class HttpSide:
         if upgrade and self._upgrade(request):
             raise given_away()
         if self._trpc is not None and request.path.startswith(trpc_http.PATH):
-            return await self._trpc.handle(request, use.may_query_for(values))
+            return await self._trpc.handle(request, use.question_taker(values))
         route = self._routes.get(request.path)
         file = self._files.get(request.path)
         if route is None and file is None:

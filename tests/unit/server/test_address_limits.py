@@ -92,10 +92,10 @@ def test_requests_and_provider_requests_are_counted_by_the_second() -> None:
     place = Place()
     use = place.admit()
     assert [use.take_request(header()) for _ in range(4)] == [True, True, True, False]
-    assert [use.may_query(), use.may_query(), use.may_query_for(header())()] == [True, False, False]
+    assert [use.take_question(), use.take_question(), use.question_taker(header())()] == [True, False, False]
     assert place.admit(OFFICE).take_request(header())
     place.clock.now += 1
-    assert use.take_request(header()) and use.may_query()
+    assert use.take_request(header()) and use.take_question()
     assert place.limits.refusals == {"connections": 0, "unauthenticated": 0, "requests": 1, "questions": 2}
 
 
@@ -104,7 +104,7 @@ def test_loopback_is_free(peer: Any) -> None:
     place = Place()
     for _ in range(20):
         use = place.limits.arrive(socket.AF_INET6, peer)
-        assert use is not None and use.take_request(header()) and use.may_query()
+        assert use is not None and use.take_request(header()) and use.take_question()
     assert place.limits.arrive(socket.AF_UNIX, "") is not None
 
 
@@ -116,7 +116,7 @@ def test_what_a_trusted_proxy_passes_on_counts_for_the_address_in_its_header() -
     assert [use is not None for use in sockets] == [True, True, False]
     assert proxy.begin_websocket(office) is not None
     assert [proxy.take_request(home) for _ in range(4)] == [True, True, True, False] and proxy.take_request(office)
-    assert proxy.may_query_for(home)() and not proxy.may_query_for(home)() and proxy.may_query_for(office)()
+    assert proxy.question_taker(home)() and not proxy.question_taker(home)() and proxy.question_taker(office)()
     assert all(proxy.take_request(header()) for _ in range(20)), "its own, such as a check of health"
     assert place.come() is None, "the same address without the proxy"
     proxy.end()
