@@ -327,14 +327,14 @@ class ClusterBus(LocalBus):
         before = room.note_flushed()
         for edge_id in edges:
             if edge_id == self.me:
-                self.edge.on_packet(packet, now)
-            elif edge_id in self.peers:
+                self._edges[edge_id].on_packet(packet, now)
+            elif (peer := self.peers.get(edge_id)) is not None:
                 delta = deltas.pop(edge_id, b"") if deltas else b""
                 if delta:
                     body = pack_packet(packet, self.transfer.epoch, before, room.seq, delta)
                 else:
                     plain = body = plain or pack_packet(packet, self.transfer.epoch, before, room.seq, b"")
-                self.peers[edge_id].outgoing.put(wire_messages.PACKET, body)
+                peer.outgoing.put(wire_messages.PACKET, body)
                 self._grant_routes(room, edge_id, items)
         for worker, delta in deltas.items():
             self._send_delta(worker, room, delta, now)
