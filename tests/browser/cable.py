@@ -1,4 +1,5 @@
-"""A TCP way to the server that a test can cut, or that can hold a film back: what setOffline does not do to WebSockets."""
+"""A TCP proxy to the server that a test can cut, or that can hold back a video: setOffline of the browser does not
+affect WebSockets."""
 
 import contextlib
 import socket
@@ -9,7 +10,8 @@ CHUNK = 16_384
 
 
 class Cable:
-    """Listens on `port` and passes bytes to and from `to_port` of this host. One thread for each direction of each."""
+    """Listens on `port` and forwards bytes to and from `to_port` of this host, with one thread per direction of a
+    connection."""
 
     def __init__(self, to_port: int) -> None:
         self._to = ("127.0.0.1", to_port)
@@ -24,7 +26,7 @@ class Cable:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def hold_film(self, after_bytes: int) -> None:
-        """Let only the first bytes of each answer that is a film pass, until `release`."""
+        """Let only the first `after_bytes` of each answer with a video pass, until `release`."""
         self._film_bytes = after_bytes
         self._flows.clear()
 
@@ -33,9 +35,9 @@ class Cable:
         self._flows.set()
 
     def cut(self) -> None:
-        """Reset every connection, without a word on WebSocket's own level: what a browser calls 1006."""
+        """Reset every connection without a close frame: a browser reports close code 1006."""
         for each in list(self._open):
-            with contextlib.suppress(OSError):  # its own thread was quicker
+            with contextlib.suppress(OSError):  # its own thread may have closed it already
                 each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self._end(each)
 
@@ -46,7 +48,7 @@ class Cable:
 
     def _end(self, each: socket.socket) -> None:
         self._open.discard(each)
-        with contextlib.suppress(OSError):  # it is gone already
+        with contextlib.suppress(OSError):  # it may be closed already
             each.shutdown(socket.SHUT_RDWR)
         each.close()
 
@@ -74,6 +76,6 @@ class Cable:
                     self._flows.wait()
                 target.sendall(data)
         except OSError:
-            pass  # cut
+            pass  # the connection was cut
         self._end(source)
         self._end(target)

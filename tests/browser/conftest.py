@@ -26,10 +26,10 @@ CHROMIUM_FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-# the first is the same engine without a browser around it: a page costs a third of the CPU
+# the first is the same engine without a browser around it: a page takes a third of the CPU
 CHROMIUMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 WAIT_MS = 1000.0 * PATIENCE_S
-GRACE_S = 60.0  # who is cut off is back in time however busy the machine is; a tab that is closed says so [D2]
+GRACE_S = 60.0  # longer than any reconnect on a busy machine takes; a tab that is closed sends a leave [D2]
 
 REPORT_VIOLATIONS = """addEventListener("securitypolicyviolation", ({violatedDirective, blockedURI}) =>
     console.error(`policy violated: ${violatedDirective} ${blockedURI}`))"""
@@ -42,7 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class Server:
-    """`koko-presence serve --dev` as a process of its own. Errors: RuntimeError when it does not come up."""
+    """`koko-presence serve --dev` in a process of its own. Errors: RuntimeError if it does not start."""
 
     def __init__(self, log: Path, port: int = 0, **settings: object) -> None:
         self._log = log
@@ -55,9 +55,9 @@ class Server:
             cwd=log.parent,
             env=os.environ
             | {"KOKO_PRESENCE_LIMITS_GRACE_S": str(GRACE_S), "KOKO_PRESENCE_OPERATOR_PORT": "0"}
-            # every test has its own room, and all have the same people
+            # each test has a room of its own, and all tests use the same users
             | {"KOKO_PRESENCE_LIMITS_MAX_SESSIONS_PER_USER": "1000"}
-            # a fake clock beats faster than the real one allows, and a page without an answer reconnects
+            # a fake clock sends heartbeats faster than real time allows, and a page without an answer reconnects
             | {"KOKO_PRESENCE_LIMITS_HEARTBEAT_MIN_INTERVAL_S": "0"}
             | {f"KOKO_PRESENCE_LIMITS_{key.upper()}": str(value) for key, value in settings.items()},
         )
@@ -88,10 +88,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     running.stop()
 
 
-# Module scope, not session: while Playwright's own loop is there, no other test could call asyncio.run.
+# Module scope, not session: while Playwright's own loop exists, no other test can call asyncio.run.
 @pytest.fixture(scope="module")
 def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
-    """The first of CHROMIUMS that is there; a module that names one in CHROMIUM gets that."""
+    """The browser that is named in the module's CHROMIUM or else in CHROMIUMS; the first that is installed."""
     names = [*filter(None, [getattr(request.module, "CHROMIUM", None)]), *CHROMIUMS]
     chromium = next(filter(None, map(shutil.which, names)), None)
     if chromium is None:
@@ -104,7 +104,7 @@ def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
 
 @pytest.fixture
 def cable(server: Server) -> Iterator[Cable]:
-    """A way to the server that the test can cut or hold."""
+    """A proxy to the server that the test can cut or hold back."""
     made = Cable(server.port)
     yield made
     made.close()
@@ -112,7 +112,7 @@ def cable(server: Server) -> Iterator[Cable]:
 
 @pytest.fixture
 def complaints() -> Iterator[list[str]]:
-    """What the pages of a test complained of in the console; a test that provokes it empties the list."""
+    """Console errors and warnings of the test's pages. A test that provokes them empties the list."""
     found: list[str] = []
     yield found
     assert found == []
@@ -120,7 +120,7 @@ def complaints() -> Iterator[list[str]]:
 
 @pytest.fixture
 def enter(server: Server, browser: Browser, complaints: list[str], request: pytest.FixtureRequest) -> Iterator[Enter]:
-    """Open the demo as somebody, in a browser profile of their own and a room of the test's own."""
+    """Open the demo as the given user, in a browser profile of its own and a room of the test's own."""
     contexts = []
 
     def on_dialog(dialog: Dialog) -> None:
@@ -155,5 +155,5 @@ def enter(server: Server, browser: Browser, complaints: list[str], request: pyte
     yield open_page
     for context in contexts:
         for page in context.pages:
-            page.goto("about:blank")  # a page that is closed with its context does not say goodbye
+            page.goto("about:blank")  # a page that is closed with its context sends no leave
         context.close()

@@ -1,4 +1,4 @@
-"""What the tests of this folder look at on the demo page, and how they put a hand on it."""
+"""Elements of the demo page that the tests of this folder read, and actions on it."""
 
 import json
 import time
@@ -11,10 +11,11 @@ from .conftest import WAIT_MS
 expect.set_options(timeout=WAIT_MS)
 
 FRAME_S = 1 / 24
-SAME_TIME_S = 0.15  # "together" on one busy machine: a few frames, and the time it takes to ask two pages
+# tolerance for "at the same time" on a busy machine: a few frames, and the time of queries to two pages
+SAME_TIME_S = 0.15
 DESKTOP, PHONE = (1440, 900), (390, 844)
 
-# the rectangle of the picture inside the video's element, worked out without the kit
+# the rectangle of the picture inside the video element, computed without the UI kit
 PICTURE = """(() => {
     const video = document.getElementById("video"), box = video.getBoundingClientRect();
     const scale = Math.min(box.width / video.videoWidth, box.height / video.videoHeight);
@@ -24,7 +25,7 @@ PICTURE = """(() => {
 
 
 def faces(page: Page) -> Locator:
-    """The avatars in the row, one per person, oneself first."""
+    """The avatars in the row, one per user, the own one first."""
     return page.locator("#avatars .row button")
 
 
@@ -47,7 +48,7 @@ def point(page: Page, x: float, y: float) -> None:
 
 
 def wait_for_cursor(page: Page, x: float, y: float) -> None:
-    """Wait until the one cursor on this page has come to rest at `x`, `y` of this page's picture, to 2 px."""
+    """Wait until the only cursor on this page rests at `x`, `y` of this page's picture, to 2 px."""
     page.wait_for_function(
         f"""([x, y]) => {{
             const cursor = document.getElementById("cursors").shadowRoot.querySelector(".cursor");
@@ -86,7 +87,7 @@ def expect_playing(page: Page, playing: bool) -> None:
 
 
 def expect_together(one: Page, other: Page) -> None:
-    """Both films run and are at the same moment, as soon as that is so."""
+    """Wait until both videos play and are at the same time."""
     deadline = time.monotonic() + WAIT_MS / 1000
     while True:
         before, at_others, after = film_time(one), film_time(other), film_time(one)
@@ -96,7 +97,7 @@ def expect_together(one: Page, other: Page) -> None:
 
 
 class Wire:
-    """Stands between a page and the server: sees what the page sends, and can close its socket with any code."""
+    """Intercepts the WebSocket of a page: records what the page sends, and can close the socket with any code."""
 
     def __init__(self, page: Page) -> None:
         self.sent: list[dict[str, Any]] = []

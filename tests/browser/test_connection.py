@@ -1,4 +1,4 @@
-"""Connection Testing: how a page is lost and comes back, and what the others see of it."""
+"""Connection Testing: how a page loses its connection and resumes, and what the other pages show of it."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -18,13 +18,14 @@ LOST = ("ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET", "ERR_SOCKET_NOT_CONNEC
 
 @pytest.fixture(autouse=True)
 def losses_are_no_complaints(complaints: list[str]) -> Iterator[None]:
-    """The browser itself writes lost connections into the console, also one that is lost when its page is closed."""
+    """The browser itself logs lost connections in the console, also one that is lost when its page is closed."""
     yield
     complaints[:] = [text for text in complaints if not any(lost in text for lost in LOST)]
 
 
 def test_a_cut_connection_is_resumed_and_the_others_see_nobody_leave(enter: Enter, cable: Cable) -> None:
-    """Cut on the server's side of the wire; the cursor vanishes at once [D2] and comes back by itself."""
+    """The connection is cut on the server's side. The cursor disappears at once [D2] and returns without an action of
+    the user."""
     tom = enter("tom", "Tom")
     jane = enter("jane", "Jane", base=cable.url)
     expect(tom.locator("#notice")).to_have_text("Jane joined")
@@ -113,7 +114,7 @@ def pass_time(page: Page, wire: Wire, seconds: int) -> None:
 def fake_clock(wires: list[Wire]) -> Callable[[Page], None]:
     def prepare(page: Page) -> None:
         page.clock.install()
-        page.add_init_script("delete window.Worker")  # its timer would keep real time
+        page.add_init_script("delete window.Worker")  # the timer of a worker would keep real time
         wires.append(Wire(page))
 
     return prepare
@@ -121,7 +122,8 @@ def fake_clock(wires: list[Wire]) -> Callable[[Page], None]:
 
 @pytest.mark.pages
 def test_a_tab_hidden_for_three_minutes_is_away_beats_and_comes_back_in_step(enter: Enter) -> None:
-    """D5: hidden is away at once, the session lives, and the film is where the others are."""
+    """A hidden tab is away at once, its session continues, and its video is in step when the tab is visible again
+    [D5]."""
     wires: list[Wire] = []
     tom = enter("tom", "Tom")
     jane = enter("jane", "Jane", prepare=fake_clock(wires))

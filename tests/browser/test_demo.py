@@ -1,4 +1,4 @@
-"""People, cursors and talk as two to five people see them: real server, real browser, and what is on the screen.
+"""Users, cursors and comments on the pages of two to five users: real server, real browser, rendered elements.
 
 Every wait is for a condition; `expect` and `wait_for_function` poll it. Section names are those of the specification.
 """
@@ -81,7 +81,8 @@ def test_who_leaves_is_gone_with_avatar_cursor_mark_and_typing(enter: Enter, how
 
 @pytest.mark.pages
 def test_who_left_sees_nobody_move_any_more(enter: Enter) -> None:
-    """Whatever others do, it would stand still on this page: an old cursor, an old count of viewers."""
+    """After a leave the page receives no more events, so any cursor or viewer count that it still showed would be
+    stale."""
     jane = enter("jane", "Jane")
     tom = enter("tom", "Tom")
     point(tom, 0.4, 0.4)
@@ -131,7 +132,7 @@ def test_a_full_room_says_so(enter: Enter, tmp_path: Path) -> None:
 
 
 def test_two_tabs_of_one_person_are_shown_once(enter: Enter) -> None:
-    """One entry per person whatever the tabs [C7, D1]; who closes one of two has not left."""
+    """One entry per user, whatever the number of tabs [C7, D1]. A user who closes one of two tabs has not left."""
     tom = enter("tom", "Tom")
     first = enter("jane", "Jane")
     second = enter("jane", "Jane")
@@ -151,7 +152,7 @@ def test_two_tabs_of_one_person_are_shown_once(enter: Enter) -> None:
 
 
 def test_a_cursor_is_at_the_same_place_of_the_picture_whatever_the_window(enter: Enter) -> None:
-    """The letter-boxed picture counts, not the element: Mia's player is square."""
+    """Positions refer to the letter-boxed picture, not to the element: Mia's player is square."""
     jane = enter("jane", "Jane Smith", size=DESKTOP)
     tom = enter("tom", "Tom Okafor", size=PHONE)
     mia = enter("mia", "Mia", size=(1000, 900))
@@ -178,7 +179,7 @@ def test_cursors_are_throttled_and_the_last_one_arrives(enter: Enter) -> None:
     jane = enter("jane", "Jane", prepare=lambda page: wires.append(Wire(page)))
     point(jane, 0.1, 0.1)
     point(jane, 0.2, 0.2)
-    assert wires[0].of_type("cursor") == []  # nobody is there to see it
+    assert wires[0].of_type("cursor") == []  # no other member is present
     tom = enter("tom", "Tom")
     wait_for_cursor(tom, 0.2, 0.2)
     before, began_ms = len(wires[0].of_type("cursor")), jane.evaluate("performance.now()")
@@ -207,7 +208,7 @@ def test_a_pointer_on_the_timeline_shows_others_the_moment_and_no_cursor(enter: 
 
 @pytest.mark.pages
 def test_who_is_at_another_moment_has_a_fainter_cursor(enter: Enter) -> None:
-    """N10. Tom goes his own way because Jane has control."""
+    """N10. Tom plays on his own because Jane has control."""
     jane = enter("jane", "Jane")
     tom = enter("tom", "Tom")
     seek(jane, 2)
@@ -322,7 +323,7 @@ def test_status_and_privacy_are_seen_by_the_others(enter: Enter) -> None:
 
 
 def test_a_name_is_text_wherever_it_is_shown(enter: Enter) -> None:
-    """The fixtures refuse dialogs, console errors and violations of the page's policy."""
+    """The fixtures fail on dialogs, console errors and violations of the page's policy."""
     evil = enter("<b>evil</b>", EVIL)
     tom = enter("tom", "Tom")
     point(evil, 0.5, 0.5)
@@ -441,7 +442,7 @@ def test_without_parameters_a_tab_keeps_its_made_up_person(enter: Enter, server:
 
 @pytest.mark.pages
 def test_pictures_of_it_all(enter: Enter) -> None:
-    """Five people at work, as build/screenshots/{desktop,phone,dark,list}.png shows them."""
+    """Five pages in use, saved as build/screenshots/{desktop,phone,dark,list}.png."""
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     jane = enter("jane", "Jane Smith", size=DESKTOP)
     tom = enter("tom", "Tom Okafor", size=PHONE)
@@ -451,7 +452,7 @@ def test_pictures_of_it_all(enter: Enter) -> None:
     seek(jane, 8)
     for page in everybody:
         wait_for_time(page, 7.9, 8.1)
-        # while it is paused: five films in a row may be more than a busy machine plays in time
+        # while it is paused: a busy machine may not play five videos in real time
         expect(page.locator("#watch .count")).to_have_text("Viewers synced: 5/5")
     jane.get_by_role("button", name="Take control").click()
     play(jane)

@@ -1,4 +1,4 @@
-"""Every block of docs/sdk.md does what it says, in Chromium, against a real server, with the real React and Vue."""
+"""Every code block of docs/sdk.md works in Chromium, against a real server, with the real React and Vue."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, BrowserContext, Page
 from .conftest import WAIT_MS, Server
 
 pytestmark = [pytest.mark.browser, pytest.mark.pages]
-CHROMIUM = "chromium"  # the shell drops a move of the mouse on a page that stands still
+CHROMIUM = "chromium"  # the shell drops a mouse move on a page without animation frames
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "sdk.md").read_text()
@@ -21,7 +21,7 @@ EMPTY = "<!doctype html><div id=app></div>"
 
 
 def block(language: str) -> str:
-    """The one block in that language."""
+    """The only block in that language."""
     (found,) = (text for name, text in BLOCKS if name == language)
     return found
 
@@ -35,13 +35,13 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 
 
 def open_page(context: BrowserContext, server: Server, html: str, complaints: list[str], script: str = "") -> Page:
-    """A page of the server's own origin with this text."""
+    """A page of the server's origin with this HTML."""
     page = context.new_page()
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
     page.route("**/clip.mp4", lambda route: route.fulfill(body=b"", content_type="video/mp4", status=200))
     page.route("**/bundle.js", lambda route: route.fulfill(body=script, content_type="text/javascript"))
-    page.goto(f"{server.url}/healthz")  # a page that the test itself answers would count as one of another network
+    page.goto(f"{server.url}/healthz")  # a page fulfilled by the test itself would count as one of another network
     page.set_content(html)
     return page
 
@@ -57,7 +57,7 @@ def bundled(language: str, folder: Path) -> str:
     return out.read_text()
 
 
-# Somebody else in the room, by the SDK itself.
+# Another member of the room, by the SDK itself.
 OTHER = """async (room) => {
   const { createPresence } = await import("/sdk/presence.js");
   const auth = async () => (await (await fetch("/dev/token?user=tom&name=Tom")).json()).token;

@@ -1,4 +1,4 @@
-"""The page of docs/ui-kit.md works as it stands there."""
+"""The page of docs/ui-kit.md works unchanged."""
 
 import re
 from pathlib import Path

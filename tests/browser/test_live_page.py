@@ -1,4 +1,4 @@
-"""The operators' live page in a real Chromium: over real workers with people moving, and on bad days."""
+"""The operators' live page in a real Chromium: with real workers and moving cursors, and with simulated faults."""
 
 import json
 import re
@@ -29,7 +29,7 @@ Open = Callable[..., Page]
 
 
 class Crowd:
-    """People in rooms whose cursors move, until `leave`."""
+    """Clients in rooms whose cursors move, until `leave`."""
 
     def __init__(self, served: Operated, rooms: dict[str, int]) -> None:
         self._over = threading.Event()
@@ -70,7 +70,7 @@ class Crowd:
                     message: dict[str, Any] = {"type": "cursor", "roomId": room, "data": data}
                     if (tick + i) % 48 == 0:
                         message = {"type": "typing", "roomId": room, "data": {"isTyping": True}}
-                    ws.sock.send(frame(TEXT, json.dumps(message).encode()) + frame(PONG))  # so that pings are answered
+                    ws.sock.send(frame(TEXT, json.dumps(message).encode()) + frame(PONG))  # the pong answers pings
 
     def leave(self) -> None:
         self._over.set()
@@ -95,7 +95,7 @@ def served() -> Iterator[Operated]:
 
 @pytest.fixture
 def open_page(browser: Browser) -> Iterator[Open]:
-    """Open the page in a profile of its own; nothing may be complained of that the test does not expect."""
+    """Open the page in a browser profile of its own. Exceptions, dialogs and violations of the policy fail the test."""
     contexts, complaints = [], list[str]()
 
     def open_it(
@@ -216,11 +216,11 @@ def test_only_this_port_is_asked(served: Operated, open_page: Open) -> None:
     assert "default-src 'none'" in policy and "unsafe" not in policy
 
 
-# --- bad days -----------------------------------------------------------------------------------------------------------
+# --- simulated faults -------------------------------------------------------------------------------------------------
 
 
 def metrics(at: float, **change: float) -> str:
-    """What a service of two workers says `at` seconds after the page was opened."""
+    """The metrics of a service of two workers, `at` seconds after the page was opened."""
     numbers = {
         "up": 1,
         "lag": 0.004,
@@ -253,7 +253,7 @@ def metrics(at: float, **change: float) -> str:
 
 
 class BadDay:
-    """Answers for the server; `change` may be a function of the seconds since the first reading."""
+    """Answers in place of the server; `change` may depend on the seconds since the first reading."""
 
     def __init__(self, change: Callable[[float], dict[str, float]], reason: str = "") -> None:
         self._change, self._reason = change, reason
@@ -290,7 +290,7 @@ def rings(page: Page) -> list[tuple[str, str]]:
 
 
 def pass_time(page: Page, seconds: int) -> None:
-    """So many seconds for the page, which reads once in each."""
+    """Let `seconds` pass for the page, which reads once per second."""
     expect(page.locator("body")).not_to_have_attribute("data-state", "waiting")
     end = page.evaluate("performance.now()") + 1000 * seconds
     while page.evaluate("performance.now()") < end:

@@ -1,4 +1,5 @@
-"""Playback Sync Testing: one film in several browsers, to the frame where it stands and within a few frames where it runs."""
+"""Playback Sync Testing: one video in several browsers, on the same frame when paused and within a few frames when
+playing."""
 
 import re
 
@@ -55,7 +56,7 @@ def test_play_pause_and_seek_are_shared_to_the_frame(enter: Enter) -> None:
 
 
 def test_who_comes_late_lands_on_the_frame_the_others_see(enter: Enter) -> None:
-    """H5, standing and running."""
+    """H5, paused and playing."""
     jane = enter("jane", "Jane")
     seek(jane, 13.25)
     tom = enter("tom", "Tom")
@@ -115,7 +116,7 @@ def test_who_pauses_alone_is_shown_as_paused_and_comes_back_with_resync(enter: E
 
 
 def test_a_stalled_film_is_shown_as_buffering_and_is_back_in_step(enter: Enter, cable: Cable) -> None:
-    """H8. The film's bytes are held on their way, as a bad network does it."""
+    """H8. The bytes of the video are held back, as on a bad network."""
     jane = enter("jane", "Jane")
     cable.hold_film(after_bytes=60_000)
     tom = enter("tom", "Tom", base=cable.url)
@@ -134,7 +135,7 @@ def test_a_stalled_film_is_shown_as_buffering_and_is_back_in_step(enter: Enter, 
 
 
 def test_who_follows_me_is_not_followed_back_and_I_am_told(enter: Enter) -> None:
-    """N14: no circles; the page says so instead of promising what does not happen."""
+    """N14: circles are refused, and the page says so instead of announcing that it follows."""
     tom = enter("tom", "Tom")
     mia = enter("mia", "Mia")
     face(mia, "Tom").click()
@@ -142,14 +143,14 @@ def test_who_follows_me_is_not_followed_back_and_I_am_told(enter: Enter) -> None
     expect(mia.locator("#notice")).to_have_text("You follow Tom. Touch the player to stop.")
     mia.locator("#words").fill("Behind you")
     mia.keyboard.press("Enter")
-    expect(tom.locator("#feed")).to_contain_text("Behind you")  # so Tom's page has heard of the following, too
+    expect(tom.locator("#feed")).to_contain_text("Behind you")  # so Tom's page has received the follow message, too
     face(tom, "Mia").click()
     tom.locator("#avatars .person", has_text="Mia").click()
     expect(tom.locator("#notice")).to_have_text("Mia follows you already.")
 
 
 def test_a_person_is_followed_until_the_player_is_touched(enter: Enter) -> None:
-    """N14: Mia follows Tom, who goes his own way."""
+    """N14: Mia follows Tom, who plays on his own."""
     jane = enter("jane", "Jane")
     tom = enter("tom", "Tom")
     mia = enter("mia", "Mia")

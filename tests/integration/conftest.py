@@ -1,4 +1,4 @@
-"""One loop runner for all that talks to the real server in this process."""
+"""Fixtures of the tests that talk to a real server inside this process: one event loop runner, and certificates."""
 
 import asyncio
 import ssl
@@ -17,14 +17,14 @@ Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 @pytest.fixture
 def run() -> Iterator[Run]:
-    """Runs a coroutine on uvloop, which may wait in vain for one thing and come to the end of that wait."""
+    """Runs a coroutine on uvloop. The time limit leaves room for one wait that ends with its own time-out."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         yield lambda coroutine: runner.run(asyncio.wait_for(coroutine, 1.5 * PATIENCE_S))
 
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A self-signed certificate for localhost and its key."""
+    """A self-signed certificate for localhost, and its key."""
     folder = tmp_path_factory.mktemp("tls")
     cert, key = folder / "cert.pem", folder / "key.pem"
     command = [
@@ -55,5 +55,5 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture
 def trusting(certificate: tuple[Path, Path]) -> ssl.SSLContext:
-    """A client's TLS settings that trust that certificate."""
+    """A client's TLS context that trusts `certificate`."""
     return ssl.create_default_context(cafile=str(certificate[0]))

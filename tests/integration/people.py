@@ -1,4 +1,4 @@
-"""People at a server that runs as a process of its own: they stay, come back when they are cut off, and note all of it."""
+"""Clients of a server in a process of its own. They stay connected, resume after a lost connection, and record both."""
 
 import asyncio
 import ssl
@@ -16,7 +16,7 @@ EVENTS = ("user_joined", "user_left", "status_changed")
 
 
 class Person:
-    """One user at one tab, who is in one room."""
+    """One user with one session, which is a member of one room."""
 
     def __init__(self, number: int, port: int, secret: str, room: str, tls: ssl.SSLContext | None = None) -> None:
         self.name = f"u{number}"
@@ -24,15 +24,15 @@ class Person:
         address = f"ws://127.0.0.1:{port}/presence" if tls is None else f"wss://localhost:{port}/presence"
         self.client = PresenceClient(address, token, ssl_context=tls)
         self.cut = 0  # connections that have ended
-        self.out_s = 0.0  # the longest time without one
-        self.heard: list[tuple[str, Any]] = []  # of others, since `listen`
+        self.out_s = 0.0  # the longest time without a connection
+        self.heard: list[tuple[str, Any]] = []  # events about other members, since `listen`
         self.session_id = ""
         self._room = room
         self._lost_at: float | None = None
         self.room: Room
 
     async def come(self) -> "Person":
-        """Connect and join."""
+        """Connect and join the room."""
         await self.client.connect()
         self.room = await self.client.join(self._room, "video")
         self.session_id, self.color = self.client.session_id, self.room.color
@@ -41,11 +41,11 @@ class Person:
 
     @property
     def here(self) -> bool:
-        """Whether it is connected, as whom it was at first."""
+        """Whether the client is connected and still has its first session id."""
         return self.client.status == "online" and self.client.session_id == self.session_id
 
     def listen(self) -> None:
-        """From now on note who comes, goes and changes."""
+        """Record joins, leaves and status changes of other members from this call on."""
         for kind in EVENTS:
             self.room.on(kind, lambda event, kind=kind: self.heard.append((kind, event)))
 
@@ -58,7 +58,7 @@ class Person:
 
 
 class Crowd:
-    """All of them."""
+    """All clients of a test."""
 
     def __init__(self, people: list[Person]) -> None:
         self.people = people
@@ -69,7 +69,7 @@ class Crowd:
 
     @property
     def cuts(self) -> Counter[int]:
-        """How many people had how many of their connections ended."""
+        """Number of clients per number of lost connections."""
         return Counter(person.cut for person in self.people)
 
     @property
@@ -77,7 +77,7 @@ class Crowd:
         return max(person.out_s for person in self.people)
 
     def heard(self, kind: str) -> list[Any]:
-        """What all of them heard of that kind."""
+        """All events of one type that the clients received."""
         return [event for person in self.people for name, event in person.heard if name == kind]
 
 
@@ -85,7 +85,7 @@ class Crowd:
 async def crowd(
     port: int, secret: str, count: int, *, per_room: int = 10, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[Crowd]:
-    """`count` people, `per_room` of them in each room, all of them in before the block begins."""
+    """Connect `count` clients, `per_room` of them in each room. All of them have joined before the block begins."""
     people = [Person(number, port, secret, f"video_{number // per_room}", tls) for number in range(count)]
     try:
         for i in range(0, count, 50):

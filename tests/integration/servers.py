@@ -1,4 +1,4 @@
-"""Servers as processes of their own, for tests that look at them from outside."""
+"""Servers in processes of their own, for tests that observe them from outside."""
 
 import re
 import subprocess
@@ -11,7 +11,7 @@ from tests.waiting import PATIENCE_S
 
 @contextmanager
 def process(command: list[str], ready: str, **options: object) -> Iterator[tuple["subprocess.Popen[str]", int]]:
-    """Run `command` until the block ends; yields it and the port that its line matching `ready` names."""
+    """Run `command` until the block ends. Yields the process and the port in the output line that matches `ready`."""
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)  # type: ignore[call-overload]
     try:
         assert running.stdout is not None

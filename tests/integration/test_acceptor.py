@@ -1,4 +1,4 @@
-"""The door: one port for WebSocket and HTTP, who may come in, and what is counted."""
+"""The acceptor: one port for WebSocket and HTTP, which connections are admitted, and which counters change."""
 
 import asyncio
 import contextlib
@@ -45,7 +45,7 @@ async def opened(**settings: Any) -> AsyncIterator[tuple[Acceptor, int]]:
 
 
 async def raw(port: int, *data: bytes, **options: Any) -> str:
-    """Send bytes from a thread and give back everything until the end."""
+    """Send bytes from a thread; return everything that the server sends until the connection ends."""
 
     def talk() -> str:
         with RawSocket(port, **options) as sock:
@@ -57,7 +57,7 @@ async def raw(port: int, *data: bytes, **options: Any) -> str:
 
 
 async def upgrade(port: int, path: str = "/presence", **headers: str | None) -> str:
-    """The status line that answers an upgrade."""
+    """Return the status line of the answer to an upgrade request."""
 
     def talk() -> str:
         with RawSocket(port) as sock:
@@ -72,7 +72,7 @@ def http(method: str, path: str, body: bytes = b"", *headers: str) -> bytes:
 
 
 class Behind(Poller):
-    """One whose lobby has not been served to the end for a long time."""
+    """A poller whose admission queue has not been empty for 3 s."""
 
     def admission_waits_for(self, now: float) -> float:
         return 3.0
@@ -92,12 +92,14 @@ def test_a_door_whose_lobby_is_never_empty_still_lets_everybody_in_one_after_the
 def test_who_has_waited_for_too_long_is_told_to_come_later(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listeners, "_waited_s", lambda sock: 20.0)
     monkeypatch.setattr(listeners, "LONG_QUEUE_S", -1.0)
-    monkeypatch.setattr(listeners, "ACCEPTS_PER_ITERATION", 1)  # so that the next one is looked at
+    # so that the next connection in the queue is examined, too
+    monkeypatch.setattr(listeners, "ACCEPTS_PER_ITERATION", 1)
 
     async def test() -> None:
         async with opened() as (acceptor, port):
             before = counters.read().turned_away
-            with ExitStack() as clients:  # they are accepted once all have sent their requests, which waited, too
+            # the connections are accepted after all requests have been sent, so the requests have waited as well
+            with ExitStack() as clients:
                 waiting = [clients.enter_context(RawSocket(port)) for _ in range(20)]
                 for number, client in enumerate(waiting):
                     client.send(http("GET", f"/{number}"))
@@ -117,7 +119,8 @@ def test_regression_joins_were_refused_while_others_waited_for_a_free_descriptor
             _, first = await asyncio.open_connection("127.0.0.1", port)
             await until(lambda: acceptor.open_count == 1)
             reader, second = await asyncio.open_connection("127.0.0.1", port)
-            await until(lambda: acceptor.waits_for(loop.time() + 60.0) > 60.0)  # his grace does not run out meanwhile
+            # its grace period does not end meanwhile
+            await until(lambda: acceptor.waits_for(loop.time() + 60.0) > 60.0)
             assert acceptor.work_waits_for(loop.time() + 60.0) == 0.0
             first.close()
             second.write(http("GET", "/second"))
@@ -220,7 +223,8 @@ def does_not_trust(port: int) -> None:
 def test_regression_tls_handshakes_that_fail_took_something_off_the_number_of_connections(
     run: Run, certificate: tuple[Path, Path], trusting: ssl.SSLContext, fail: Callable[[int], None]
 ) -> None:
-    """The number fell below zero, so that more connections than there may be were let in."""
+    """Each failed handshake decremented the number of connections once too often. The number fell below zero, and more
+    connections than `max_connections` were admitted."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
 
@@ -232,9 +236,9 @@ def test_regression_tls_handshakes_that_fail_took_something_off_the_number_of_co
         async with opened(ssl_context=context) as (acceptor, port):
             await asyncio.to_thread(several, port)
             async with websockets.connect(f"wss://localhost:{port}/presence", ssl=trusting):
-                assert len(acceptor.connections) == 1  # and those who came before have had their turn
+                assert len(acceptor.connections) == 1  # and all earlier connections have been handled
             await until(lambda: not acceptor._entering)
-            for _ in range(3):  # what follows is told in the turns after
+            for _ in range(3):  # the following callbacks run in the next loop iterations
                 await asyncio.sleep(0)
             assert acceptor.open_count == 0
 
@@ -250,7 +254,7 @@ def test_tls_handshakes_under_way_count_as_connections(run: Run, certificate: tu
             silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
             for reader, writer in silent:
                 writer.write(hello_of_a_client())
-                assert await reader.read(1) == b"\x16"  # the server has answered, and nothing more comes from here
+                assert await reader.read(1) == b"\x16"  # the server has answered; the client sends nothing more
             assert acceptor.open_count == 0
             before = counters.turned_away
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -446,5 +450,5 @@ def test_an_exception_in_a_handler_closes_1011_and_hurts_no_other(run: Run, capl
 
 
 def test_picows_is_the_version_whose_private_functions_are_known() -> None:
-    """What checks a handshake has no public name and may change with any release."""
+    """The picows functions that check a handshake are private and may change with any release."""
     assert picows.__version__ == "2.3.1"

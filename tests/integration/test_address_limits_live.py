@@ -1,5 +1,5 @@
-"""An address over its limits is refused at the door, and another one is served meanwhile: behind a trusted proxy, over
-TCP and TLS, and by the address of the socket [Q5]."""
+"""The acceptor refuses connections of an address above its limits and serves other addresses at the same time: behind a
+trusted proxy, over TCP and TLS, and by the address of the socket [Q5]."""
 
 import asyncio
 import contextlib
@@ -36,14 +36,14 @@ def get(address: str, path: str = "/healthz") -> bytes:
 
 
 def held(server: Live, address: str = HOME) -> tuple[int, int]:
-    """Connections of an address, and those of them that have not said whose they are."""
+    """Connections of an address, and how many of them are not authenticated."""
     counts = server.worker.addresses._counts
     cell_indexes = counts.cell_indexes(address)
     return counts.count(CONNECTIONS, cell_indexes), counts.count(UNAUTHENTICATED, cell_indexes)
 
 
 class Proxy:
-    """Sends for whatever address; closes all at its end."""
+    """Sends requests for any client address; closes all its connections at the end of the block."""
 
     def __init__(self, server: Live, context: ssl.SSLContext | None = None) -> None:
         self._port, self._context = server.worker.port, context
@@ -63,11 +63,11 @@ class Proxy:
         return sock
 
     def answer(self, data: bytes) -> str:
-        """The whole answer to what is no WebSocket."""
+        """Return the whole answer to a request that is not an upgrade."""
         return self.send(data).read_to_end().decode("latin-1")
 
     def open(self, address: str) -> RawSocket | None:
-        """A WebSocket, unless it is refused with 503 and a time."""
+        """Open a WebSocket. Return None if it was refused with 503 and a Retry-After."""
         sock = self.send(upgrade(address))
         head = b""
         while b"\r\n\r\n" not in head:
@@ -168,9 +168,9 @@ def test_without_a_proxy_sockets_count_by_their_address_from_accept_to_their_end
         async with live(tls=certificate if tls else None, address_connections=2) as server:
             acceptor = server.worker.acceptor
             arrived = acceptor._on_connection
-            # as if it came from somewhere else than this machine
+            # replaces the loopback address of the connection by another one
             monkeypatch.setattr(acceptor._listener, "_on_connection", lambda sock, peer: arrived(sock, (HOME, peer[1])))
-            plain = tls and ending == "silent"  # it waits for its ClientHello
+            plain = tls and ending == "silent"  # the server waits for its ClientHello
 
             def story(proxy: Proxy) -> list[RawSocket]:
                 words = {"silent": b"", "half a head": b"GET / HT", "request": get(HOME).replace(b"close", b"x")}

@@ -1,4 +1,4 @@
-"""The caps are exact over workers: 1,000 tries at once over four processes, and never one too many [C6, C10, C11]."""
+"""The caps are exact across workers: 1,000 attempts at once over four processes never exceed one [C6, C10, C11]."""
 
 import asyncio
 import socket
@@ -27,7 +27,7 @@ def port() -> Iterator[int]:
 
 
 class Trier(Connection):
-    """Somebody who counts what the answers to all tries are."""
+    """A client that counts the answers to its attempts by type."""
 
     def __init__(self, user: str, heard: "Counter[str]") -> None:
         self.user, self.heard = user, heard

@@ -28,7 +28,7 @@ async def enter(server: Live, user: str, **options: Any) -> tuple[PresenceClient
 
 
 def shown(room: Room, user: str) -> Any:
-    """The row of a user who has one session there."""
+    """The row of a user who has one session in the room."""
     [row] = room.people[user]
     return row
 
@@ -85,7 +85,8 @@ def test_both_players_are_at_the_same_place(run: Run) -> None:
             state = await room_a.sync_playback("sync", is_playing=True, current_time=45.5, playback_rate=1.0)
             await until(lambda: room_b.playback is not None)
             assert state is not None and room_b.playback is not None
-            # a clock is known to half of its shortest way there and back; what is read in between lies between
+            # The error of a clock offset is at most half of its shortest round trip. The second reading was made
+            # between the two others, so its value lies between theirs.
             ways_s = sum(min(each.server_clock._samples)[0] for each in (ann, bob)) + 0.02
             before = state.position(ann.server_now_ms())
             between = room_b.playback.position(bob.server_now_ms())
@@ -172,7 +173,7 @@ def test_clients_survive_a_restart_of_the_server(run: Run) -> None:
 def test_a_token_is_renewed_before_it_ends_a7(run: Run) -> None:
     async def test() -> None:
         async with live() as server:
-            lives = iter([30, 3600])  # below a minute the server asks for another one at once
+            lives = iter([30, 3600])  # below 60 s the server asks for a new token at once
             fetched: list[str] = []
 
             def fetch() -> str:
@@ -209,7 +210,7 @@ def test_whom_the_server_does_not_want_is_told_why(run: Run) -> None:
 
 
 def test_a_fixed_token_that_cannot_be_checked_for_a_while_is_tried_again(run: Run) -> None:
-    """4401 would end this client, which has no other token to bring."""
+    """Close code 4401 would end this client for good, since a fixed token cannot be replaced."""
 
     async def test() -> None:
         async with live() as server:
@@ -230,7 +231,7 @@ def test_a_fixed_token_that_cannot_be_checked_for_a_while_is_tried_again(run: Ru
 
 
 class Down:
-    """A verifier that has nobody to ask."""
+    """A verifier whose identity provider cannot be reached."""
 
     asked = 0
 

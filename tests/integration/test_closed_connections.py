@@ -1,8 +1,8 @@
-"""What the server keeps of a connection that is over: nothing, and without the garbage collector.
+"""The server keeps no object of a connection that is over, and needs no garbage collection to free it.
 
-The collector hardly ever runs in a worker, and a connection is a ring of objects; so every way in which one can end has to
-cut that. Each story here is told by a few clients while the collector is off. Then nothing of ours may be alive that was
-not before, and a collection may find nothing.
+The collector hardly ever runs in a worker, and the objects of a connection refer to each other in cycles. So every way
+in which a connection can end has to break these cycles. In each test a few clients play one story while the collector
+is off. Afterwards no new object of the packages in OURS may be alive, and a collection may find none of them.
 """
 
 import asyncio
@@ -26,12 +26,12 @@ from tests.waiting import until
 
 CLIENTS = 5
 EDGE = ("koko_presence.server", "koko_presence._fastpath", "koko_presence.rooms", "koko_presence.users")
-BY_DESIGN = "koko_presence.owner.shard.Ended"  # the end of a stay in a room is known for 10 s
+BY_DESIGN = "koko_presence.owner.shard.Ended"  # the end of a membership is stored for 10 s
 OURS = ("koko_presence", "picows", "aiohttp", "uvloop")
 
 
 class Client(RawSocket):
-    """One who comes; the story says how it goes."""
+    """A raw client; the story decides what it sends."""
 
     def say(self, **message: Any) -> None:
         self.send(frame(TEXT, json.dumps(message).encode()))
@@ -48,7 +48,8 @@ class Client(RawSocket):
         self.say(type="join", roomId="video_1", roomType="video")
         self.hear("joined")
         self.say(type="cursor", roomId="video_1", data={"timestamp": 1.5, "x": 0.25, "y": 0.5})
-        self.say(type="cursor", roomId="video_1", data={"timestamp": 1.5, "x": 0.75, "y": 0.5})  # one that has to wait
+        # exceeds the rate, so it is held
+        self.say(type="cursor", roomId="video_1", data={"timestamp": 1.5, "x": 0.75, "y": 0.5})
 
     def close(self) -> None:
         self.sock.close()
@@ -62,7 +63,7 @@ Story = Callable[[Client, str], object]
 
 
 def entered(*last: bytes) -> Story:
-    """Somebody in a room whose last words are these."""
+    """A story: the client joins a room and sends the given frames last."""
 
     def story(ws: Client, token: str) -> None:
         ws.enter(token)
@@ -86,7 +87,7 @@ def cut_off(ws: Client, token: str) -> None:
 
 
 def mute(ws: Client, token: str) -> None:
-    """Is told to go, and does not answer."""
+    """Receive a close and do not answer it."""
     ws.upgrade()
     ws.say(type="auth", token="no token")
     assert ws.read_close() == 4401
@@ -183,7 +184,7 @@ STORIES: dict[str, Story] = {
 
 @pytest.fixture(scope="module", autouse=True)
 def others_set_aside() -> Iterator[None]:
-    """What earlier tests of the process have left is no part of any collection here, which is quick then."""
+    """Excludes the objects of earlier tests in this process from the collections, which also makes these fast."""
     gc.collect()
     gc.freeze()
     yield
@@ -212,7 +213,7 @@ def ours(objects: list[Any]) -> collections.Counter[str]:
 
 
 def in_rings() -> collections.Counter[str]:
-    """What a collection finds of ours."""
+    """Objects of the packages in OURS that a collection finds in reference cycles."""
     gc.set_debug(gc.DEBUG_SAVEALL)
     gc.collect()
     gc.set_debug(0)
@@ -222,16 +223,16 @@ def in_rings() -> collections.Counter[str]:
 
 
 async def all_gone(server: Live) -> None:
-    """Every connection is over, and nobody is in a room."""
+    """Wait until every connection has ended and no room has a member."""
     async with asyncio.timeout(10):
         for worker in server.workers:
             while worker.acceptor.open_count or worker.hub.connections or worker.shard.rooms:
                 await asyncio.sleep(0.01)
-    await asyncio.sleep(0.02)  # whatever was called soon has been
+    await asyncio.sleep(0.02)  # callbacks that were scheduled with call_soon have run
 
 
 async def tell(server: Live, story: Story, tls: ssl.SSLContext | None) -> None:
-    """One client after the other, which then hangs up."""
+    """Play the story with CLIENTS clients per worker, one after another. Each one closes its socket at the end."""
     for worker in server.workers:
         port = list(worker.acceptor.sockets)[-1].getsockname()[1]
 
@@ -262,7 +263,7 @@ def test_nothing_of_a_closed_connection_stays(
             tls=tls,
             origins=["https://app.example"],
         ) as server:
-            await tell(server, STORIES[name], context)  # what is made once is there
+            await tell(server, STORIES[name], context)  # creates the objects that are made once per worker
             await all_gone(server)
             with no_collector():
                 before = ours(gc.get_objects())
@@ -276,7 +277,7 @@ def test_nothing_of_a_closed_connection_stays(
 
 @pytest.mark.parametrize("name", ["goodbye", "reset", "trpc"])
 def test_nothing_of_a_closed_connection_stays_on_several_workers(run: Run, name: str) -> None:
-    """Heirs keep records of rooms and users for a while: those are no part of a connection."""
+    """Backup owners keep replicas of rooms and users for a while. These are no objects of a connection."""
 
     async def test() -> None:
         async with live(workers=2, grace_s=0, room_linger_s=0) as server:
@@ -296,7 +297,8 @@ def test_nothing_of_a_closed_connection_stays_on_several_workers(run: Run, name:
 
 @pytest.mark.long
 def test_nothing_of_a_killed_connection_stays(run: Run) -> None:
-    """The server itself cuts it: kicked out, without a close frame, or in the middle of a room with others."""
+    """Connections that the server ends: aborted without a close frame, kicked, or closed for a restart while in a
+    room."""
 
     async def test() -> None:
         async with live(grace_s=0, room_linger_s=0) as server:
@@ -305,7 +307,7 @@ def test_nothing_of_a_killed_connection_stays(run: Run) -> None:
                 "kicked": lambda session: session.finish(4403),
                 "restart": lambda session: session.finish(1012),
             }
-            server.token("ann")  # the first makes what signs all others
+            server.token("ann")  # the first token creates the signer that all later ones share
             for name, end in ends.items():
                 with no_collector():
                     before = ours(gc.get_objects())
@@ -316,7 +318,8 @@ def test_nothing_of_a_killed_connection_stays(run: Run) -> None:
                     await asyncio.to_thread(hang_up, people)
                     await all_gone(server)
 
-                    await until(lambda before=before: not three_of(ours(gc.get_objects()) - before))  # cancelled timers
+                    # cancelled timers are freed late
+                    await until(lambda before=before: not three_of(ours(gc.get_objects()) - before))
                     assert not three_of(in_rings()), name
 
     run(test())

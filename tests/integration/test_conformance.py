@@ -1,4 +1,4 @@
-"""RFC 6455, case by case over raw sockets, in the order of the Autobahn test suite's chapters."""
+"""RFC 6455 over raw sockets, case by case, in the order of the chapters of the Autobahn test suite."""
 
 import time
 from collections.abc import Iterator

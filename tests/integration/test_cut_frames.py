@@ -1,4 +1,5 @@
-"""The same talk, cut into TCP segments in every way: plain cursors leave the stream early, and nothing is lost or doubled."""
+"""The same messages, cut into TCP segments of different sizes. The prefilter takes plain cursors out of the byte stream
+early; no message is lost or handled twice."""
 
 import asyncio
 import json
@@ -50,7 +51,7 @@ def test_every_cut_says_the_same(run: Run, step: int) -> None:
                 got += await bob_reader.read(65536)
             reader, ann = await asyncio.open_connection("127.0.0.1", server.worker.port)
             ann.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            # the first frames come right behind the request, in one segment when `step` is large
+            # the first frames follow the request directly, in one segment if `step` is large
             data = handshake() + frame(TEXT, say("auth", token=server.token("ann")))
             data += frame(TEXT, say("join", roomType="project")) + TALK
             for at in range(0, len(data), step):
@@ -60,13 +61,13 @@ def test_every_cut_says_the_same(run: Run, step: int) -> None:
             heard = b""
             while b'"type":"active"' not in heard:
                 heard += await reader.read(65536)
-            # one pong answers all pings that were read together, the last of them [RFC 6455 section 5.5.3]
+            # one pong, with the last payload, answers all pings that were read together [RFC 6455 section 5.5.3]
             assert heard.count(b"\x8a\x0dare you there") <= heard.count(b"\x8a\x07between") == 1
             assert b'"error"' not in heard
             while b'"x":0.75' not in got:
                 got += await bob_reader.read(65536)
             places = [got.find(b'"x":%s,' % str(x).encode()) for x in (0.125, 0.25, 0.375, 0.5, 0.625, 0.75)]
-            # what comes faster than the limit is merged, and so is all that comes before the join is answered
+            # cursors above the rate limit are merged, and so are all cursors before the answer to the join
             shown = [place for place in places if place >= 0]
             assert shown == sorted(shown) and got.count(b"cursor_moved") == len(shown) >= 1
             assert got.count(b"typing_started") == got.count(b'"broadcast"') == 1

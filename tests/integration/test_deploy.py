@@ -1,4 +1,5 @@
-"""What an operator is given: the unit, the files beside it, the proxies in front, and the script that installs them."""
+"""The files for operators: the systemd unit and the files beside it, the proxy configurations, the installation
+script."""
 
 import contextlib
 import json
@@ -33,7 +34,7 @@ HIGHEST_EXPOSURE = 15  # of 100; a unit without hardening has 96
 
 
 def call(*command: str | Path, **env: str) -> str:
-    """Run a command that must succeed and give what it said."""
+    """Run a command that must succeed; return its output."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "KOKO_"))} | env
     done = subprocess.run(
         command, env=clean, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, check=False
@@ -63,7 +64,7 @@ def settings(unit: Path) -> dict[str, list[str]]:
 
 @pytest.fixture
 def unit(tmp_path: Path) -> Path:
-    """The unit with a program that exists here; all else is as it is."""
+    """The unit with an ExecStart program that exists on this machine, otherwise unchanged."""
     copy = tmp_path / UNIT.name
     text, changed = re.subn(r"^ExecStart=\S+", "ExecStart=/bin/true", UNIT.read_text(), flags=re.MULTILINE)
     assert changed == 1
@@ -101,7 +102,7 @@ def test_the_unit_is_what_the_server_expects() -> None:
 def test_modes_stay_as_the_operator_set_them_and_secrets_are_never_looser_than_0640(
     tmp_path: Path, before: int, after: int
 ) -> None:
-    """At boot, and at every start, they were set to one value."""
+    """The modes were set to one fixed value at boot and at every start, whatever the operator had set."""
     for name in ("koko-presence.toml", "secret", "api_key"):
         (tmp_path / name).write_text("")
         (tmp_path / name).chmod(before)
@@ -171,14 +172,15 @@ def test_a_first_install_is_complete_and_a_second_changes_nothing_of_the_operato
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy of the tree, with what is compiled already."""
+    """Built from a copy of the tree that contains the compiled extensions."""
     tree = tmp_path_factory.mktemp("tree") / "source"
     skipped = shutil.ignore_patterns(".git", ".venv", "dist", "*.egg-info", "*.so", "__pycache__", ".*_cache", "lib.*")
     shutil.copytree(ROOT, tree, ignore=skipped, symlinks=True)
     compiled = tree / f"build/lib.{sysconfig.get_platform()}-{sys.implementation.cache_tag}/koko_presence/_fastpath"
     compiled.mkdir(parents=True)
     for extension in (ROOT / "_fastpath").glob("*.so"):
-        shutil.copyfile(extension, compiled / extension.name)  # newer than its sources, so nothing is compiled again
+        # newer than its sources, so that nothing is compiled again
+        shutil.copyfile(extension, compiled / extension.name)
     out = tree.parent / "out"
     pip = (sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check")
     call(*pip, "--no-deps", "--no-build-isolation", "-w", out, tree)
@@ -192,13 +194,13 @@ def test_the_package_goes_into_an_environment_of_its_own_and_upgrades_beside_it(
 ) -> None:
     tmp_path = tmp_path_factory.mktemp(
         "d"
-    )  # short: a script's first line holds 127 characters, and pip goes round that
+    )  # short: the first line of a script holds 127 characters, and pip writes another form of it for longer paths
     make("install-systemd", tmp_path, WHEEL=str(wheel))
     home = tmp_path / "opt/koko-presence"
     first = (home / "venv").readlink()
     said = call(home / "venv/bin/python", "-I", "-m", "koko_presence", "version")
     assert f"koko-presence {__version__}" in said
-    # what is started is named as the unit names it, wherever it was made
+    # the installed script has the path that the unit names, in whatever folder it was built
     (program,) = re.findall(r"^ExecStart=(\S+)", UNIT.read_text(), re.MULTILINE)
     script = tmp_path / program.removeprefix("/")
     assert script.stat().st_mode & 0o111 and script.read_text().startswith("#!/opt/koko-presence/venv/bin/python")
@@ -239,7 +241,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """The port of a server that lets everybody in."""
+    """The port of a server that allows all users into all rooms."""
     monkeypatch.setenv("KOKO_PRESENCE_OPERATOR_PORT", "0")
     command = [sys.executable, "-m", "koko_presence", "serve", "--dev", "--port", "0", "--log-level", "error"]
     with process(command, r":(\d+)/demo") as (_running, port):
@@ -270,14 +272,14 @@ def proxy(port: int, folder: Path, *command: str) -> Iterator[None]:
 
 
 def enter_a_room(port: int, security: ssl.SSLContext | None, server: int) -> None:
-    """Log in and join as a page of this very host does, through the proxy on `port`."""
+    """Authenticate and join through the proxy on `port`, with the origin of a page of this host."""
     with socket.create_connection(("127.0.0.1", server)) as plain:
         plain.sendall(b"GET /dev/token?user=u1&name=Ada HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         answer = b"".join(iter(lambda: plain.recv(4096), b""))
     token = json.loads(answer[answer.index(b"{") : answer.rindex(b"}") + 1])["token"]
     secure = "s" if security else ""
     url, origin = f"ws{secure}://localhost:{port}/presence", f"http{secure}://localhost:{port}"
-    # a proxy that does not pass the host and its port on gets 403 for this origin
+    # a proxy that does not forward the host and its port gets 403 for this origin
     with connect(url, ssl=security, origin=origin, proxy=None, open_timeout=PATIENCE_S) as ws:  # type: ignore[arg-type]
         ws.send(json.dumps({"type": "auth", "token": token}))
         ws.send(json.dumps({"type": "join", "roomId": "video_1", "roomType": "video"}))
@@ -317,7 +319,7 @@ def test_behind_nginx(tmp_path: Path, certificate: tuple[Path, Path], trusting: 
 
 
 def ask(port: int, security: ssl.SSLContext | None, host: str) -> str:
-    """The head of the answer to a client that says that it is somebody else."""
+    """Return the head of the answer to a client that sends forged forwarding headers."""
     claims = "X-Forwarded-For: 203.0.113.9\r\nForwarded: for=203.0.113.9\r\nX-Forwarded-Proto: gopher\r\n"
     with socket.create_connection(("127.0.0.1", port), PATIENCE_S) as plain:
         with security.wrap_socket(plain, server_hostname="localhost") if security else plain as sock:
@@ -327,7 +329,7 @@ def ask(port: int, security: ssl.SSLContext | None, host: str) -> str:
 
 @contextmanager
 def recorder() -> Iterator[tuple[int, list[str]]]:
-    """In place of the server: its port, and the heads of the requests that come."""
+    """Stands in for the server: its port, and the heads of the requests that it receives."""
     heads: list[str] = []
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
@@ -347,7 +349,8 @@ def recorder() -> Iterator[tuple[int, list[str]]]:
 
 
 def check_what_a_proxy_says(head: str, answer: str) -> None:
-    """One forwarding header, with the address that the proxy sees; and in answers no version, but HSTS."""
+    """Assert that the request has one forwarding header with the address that the proxy sees, and that answers carry
+    HSTS and no version."""
     fields = [line.partition(": ")[::2] for line in head.split("\r\n")]
     assert [value for name, value in fields if name == "x-forwarded-for"] == ["127.0.0.1"]
     assert [value for name, value in fields if name == "forwarded"] == []
@@ -364,7 +367,7 @@ def test_nginx_sets_one_forwarding_header_limits_and_shows_no_version(
         whole = nginx_settings(tmp_path, certificate, port, server)
         site = tmp_path / "site.conf"
         plain = int(re.findall(r"listen 127\.0\.0\.1:(\d+);", site.read_text())[0])
-        # no burst, so that one address has its share at once
+        # no burst, so that one address reaches its limit at once
         site.write_text(site.read_text().replace("rate=200r/s", "rate=1r/m").replace("burst=400 nodelay", "nodelay"))
         with proxy(port, tmp_path, nginx, "-p", str(tmp_path), "-c", str(whole)):
             answer = ask(port, trusting, "localhost")

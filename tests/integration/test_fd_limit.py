@@ -1,4 +1,4 @@
-"""At the file-descriptor limit: calm, quiet, and back at once."""
+"""At the file-descriptor limit the server uses little CPU, logs little, and accepts again as soon as it can."""
 
 import os
 import socket

@@ -1,7 +1,8 @@
-"""Strangers who send as fast as they can are read at a rate, cut off, and harm no other client: counted, not timed.
+"""Clients that send as fast as they can are read at a bounded rate, closed, and delay no other client. The tests count
+and measure no time.
 
-Each flood comes twice: from loopback, which has no limits by address, and by a trusted proxy from an address that has
-them [Q5].
+Each flood runs twice: from loopback, which has no limits by address, and through a trusted proxy from an address that
+has limits [Q5].
 """
 
 import asyncio
@@ -37,7 +38,7 @@ HOME = "203.0.113.9"
 
 
 class Client(RawSocket):
-    """One from `address`, as a proxy says; without it from loopback."""
+    """A client at `address`, as the proxy's header names it; without it at loopback."""
 
     def __init__(self, port: int, address: str, context: ssl.SSLContext | None) -> None:
         super().__init__(port, tls=context)
@@ -49,12 +50,12 @@ class Client(RawSocket):
 
 @pytest.fixture(params=["", pytest.param(HOME, marks=pytest.mark.long)], ids=["loopback", "address"])
 def address(request: pytest.FixtureRequest) -> str:
-    """Where the flood comes from."""
+    """The address from which the flood comes."""
     return str(request.param)
 
 
 def flooded(address: str, **settings: Any) -> AbstractAsyncContextManager[Live]:
-    """A server, with limits by address for what does not come from loopback."""
+    """A server, with limits by address for all addresses but loopback."""
     return live(trusted_proxies=["127.0.0.1"] if address else [], **settings)
 
 
@@ -66,7 +67,7 @@ def talk(
 
 
 async def assert_nothing_is_left(server: Live, address: str) -> None:
-    """The connections are closed, and counted for their address no more."""
+    """Assert that the connections are closed and no longer count for their address."""
     await until(lambda: not server.worker.acceptor.open_count)
     if address:
         counts = server.worker.addresses._counts
@@ -79,14 +80,14 @@ async def assert_nothing_is_left(server: Live, address: str) -> None:
 def test_sixteen_frames_of_any_kind_come_before_auth_a2(
     run: Run, kind: str, address: str, tls: bool, certificate: tuple[Path, Path], trusting: ssl.SSLContext
 ) -> None:
-    """And behind the close nothing is answered."""
+    """After the close no message is answered."""
 
     def story(ws: RawSocket) -> tuple[int | None, int]:
         ws.upgrade()
         data = STRANGERS[kind] * 5000
         if kind == "fragments":
             data = frame(TEXT, b"a", fin=False) + data
-        with contextlib.suppress(OSError):  # it was cut before all of it was sent
+        with contextlib.suppress(OSError):  # the server cut the connection before all of it was sent
             ws.send(data)
         pongs, code = 0, None
         try:
@@ -154,7 +155,8 @@ def test_pings_of_one_read_get_one_pong_with_the_last_payload(
 def test_a_flood_of_a_member_is_read_at_five_times_the_rate_and_ends_with_4429_l3(
     run: Run, address: str, tls: bool, certificate: tuple[Path, Path], trusting: ssl.SSLContext
 ) -> None:
-    """The kernel keeps the rest: a sender who does not wait is told so by TCP. The time in which it is not read counts."""
+    """The kernel buffers the rest, and TCP flow control stops the sender. Frames that are sent while the server does
+    not read count as well."""
 
     async def test() -> None:
         async with flooded(address, tls=certificate if tls else None, connection_hz=20, flood_s=0.5) as server:
@@ -283,7 +285,7 @@ def test_handshakes_wait_for_their_whole_first_record_and_begin_a_few_at_a_time(
         server.setblocking(False)
         handshakes.add(server, 5.0, FREE)
         plain.send(b"GET / HTTP/1.1\r\n")
-        with pytest.raises(ConnectionResetError):  # this is no TLS, and is not read
+        with pytest.raises(ConnectionResetError):  # no TLS record: it is not read
             await loop.run_in_executor(None, plain.recv, 10)
         silent = socket.create_connection(listening.getsockname())
         server, _ = listening.accept()

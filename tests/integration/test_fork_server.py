@@ -1,4 +1,5 @@
-"""Workers are forked by a process that has loaded the program: what that gives, and what becomes of it when it breaks."""
+"""The fork server, the process that has loaded the program and forks the workers: replacements while the program's
+files are changed or missing, and failures of the fork server itself."""
 
 import os
 import re
@@ -25,7 +26,7 @@ ENDED = "the fork server ended"
 
 
 def children(it: Service) -> dict[str, list[int]]:
-    """The supervisor's children, by the last word of what ps shows: a worker's slot, else that of the fork server."""
+    """The supervisor's children by the last word of the command line that ps shows: a worker's slot, or "server"."""
     found: dict[str, list[int]] = {"server": []}
     for pid in Path(f"/proc/{it.process.pid}/task/{it.process.pid}/children").read_text().split():
         try:
@@ -40,13 +41,14 @@ def children(it: Service) -> dict[str, list[int]]:
 
 
 def fork_server(it: Service) -> int:
-    """The only one: while the program is loaded anew, and until the one before has ended, there are two."""
+    """The pid of the only fork server. There are two while the program is loaded anew, until the previous one has
+    ended."""
     wait_until(lambda: len(children(it)["server"]) == 1)
     return children(it)["server"][0]
 
 
 def started(it: Service) -> dict[str, float]:
-    """When each worker has started, in unix seconds, as metrics say it."""
+    """Start of each worker by slot, in Unix seconds, from the metrics."""
     found = re.findall(
         r'^koko_presence_worker_start_time_seconds{worker="(.*)"} (\S+)$', it.ask("/metrics")[1], re.MULTILINE
     )
@@ -55,7 +57,7 @@ def started(it: Service) -> dict[str, float]:
 
 @contextmanager
 def installed(workers: int = 2) -> Iterator[Service]:
-    """A server whose program and libraries are all in one folder, as in a virtual environment that can be removed."""
+    """A server whose program and libraries are all in one folder, like a virtual environment that can be removed."""
     packages = Path(aiohttp.__file__).parents[1]
     libraries = [path for name in LIBRARIES for path in packages.glob(name)]
     command = [_bare_python(), "-P", "-m", "koko_presence"]
@@ -65,7 +67,7 @@ def installed(workers: int = 2) -> Iterator[Service]:
 
 
 def _bare_python() -> str:
-    """The interpreter outside of the virtual environment in which the tests run."""
+    """The interpreter outside of the tests' virtual environment."""
     return str(Path(sys.executable).resolve())
 
 
@@ -126,7 +128,7 @@ def test_a_rolling_reload_whose_workers_cannot_begin_goes_back_to_the_program_fr
         wait_until(lambda: children(it)["server"] == [before])
         os.kill(it.pid(1), signal.SIGKILL)
         wait_until(it.whole)
-        wait_until(lambda: len(children(it)) == 3)  # and those that could not begin have been waited for
+        wait_until(lambda: len(children(it)) == 3)  # and the workers that could not begin have been reaped
 
 
 def test_a_fork_server_that_dies_ends_no_worker_and_is_there_again_when_it_is_needed() -> None:
@@ -185,7 +187,8 @@ sys.addaudithook(note)
 
 
 def test_a_worker_that_is_forked_loads_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it loaded then, an upgrade could have removed. An audit hook notes files and modules that are asked for."""
+    """A file that a forked worker loads later may have been removed by an upgrade. An audit hook records the files and
+    modules that each process opens and imports."""
     (tmp_path / "sitecustomize.py").write_text(AUDIT_HOOK)
     opened = tmp_path / "opened"
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

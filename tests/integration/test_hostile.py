@@ -1,4 +1,5 @@
-"""Raw hostility at the real server: broken frames and bad UTF-8 beside mutated messages; the innocent notice nothing."""
+"""Broken frames, invalid UTF-8 and mutated messages sent to the real server; other members receive only valid
+messages."""
 
 import asyncio
 import json
@@ -18,7 +19,7 @@ MESSAGES = 5_000
 
 
 def attack(server: Live, seed: int) -> int:
-    """One hostile user, who comes back each time he is thrown out. Returns how often that was."""
+    """One hostile user, who reconnects after every close. Returns the number of closes."""
     chance = random.Random(seed)
     port = server.worker.port
     token = server.token(f"eve{seed}")
@@ -68,7 +69,7 @@ def test_hostile_bytes_on_the_wire_hurt_nobody(run: Run, caplog: pytest.LogCaptu
 
 
 async def watch(ws: object) -> set[str]:
-    """Every message the innocent gets is valid; ends with the last one."""
+    """Check every message that a well-behaved member receives, up to the last one. Returns their types."""
     seen = set()
     async for text in ws:  # type: ignore[attr-defined]
         seen.add(check_event(text.encode()))
@@ -78,7 +79,8 @@ async def watch(ws: object) -> set[str]:
 
 
 def test_regression_pings_from_who_never_reads_are_not_answered_for_ever(run: Run) -> None:
-    """One unauthenticated socket took half a gigabyte in six seconds."""
+    """The pongs that the client did not read were kept in memory: one unauthenticated socket used half a gigabyte in 6
+    s."""
 
     async def test() -> None:
         async with live() as server:
@@ -90,7 +92,7 @@ def test_regression_pings_from_who_never_reads_are_not_answered_for_ever(run: Ru
                     try:
                         for _ in range(2000):
                             ws.send(pings)
-                    except ConnectionError:  # and no time-out
+                    except ConnectionError:  # a reset, not a time-out
                         return True
                 return False
 

@@ -1,4 +1,4 @@
-"""What an HTTP connection may hold: answers that are not taken, heads, and the time between two requests."""
+"""Limits of an HTTP connection: unread answers, request heads, and the time between two requests."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ SOCKETS = pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
 
 
 async def talk(server: Live, *data: bytes, context: ssl.SSLContext | None = None) -> bytes:
-    """Send pieces, each once the answer to a GET before has come; give back all that comes."""
+    """Send pieces, each after the answer to the previous GET; return all bytes received."""
 
     def story() -> bytes:
         with RawSocket(server.worker.port, tls=context) as sock:
@@ -44,7 +44,7 @@ def test_pipelined_requests_whose_answers_are_not_read_are_cut(
 ) -> None:
     async def test() -> None:
         async with live(tls=certificate if tls else None, send_stuck_s=0.4) as server:
-            # the largest file that any page may load, until the kernel's buffers are full
+            # the largest static file, requested until the kernel's buffers are full
             side = server.worker._http
             path = max((name for name in side._files), key=lambda name: len(side._files[name]._body))
             asked = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 2000
@@ -56,7 +56,7 @@ def test_pipelined_requests_whose_answers_are_not_read_are_cut(
                 sock.connect(("127.0.0.1", server.worker.port))
                 sock.settimeout(0.2)
                 whole = trusting.wrap_socket(sock, server_hostname="localhost") if tls else sock
-                with contextlib.suppress(OSError):  # it is not read any more at some point
+                with contextlib.suppress(OSError):  # the server stops reading at some point
                     whole.sendall(asked)
                 return whole  # type: ignore[return-value]
 
@@ -91,7 +91,7 @@ def test_every_head_of_a_connection_is_bounded(run: Run, kind: str, before: list
 
 
 def test_bodies_and_pipelined_requests_are_no_long_heads(run: Run) -> None:
-    """Also of a body that is refused before it has come."""
+    """A body that is refused before it arrives is no long head either."""
     body = json.dumps({"x": "y" * 60_000}).encode()
     post = b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
 

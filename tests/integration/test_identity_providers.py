@@ -1,5 +1,5 @@
-"""A real identity provider beside the server: keys that rotate under load, one that fails in every way, and people who
-get in by a key's token and by the application's cookie."""
+"""The server and a real identity provider: keys that rotate under load, a provider that fails in every way, and users
+who authenticate by a token signed with a key or by the application's cookie."""
 
 import asyncio
 import json
@@ -39,11 +39,11 @@ async def verified(verifier: Any, given: str) -> Identity:
     return await answer if isinstance(answer, Awaitable) else answer  # type: ignore[no-any-return]
 
 
-# --- asking -------------------------------------------------------------------------------------------------------
+# --- requests -----------------------------------------------------------------------------------------------------
 
 
 async def redirect(request: web.BaseRequest) -> web.StreamResponse:
-    """To this very machine: what an attacker would like the server to read."""
+    """Redirects to this machine, as an attacker would to have the server read an internal address."""
     return web.Response(status=302, headers={"location": f"http://{request.host}/secret"})
 
 
@@ -159,8 +159,8 @@ def jwks_of(idp: Provider, clock: Clock, timeout_s: float = PATIENCE_S) -> tuple
 
 @pytest.mark.long
 def test_keys_rotate_under_load_and_no_valid_client_is_refused(run: Run) -> None:
-    """Every 40 s the provider begins to sign with a new key and still publishes the one before; 200 clients with either,
-    and as many with keys that nobody knows, come all the time."""
+    """Every 40 s the provider begins to sign with a new key and still publishes the previous one. 200 clients with
+    either key, and 200 with unknown keys, are verified in each of 10 rotations."""
 
     async def test() -> None:
         async with provider() as idp:
@@ -258,7 +258,7 @@ mode = "allow_all"
 
 
 class IntrospectingService(Service):
-    """A server without a secret, which asks an identity provider."""
+    """A server without a secret that verifies tokens with an identity provider."""
 
     def configure(self, **settings: Any) -> None:
         self.settings |= {"issuer": ""} | settings
@@ -266,7 +266,7 @@ class IntrospectingService(Service):
 
 
 async def enter(port: int, message: dict[str, Any], **headers: str) -> dict[str, Any]:
-    """The first answer to `auth`, and under `close` the code when that was the end."""
+    """The first answer to `auth`. If the connection was closed, `close` is the code."""
     async with connect(f"ws://127.0.0.1:{port}/presence", additional_headers=headers, proxy=None) as ws:
         await ws.send(json.dumps({"type": "auth"} | message))
         said: dict[str, Any] = json.loads(await ws.recv())
@@ -296,7 +296,7 @@ def test_people_get_in_by_a_keys_token_and_by_the_applications_cookie(run: Run, 
                 assert (said["type"], said["userId"]) == ("authenticated", "ann")
                 came_back = await enter(port, {"token": token(), "resumeToken": said["resumeToken"]})
                 assert came_back["type"] == "authenticated"
-                for _ in range(10):  # the kernel chooses which worker it is, and what one was told all know
+                for _ in range(10):  # the kernel chooses the worker; the cached answer is shared by all workers
                     said = await enter(port, {}, **origin, **cookie("ben.c2ln%3D"))
                     assert (said["type"], said["userId"]) == ("authenticated", "ben")
                 assert 1 <= idp.asked["/get-session"] <= workers

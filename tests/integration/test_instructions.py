@@ -1,4 +1,5 @@
-"""The gate of instruction counts [bench/instructions.py]: what a hot function costs stands in git and may not grow unseen."""
+"""The gate of instruction counts [bench/instructions.py]: the cost of a hot function is recorded in git and may not
+grow unnoticed."""
 
 import subprocess
 import sys

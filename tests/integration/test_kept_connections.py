@@ -1,5 +1,5 @@
-"""A connection that has carried HTTP may become a WebSocket: proxies keep connections, and ours do by their own
-configuration in deploy/ [RFC 9110 section 7.8]."""
+"""A connection that has carried HTTP requests may be upgraded to a WebSocket. Proxies reuse connections, and the proxy
+configurations in deploy/ do as well [RFC 9110 section 7.8]."""
 
 import asyncio
 import socket
@@ -29,7 +29,7 @@ def test_an_upgrade_is_welcome_on_a_connection_that_was_kept(run: Run, path: str
                 assert raw.read_head().startswith("HTTP/1.1 200") and raw.read(len(OK)) == OK
             assert raw.upgrade(path).startswith("HTTP/1.1 101")
             raw.send(frame(PING, b"there?"))
-            while (got := raw.read_frame()).opcode == TEXT:  # /trpc says that there is no token
+            while (got := raw.read_frame()).opcode == TEXT:  # /trpc answers that there is no token
                 pass
             assert path == "/trpc" or (got.opcode, got.payload) == (PONG, b"there?")
 
@@ -37,7 +37,7 @@ def test_an_upgrade_is_welcome_on_a_connection_that_was_kept(run: Run, path: str
         async with live() as server:
             await asyncio.to_thread(story, server.worker.port)
             async with asyncio.timeout(PATIENCE_S):
-                while server.worker.acceptor.open_count:  # counted out once
+                while server.worker.acceptor.open_count:  # each connection is counted out once
                     await asyncio.sleep(0.01)
             assert server.worker.acceptor.open_count == 0 and not server.worker.acceptor.connections
 

@@ -1,4 +1,4 @@
-"""What a client says just before it goes is handled as if it had stayed, though the server is not reading it then."""
+"""The server handles the last messages of a client whose connection ends while the server is not reading it."""
 
 import asyncio
 import contextlib
@@ -45,10 +45,11 @@ def read_until(raw: RawSocket, wanted: bytes) -> list[bytes]:
 
 
 def end(raw: RawSocket, how: str) -> None:
-    """Go: with the end of the stream, over TLS with its own end before, or without having read what came."""
+    """End the connection: with the end of the stream, over TLS with a close_notify before it, or with unread data,
+    which resets it."""
     if how == "close_notify" and isinstance(raw.sock, ssl.SSLSocket):
         raw.sock.setblocking(False)
-        with contextlib.suppress(ssl.SSLError):  # its answer has not come, or something else has
+        with contextlib.suppress(ssl.SSLError):  # the peer's close_notify has not arrived, or other data has
             raw.sock.unwrap()
     if how == "reset":
         raw.sock.close()
@@ -70,8 +71,8 @@ def end(raw: RawSocket, how: str) -> None:
 def test_regression_the_last_messages_of_a_client_that_is_not_read_are_handled(
     run: Run, over_tls: bool, how: str, kibibytes: int, certificate: tuple[Path, Path], trusting: ssl.SSLContext
 ) -> None:
-    """A client above its budgets is not read for a moment. What it said before it went was dropped: over TLS at the end of
-    the stream, and over both at the first write that failed."""
+    """A client above its budgets is not read for a moment. The messages that it had sent before its connection ended
+    were dropped: over TLS at the end of the stream, over TLS and TCP at the first write that failed."""
 
     def story(server: Live) -> None:
         context = trusting if over_tls else None
@@ -83,7 +84,7 @@ def test_regression_the_last_messages_of_a_client_that_is_not_read_are_handled(
             )
             end(ann, how)
             if how == "reset":
-                for _ in range(20):  # that it is gone is found out by writing to it
+                for _ in range(20):  # the server notices the end when a write fails
                     say(bob, "broadcast", data={"to": "nobody"})
             got = read_until(bob, b'"user_left"')
             assert b'"left"' in got[-1], "not because the connection was lost"
@@ -107,7 +108,7 @@ def test_regression_the_last_messages_of_a_client_that_is_not_read_are_handled(
 def test_regression_a_call_over_http_is_done_though_its_connection_ends_at_once(
     run: Run, over_tls: bool, certificate: tuple[Path, Path], trusting: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a page's last word is sent; many at once, so that they wait for their turn."""
+    """A page sends its last call in this way when it is closed. The calls are many at once, so that they queue."""
     monkeypatch.setattr(request_scheduler, "REQUESTS_PER_ITERATION", 1)
     people = 20
 

@@ -1,4 +1,5 @@
-"""A server whose processes get no time for longer than the grace: who comes back meanwhile is who they were."""
+"""The processes of a server do not run for longer than the grace period. Clients that resume meanwhile keep their
+sessions."""
 
 import json
 import os
@@ -19,7 +20,7 @@ STOP_S = 4.0
 
 
 def said(ws: RawSocket, kind: str) -> dict[str, Any]:
-    """The next message of that type."""
+    """Receive messages up to the next one of this type, and return it."""
     while True:
         message = dict(json.loads(ws.read_frame().payload))
         if message["type"] == kind:
@@ -31,7 +32,7 @@ def say(ws: RawSocket, **message: Any) -> None:
 
 
 def come(port: int, user: str, **auth: Any) -> RawSocket:
-    """Connect and say who one is, without waiting for any answer."""
+    """Connect and send `auth` without reading any answer."""
     ws = RawSocket(port)
     token = issue_token(SECRET, user=user, now_s=int(time.time()))
     ws.send(handshake() + frame(TEXT, json.dumps({"type": "auth", "token": token, **auth}).encode()))

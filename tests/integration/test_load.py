@@ -1,4 +1,4 @@
-"""The load generator is part of the product: every claim in docs/performance.md is repeated with it."""
+"""The load generator is part of the product: every figure in docs/performance.md can be measured again with it."""
 
 import asyncio
 import json
@@ -32,7 +32,8 @@ def test_the_cursors_of_a_small_load_are_delivered_to_everybody() -> None:
     result = load("--rooms", "2", "--users", "3", "--hz", "10", "--warmup", "0.2", "--seconds", "1", "--extras")
     sent = result["sent"]
     assert result["closed"] == 0 and isinstance(sent, int) and 0 < sent <= 65
-    # a generator that is late sends two at once, and two of one sender that are read in one turn are one [L3]
+    # a generator that is late sends two cursors at once, and two of one session that are read together count as one
+    # [L3]
     assert sent < result["delivered"] <= result["expected"] == 2 * sent  # type: ignore[operator]
     assert 0 < result["last_receiver_ms"]["count"] <= sent and result["typing_ms"]["count"] > 0  # type: ignore[index]
 
@@ -45,7 +46,7 @@ def test_what_stands_beside_a_load_is_answered_and_nothing_is_lost() -> None:
 
 
 def test_clients_that_obey_send_as_often_as_the_server_advises() -> None:
-    # 40 people at 20 Hz each are 800 events a second; for 400 the room advises twice the distance of 50 ms
+    # 40 users at 20 Hz each are 800 events/s; with a budget of 400 the room advises twice the interval of 50 ms
     line = ["--rooms", "1", "--users", "40", "--hz", "20", "--warmup", "0.5", "--seconds", "2", "--phases", "even"]
     line += ["--set", "limits_room_events_hz=400"]
     defiant, obedient = load(*line), load(*line, "--obey")
@@ -61,9 +62,9 @@ def test_slow_readers_get_what_is_older_and_the_others_nearly_everything() -> No
     assert (slow["bytes_per_s"], quick["bytes_per_s"]) == (1000, 1000000) and not quick["closed"]
     assert slow["ages_ms"] and slow["ages_ms"][len(slow["ages_ms"]) // 2] > quick["ages_ms"][len(quick["ages_ms"]) // 2]
     sent = result["sent"]
-    # on a busy machine two cursors of one sender may come together, of which the newer is shown
+    # on a busy machine two cursors of one session may arrive together, and only the newer one is delivered
     assert result["ratio"] > 0.9 and isinstance(sent, int)  # type: ignore[operator]
-    assert 3 * sent < result["expected"] < 4 * sent  # type: ignore[operator]  # four who send get it from three others
+    assert 3 * sent < result["expected"] < 4 * sent  # type: ignore[operator]  # each of four senders gets it from three others
 
 
 def test_a_storm_lets_everybody_in() -> None:

@@ -1,4 +1,4 @@
-"""Real servers that are short of memory: newcomers are refused, those inside stay, and nothing is killed."""
+"""Real servers that are short of memory refuse new connections, keep the existing ones, and lose no process."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ MIB = 1 << 20
 
 
 def limit(server: Live, memory_bytes: int) -> None:
-    """A reload with this limit, which is looked at at once."""
+    """Reload with this limit and compare it with the memory in use at once."""
     worker = server.worker
     section = msgspec.structs.replace(worker.config.server, memory_bytes=memory_bytes)
     worker.reload(msgspec.structs.replace(worker.config, server=section))
@@ -51,7 +51,7 @@ def enter(server: Live, user: str, **options: int) -> RawSocket:
 
 
 async def call(server: Live, user: str, client_key: str) -> tuple[int, dict[str, str]]:
-    """A join over HTTP: status and headers."""
+    """Join over HTTP; return status and headers."""
     body = json.dumps({"roomId": "r", "roomType": "project", "clientKey": client_key}).encode()
     reader, writer = await asyncio.open_connection("127.0.0.1", server.worker.port)
     writer.write(
@@ -122,7 +122,7 @@ def start(workers: int, folder: str) -> Service:
 
 @pytest.fixture
 def group() -> Iterator[Path]:
-    """A control group of version 1 or 2 below this process's own, in which memory can be limited."""
+    """A control group of version 1 or 2 below this process's own one, in which memory can be limited."""
     for each in MemoryWatch()._groups:
         path = each.folder / f"koko-test-{os.getpid()}"
         try:
@@ -153,7 +153,7 @@ def test_in_a_control_group_nothing_is_killed_and_newcomers_come_in_when_there_i
         own = Path("/proc/self/cgroup").read_text()
         moved = group / "cgroup.procs"
         before = next(iter(MemoryWatch()._groups)).folder / "cgroup.procs"
-        moved.write_text(str(os.getpid()))  # what is started now begins there
+        moved.write_text(str(os.getpid()))  # a process that is started now begins in the group
         try:
             it = start(workers, folder)
         finally:
@@ -179,7 +179,7 @@ def test_in_a_control_group_nothing_is_killed_and_newcomers_come_in_when_there_i
                 return False
 
             wait_until(refused)
-            for _ in range(200):  # a crowd that does not go away
+            for _ in range(200):  # connection attempts continue at the limit
                 refused()
             used = float(next(line.split()[1] for line in it.metrics().splitlines() if "memory_used_bytes{" in line))
             most = float(next(line.split()[1] for line in it.metrics().splitlines() if "memory_limit_bytes{" in line))
@@ -198,7 +198,8 @@ def test_in_a_control_group_nothing_is_killed_and_newcomers_come_in_when_there_i
 
 @pytest.mark.long
 def test_a_worker_without_memory_ends_at_once_and_is_replaced() -> None:
-    """Its address space may not grow any more, so the next allocation that needs more fails."""
+    """The limit of its address space (RLIMIT_AS) is below what it uses, so the next allocation that needs more
+    fails."""
     with tempfile.TemporaryDirectory(prefix="koko") as folder:
         people: list[RawSocket] = []
         it = start(2, folder)
@@ -211,10 +212,11 @@ def test_a_worker_without_memory_ends_at_once_and_is_replaced() -> None:
                 with contextlib.suppress(OSError, EOFError, ValueError):  # a close frame is no JSON
                     people.append(RawSocket(it.port))
                     it.enter(f"u{len(people)}", people[-1], f"r{len(people) // 50}")
-                return '"msg":"a worker died' in it.said  # what a library says before it aborts is no JSON
+                return '"msg":"a worker died' in it.said  # a library may log text that is no JSON before it aborts
 
             wait_until(died)
-            # the interpreter says so itself, some times over, when it cannot even raise it; there were 60,000 of them once
+            # The interpreter itself writes MemoryError some times over when it cannot even raise it. There were 60,000
+            # such lines before the worker ended at the first one.
             assert it.said.count("MemoryError") < 100, "the first one that was raised was the last"
             wait_until(it.ready)
             assert it.process.poll() is None

@@ -1,4 +1,4 @@
-"""The sockets between workers, real ones: nothing is lost, nothing comes twice, nobody else gets in."""
+"""Real sockets between workers: no message is lost or handled twice, and no other process can connect."""
 
 import asyncio
 import errno
@@ -22,7 +22,7 @@ from tests.waiting import until
 
 
 class End:
-    """One worker's mesh, and what it has read."""
+    """The mesh of one worker, and the messages that it received."""
 
     def __init__(self, number: int, folder: Path) -> None:
         self.peer = Peer(id=number, slot=number, address=str(folder / f"w{number}.sock"))
@@ -101,7 +101,7 @@ def test_a_lost_connection_loses_nothing_and_repeats_nothing(run: Run, tmp_path:
 
 
 def test_what_is_written_is_with_the_kernel_before_the_loop_turns(run: Run, tmp_path: Path) -> None:
-    """uvloop sees to it: what a worker has written when it is killed is not lost."""
+    """uvloop writes at once, so the messages that a worker has written are not lost when it is killed."""
 
     async def test() -> None:
         end, peer = End(1, tmp_path), Peer(id=2, slot=2, address=str(tmp_path / "other.sock"))
@@ -164,7 +164,7 @@ def test_a_worker_that_does_not_read_is_told_of_once_and_memory_is_bounded(
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Signs of life every 20 ms; a second without one is too long."""
+    """Heartbeats every 20 ms; a peer is reported as stuck after 1 s without one."""
     for name, seconds in (
         ("SILENT_S", 1.0),
         ("OVERDUE_S", 0.8),
@@ -189,7 +189,7 @@ def test_a_worker_that_gives_no_sign_of_life_is_told_of_as_long_as_that_lasts(
                 links = [one.mesh.open_link(peer) for peer in (hung, gone)]
                 await until(lambda: one.stuck.count(3) > 1 and one.stuck.count(4) > 1)
                 assert set(one.stuck) == {3, 4} and not other.stuck
-                # and before that of how long people wait who have come to it
+                # before that, how long clients of that peer have been waiting is reported
                 assert not other.overdue and all(
                     now - since > mesh.OVERDUE_S - mesh.COUNT_S for since, now in one.overdue
                 )
@@ -207,7 +207,7 @@ def test_a_worker_that_was_stopped_itself_blames_nobody(run: Run, tmp_path: Path
             other.mesh.open_link(one.peer)
             await asyncio.sleep(0.1)
             for _ in range(8):
-                time.sleep(0.2)  # the loop stands still, as after SIGSTOP
+                time.sleep(0.2)  # blocks the loop, as SIGSTOP does
             await asyncio.sleep(0.1)
             assert not one.stuck and not other.stuck
             assert not one.overdue and not other.overdue
@@ -282,7 +282,7 @@ def test_another_user_of_the_machine_is_refused(run: Run, tmp_path: Path) -> Non
 def test_what_was_read_in_one_go_is_handled_in_slices_and_in_order(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    """Between two slices of a turn without time the loop does other things."""
+    """The budget of an iteration is 0 s, so the loop runs other callbacks between two slices."""
     monkeypatch.setattr(mesh, "ITERATION_S", 0.0)
 
     async def test() -> None:
@@ -305,9 +305,9 @@ def test_what_was_read_in_one_go_is_handled_in_slices_and_in_order(
             link.write(b"".join(message(number, size) for number in range(count)))
             await until(lambda: len(other.got) == count)
             assert numbers(other) == list(range(count))
-            # a slice that follows a read, one of those that wait, and the end of a letter begun before
+            # a slice after a read, one of the waiting slices, and the end of a message that had begun before
             assert max(sizes.values()) <= 2 * mesh.SLICE_BYTES + size + 9
-            await until(lambda: not link._unacknowledged)  # all of it has been counted
+            await until(lambda: not link._unacknowledged)  # all of it has been acknowledged
 
     run(test())
 
@@ -315,7 +315,7 @@ def test_what_was_read_in_one_go_is_handled_in_slices_and_in_order(
 def test_what_waits_when_the_writer_is_gone_is_handled(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its last letters come from nowhere else."""
+    """No other worker sends the last messages of a worker that has ended."""
     monkeypatch.setattr(mesh, "ITERATION_S", 0.0)
 
     async def test() -> None:

@@ -1,4 +1,4 @@
-"""A real worker through joins, cursors, drops, broadcasts and closes: what Prometheus is told of it, number by number."""
+"""A real worker through joins, cursors, drops, broadcasts and closes: each Prometheus sample is compared."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ Numbers = dict[tuple[str, tuple[str, ...]], float]
 
 
 def numbers(server: Live) -> Numbers:
-    """Every sample by its name without prefix and the texts of its labels."""
+    """Every sample by its name without the prefix and its label values."""
     text = render([("0", server.worker.snapshot())])
     assert not any(word in text for word in ("stranger", "secret", "evil")), "who and where is nobody's business"
     return {
@@ -33,7 +33,7 @@ def numbers(server: Live) -> Numbers:
 
 
 class Change:
-    """The numbers of a server against those of before; other tests count in the same process."""
+    """Differences of the samples of a server since the object was made; other tests count in the same process."""
 
     def __init__(self, server: Live) -> None:
         self._server, self._before = server, numbers(server)
@@ -99,7 +99,8 @@ def test_a_worker_tells_exactly_what_has_happened(run: Run) -> None:
         await ann.send(type="broadcast", roomId=ROOM, data={"evil": 2}, to=[USERS[2]], id=2)
         await ann.get("ack")
         await ann.get("ack")
-        for number in (1.0, 2.0, 3.0):  # at once: what waits for the budget is replaced by what comes after it
+        # without a pause: a cursor that waits for the budget is replaced by the next one
+        for number in (1.0, 2.0, 3.0):
             await cursor(cat, number)
         while (await ann.get("cursor_moved"))["data"]["timestamp"] != 3.0:
             pass
@@ -156,7 +157,8 @@ def test_a_loop_that_stands_still_is_seen(run: Run) -> None:
         async with live() as server:
             before = counters(server)
             await until(lambda: counters(server).totals.lag.count > before.totals.lag.count + 2)
-            await until(lambda: counters(server).lag_max_s < 0.15)  # whatever else the machine did
+            # the loop may have been delayed by other load on the machine
+            await until(lambda: counters(server).lag_max_s < 0.15)
             calm = counters(server)
             stand_still(0.4)
             assert counters(server).lag_max_s > 0.25, "although its timer has not rung yet"

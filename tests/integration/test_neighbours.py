@@ -1,5 +1,5 @@
-"""The identity provider, the authoriser and the webhook endpoint fail in every way while workers are killed and
-replaced: of those who are inside nobody is out, deaf or renamed, and nobody sees anybody leave."""
+"""The identity provider, the access webhook and the event webhook fail in every way while workers are killed and
+replaced. No connected user loses the session, the messages of others or the name, and no member is seen to leave."""
 
 import asyncio
 import itertools
@@ -54,15 +54,15 @@ batch_s = 0.1
 [limits]
 grace_s = 30.0
 """
-# The grace is long because whoever comes to the port of a worker that is being started waits for that, which takes seconds
-# on a busy machine and is none of the neighbours' doing.
+# The grace period is long: a client that reaches the port of a worker which is just starting waits for it, which takes
+# seconds on a busy machine and is independent of the failing services.
 PATHS = {"provider": ("/jwks", "/get-session"), "authoriser": ("/access",), "webhook": ("/hooks",)}
 ROOM = "video_1"
 PEOPLE = 8
 
 
 class Neighbours(Service):
-    """A server of two workers that asks and tells `base`."""
+    """A server of two workers that sends its requests to `base`."""
 
     def configure(self, **settings: Any) -> None:
         self.settings |= {"secret": SECRET} | settings
@@ -79,7 +79,7 @@ async def hang(request: web.BaseRequest) -> web.StreamResponse:
 
 
 class Application:
-    """What stands behind all addresses: well, but for the paths in `fails`, and slow by `slow_s` there."""
+    """The application behind all addresses. A path in `fails` fails as given there; all others are answered."""
 
     def __init__(self, idp: Provider) -> None:
         self._idp = idp
@@ -100,7 +100,7 @@ class Application:
 
 
 class Person:
-    """Somebody in the room who comes back whenever the connection is lost, and says something all the time."""
+    """A member of the room that reconnects whenever its connection is lost, and broadcasts every 0.1 s."""
 
     def __init__(self, number: int, port: int, everybody: list["Person"]) -> None:
         self.user = f"user{number}"
@@ -108,7 +108,7 @@ class Person:
         self._port, self._everybody = port, everybody
         self._resume: dict[str, str] = {}
         self.session_id = ""
-        self.connections = 0  # that came as far as the room
+        self.connections = 0  # connections that have joined the room
         self.inside = False
         self.said = 0
         self.heard: dict[str, int] = {}
@@ -183,7 +183,7 @@ class Person:
 
 
 class Scene:
-    """People in a room of a service with neighbours."""
+    """Clients in a room of one service, and the application that it depends on."""
 
     def __init__(self, service: Neighbours, people: list[Person], application: Application) -> None:
         self.service, self.people, self.application = service, people, application
@@ -193,7 +193,7 @@ class Scene:
         return [fault for person in self.people for fault in person.faults]
 
     async def all_hear_all(self) -> None:
-        """What everybody says from now on is heard by everybody else: nobody is out, and nobody deaf."""
+        """Wait until a later broadcast of every client has reached every other one; assert that there was no fault."""
         marks = {person.user: person.said for person in self.people}
         pairs = list(itertools.permutations(self.people, 2))
         await until(
@@ -202,7 +202,7 @@ class Scene:
         assert self.faults == [], self.faults
 
     async def kill(self) -> None:
-        """Kill a worker that has people, and wait for its successor. The kernel decides where they are."""
+        """Kill workers until one had clients, and wait for each successor. The kernel distributes the clients."""
         was = [each.connections for each in self.people]
         while was == [each.connections for each in self.people]:
             before = len(self.service.log("worker started"))
@@ -212,7 +212,7 @@ class Scene:
             await self.all_hear_all()
 
     async def roll(self) -> None:
-        """Replace all workers, and wait until that is done."""
+        """Replace all workers by a rolling reload and wait for its end."""
         before, was = len(self.service.log("every worker was replaced")), [each.connections for each in self.people]
         self.service.signal(signal.SIGUSR2)
         await until(lambda: self.faults or len(self.service.log("every worker was replaced")) > before)
@@ -225,7 +225,7 @@ class Scene:
 
 
 def played(run: Run, test: Callable[[Scene], Awaitable[None]]) -> None:
-    """Let people in while all is well, then do `test`."""
+    """Let clients join while the application answers, then run `test`."""
 
     async def play() -> None:
         with TemporaryDirectory(prefix="koko") as folder:
@@ -253,7 +253,7 @@ def played(run: Run, test: Callable[[Scene], Awaitable[None]]) -> None:
 
 
 def counted(scene: Scene, name: str) -> float:
-    """A metric of all workers together."""
+    """The value of a metric, summed over all workers."""
     _, text = scene.service.ask("/metrics")
     rows = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     return float(rows[f"koko_presence_{name}"])
@@ -265,7 +265,7 @@ def test_with_every_neighbour_silent_a_killed_worker_and_a_rolling_reload_cost_n
         scene.application.fails = {path: "hanging" for paths in PATHS.values() for path in paths}
         await scene.kill()
         await scene.roll()
-        for number in range(6):  # whichever of the new workers it is: all know the key
+        for number in range(6):  # whichever new worker accepts the connection: all have the key
             token = signed("EdDSA", {"sub": f"new{number}", "exp": int(time.time()) + 600})
             assert (await enter(scene.service.port, {"token": token}))["type"] == "authenticated"
         await asyncio.to_thread(wait_until, lambda: counted(scene, 'auth_total{result="resumed_unchecked"}') > 0)

@@ -1,6 +1,6 @@
-"""What goes out to the application over real HTTP: the webhook of rooms' events, and both questions who may enter.
+"""Requests to the application over real HTTP: the webhook of room events, and the access checks by webhook and tRPC.
 
-The application here redirects, hangs, answers with 5 MB, fails and comes back.
+The application of these tests redirects, hangs, answers with 5 MB, fails and recovers.
 """
 
 import asyncio
@@ -34,13 +34,13 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Application:
-    """The application's back end. `how` answers each request; the next ones are answered with `last`."""
+    """The application's back end. Each entry of `how` answers one request; `last` answers all later ones."""
 
     def __init__(self) -> None:
         self.got: list[tuple[str, Mapping[str, str], bytes]] = []
         self.how: list[Handler] = []
         self.last: Handler = answer({"allow": True, "ttl": 60})
-        self.trapped = 0  # requests to where only a redirect leads
+        self.trapped = 0  # requests to the target of a redirect
         self.url = ""
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -86,7 +86,7 @@ async def hang(request: web.Request) -> web.StreamResponse:
 
 
 async def trickle(request: web.Request) -> web.StreamResponse:
-    """Says something all the time, and comes to no end."""
+    """An answer that sends data all the time and never ends."""
     response = web.StreamResponse()
     await response.prepare(request)
     while True:
@@ -95,7 +95,7 @@ async def trickle(request: web.Request) -> web.StreamResponse:
 
 
 async def flood(request: web.Request) -> web.StreamResponse:
-    """5 MB that would be a yes."""
+    """5 MB that would allow access."""
     return web.Response(
         body=b'{"allow": true, "result": {"data": 1}, "x": "' + b"x" * 5_000_000 + b'"}',
         content_type="application/json",
@@ -316,7 +316,7 @@ def test_m10_only_the_events_that_are_wanted(run: Run) -> None:
 
 
 def test_m10_events_that_are_dropped_are_said_and_counted(run: Run, caplog: pytest.LogCaptureFixture) -> None:
-    """11,280 events were lost without a line."""
+    """11,280 events were dropped without a log line."""
 
     async def test() -> None:
         async with application() as app:
@@ -326,7 +326,7 @@ def test_m10_events_that_are_dropped_are_said_and_counted(run: Run, caplog: pyte
                 webhooks.append(event)
             webhooks.log_drops(100.0)
             webhooks.append(events(1)[0])
-            webhooks.log_drops(101.0)  # not so soon again
+            webhooks.log_drops(101.0)  # too soon for the next line
             webhooks.log_drops(110.0)
             webhooks.stop()
             assert webhooks.counts["dropped"] == 41
@@ -374,7 +374,8 @@ def test_m10_at_a_drain_what_waits_is_told_without_collecting_more(run: Run) -> 
 def test_m10_a_drain_does_not_wait_for_one_that_does_not_answer(run: Run, how: Handler) -> None:
     async def test() -> None:
         async with application() as app:
-            webhooks, http_client = sender(app, timeout_s=3600.0, batch_s=3600.0, chance=1.0)  # else this would not end
+            # without the drain's limit the sender would not end
+            webhooks, http_client = sender(app, timeout_s=3600.0, batch_s=3600.0, chance=1.0)
             app.last = how
             webhooks.append(events(1)[0])
             await webhooks.finish(0.4)

@@ -1,4 +1,5 @@
-"""A whole server beside an application that is asked who may enter and told what happens: on one worker and on four."""
+"""A whole server beside an application that decides about access and receives webhook events: on one worker and on
+four."""
 
 import asyncio
 import json
@@ -120,7 +121,7 @@ def test_a6_the_application_decides_by_webhook(run: Run) -> None:
 def test_a6_when_the_application_does_not_answer_nobody_gets_in_and_who_is_in_stays(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "UNSURE_TTL_S", 0.0)  # the next question is asked at once
+    monkeypatch.setattr(remote, "UNSURE_TTL_S", 0.0)  # the next check is sent at once
 
     async def test() -> None:
         async with application() as app, live(access=webhook(app)) as server, person(server, "ann", None) as ann:
@@ -187,7 +188,7 @@ def test_a6_a_reload_takes_a_new_webhook_and_forgets_what_the_old_one_said(run: 
 
 
 def test_a6_a_join_that_is_asked_about_when_a_reload_changes_access_is_answered(run: Run) -> None:
-    """It got no answer at all, and neither did what came behind it."""
+    """The join got no answer at all, and neither did the messages after it."""
 
     async def test() -> None:
         async with application() as app, application() as new, live(access=webhook(app)) as server:

@@ -1,4 +1,4 @@
-"""What is shipped: the sdist and the wheel hold what they should, and the wheel runs from anywhere."""
+"""The sdist and the wheel contain the right files, and the wheel runs from any folder."""
 
 import os
 import re
@@ -31,7 +31,7 @@ WEB = {
 
 
 def call(*command: str | Path, cwd: Path) -> str:
-    """Run a command that must succeed and give what it printed."""
+    """Run a command that must succeed; return its output."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "KOKO_"))}
     done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
@@ -40,7 +40,7 @@ def call(*command: str | Path, cwd: Path) -> str:
 
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An sdist, and the wheel made from it, of a copy of the tree in which generated files lie about."""
+    """An sdist of a copy of the tree that contains generated files, and the wheel that is made from the sdist."""
     tree = tmp_path_factory.mktemp("tree") / "source"
     shutil.copytree(ROOT, tree, ignore=NOT_SOURCE)
     for stray in ("_fastpath/stray.c", "koko_presence/stray.c", "koko_presence/web/stray.so", "build/stray.py"):

@@ -1,4 +1,4 @@
-"""The PROXY protocol, version 2: required where it is switched on, and of trusted proxies alone [Q5]."""
+"""The PROXY protocol, version 2: required where it is switched on, and accepted from trusted proxies only [Q5]."""
 
 import asyncio
 import socket
@@ -22,7 +22,7 @@ GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
 def header(source: str = "203.0.113.9", *, command: int = PROXY, more: bytes = b"") -> bytes:
-    """What a proxy sends before the bytes of the client at `source`."""
+    """The header that a proxy sends before the bytes of the client at `source`."""
     address = ip_address(source)
     body = address.packed + ip_address("192.0.2.1" if address.version == 4 else "2001:db8::1").packed + bytes(4) + more
     family = TCP4 if address.version == 4 else TCP6
@@ -30,7 +30,8 @@ def header(source: str = "203.0.113.9", *, command: int = PROXY, more: bytes = b
 
 
 def told(*data: bytes) -> tuple[list[Address | None], bytes, bool]:
-    """What a stage says of a connection that sends these pieces: whose it is, what is left, and whether it is closed."""
+    """Send these pieces on one connection. Returns the addresses that the stage reported, the bytes left after the
+    header, and whether the connection was closed."""
 
     async def test() -> tuple[list[Address | None], bytes, bool]:
         found: list[Address | None] = []

@@ -1,4 +1,4 @@
-"""What a client does makes no line in the log above debug: faults of clients are counted, not written down."""
+"""Nothing that a client does writes a log line above debug. Faults of clients are counted instead."""
 
 import asyncio
 import contextlib
@@ -65,7 +65,7 @@ def say(port: int, said: tuple[bytes, ...], end: Callable[[RawSocket], None], tl
             for number, piece in enumerate(said):
                 raw.send(piece)
                 if number == 0 and len(said) > 1 and not piece.startswith(b"POST"):
-                    raw.read_head()  # the next one is a piece of its own
+                    raw.read_head()  # the next piece is sent separately
             end(raw)
     except (ConnectionError, EOFError, ssl.SSLError):
         pass  # the server has closed it first
@@ -86,7 +86,7 @@ def test_what_a_client_does_is_not_logged(
             for said in SAID.values():
                 for end in (hang_up, reset, read_all):
                     await asyncio.to_thread(say, port, said, end, tls)
-            if secure:  # no TLS, and no TLS any more
+            if secure:  # bytes that are no TLS from the start, and after the handshake
                 await asyncio.to_thread(say, port, (GET,), hang_up, None)
                 await asyncio.to_thread(garble, port, trusting)
             async with asyncio.timeout(PATIENCE_S):
@@ -101,7 +101,7 @@ def test_what_a_client_does_is_not_logged(
 
 
 def garble(port: int, tls: ssl.SSLContext) -> None:
-    """A handshake, then bytes that are no TLS."""
+    """A TLS handshake, then bytes that are no TLS."""
     with RawSocket(port, tls=tls) as raw:
         bare = socket.socket(fileno=raw.sock.detach())
         bare.sendall(b"\x17\x03\x03\x00\x05hello")

@@ -1,4 +1,4 @@
-"""A rolling reload as people feel it: each connection ends once, and nobody is seen to go."""
+"""A rolling reload as clients see it: each connection ends once, and no member is seen to leave."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ def connections(it: Service) -> dict[int, int]:
 
 
 def assert_nothing_was_seen(people: Crowd) -> None:
-    """All are shown as before, and were so meanwhile [D2]."""
+    """All members are shown as before, and were shown without an interruption [D2]."""
     for kind in ("user_left", "user_joined", "status_changed"):
         assert people.heard(kind) == []
     for person in people.people:
@@ -53,7 +53,8 @@ async def reload_with(it: Service, count: int, workers: int) -> None:
         colors = {(person.room.id, person.color) for person in people.people}
         assert len(colors) == count and all(person.room.color == person.color for person in people.people)
         open_at = connections(it)
-        # the kernel deals them out by a hash: of few people one worker may well get more than 1.5 times its share
+        # the kernel distributes connections by a hash: of few clients one worker may well get more than 1.5 times its
+        # share
         share = count / workers
         most = 1.5 * share if count >= 500 else share + 5.0 * math.sqrt(share)
         assert sum(open_at.values()) == count and max(open_at.values()) <= most
@@ -61,7 +62,8 @@ async def reload_with(it: Service, count: int, workers: int) -> None:
 
 @pytest.mark.parametrize("workers", [2, pytest.param(3, marks=pytest.mark.long)])
 def test_a_rolling_reload_ends_each_connection_once(run: Run, workers: int) -> None:
-    """Who left the first worker landed on one that was still to be replaced: 40 clients and two workers, 54 closes."""
+    """A client that left the first worker reconnected to one that was still to be replaced: 40 clients of two workers
+    had 54 closes."""
     with service(workers=workers) as it:
         it.up()
         run(reload_with(it, 40, workers))
@@ -69,7 +71,7 @@ def test_a_rolling_reload_ends_each_connection_once(run: Run, workers: int) -> N
 
 @pytest.mark.long
 def test_events_that_wait_for_the_webhook_go_to_the_successor() -> None:
-    """160 events were lost with the workers that were replaced, and not counted."""
+    """160 events were lost with the replaced workers, and not counted as dropped."""
     bodies: list[bytes] = []
 
     class Hook(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""A test run that ends, in whatever way, leaves no process behind: real runs of pytest, killed."""
+"""A test run leaves no process behind, however it ends: real runs of pytest are killed."""
 
 import os
 import shlex
@@ -17,7 +17,8 @@ from tests.waiting import is_running, wait_until
 pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).parents[2]
-# a run with a plain child, a service with two workers, a child with its own session and no environment, and an orphan
+# a run with a plain child, a service with two workers, a child in a session of its own without environment, and an
+# orphaned process
 CASE = """
 import os, subprocess, sys, time
 from pathlib import Path
@@ -41,7 +42,7 @@ def test_it():
 
 
 def command_of(folder: Path, *options: str, stays: bool = True) -> list[str]:
-    """The command of a run of the test above, whose file is written."""
+    """Write the test case; return the command that runs it."""
     case = folder / "test_case.py"
     case.write_text(f"FOLDER, STAYS = {str(folder)!r}, {stays}\n{CASE}")
     (folder / "pytest.ini").write_text("[pytest]\n")
@@ -50,14 +51,14 @@ def command_of(folder: Path, *options: str, stays: bool = True) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """That of a run that is not part of the present one."""
+    """The environment of a run that is not part of the present one."""
     env = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "MAKE"))}
     return {**env, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 
 
 @contextmanager
 def run_of_pytest(folder: Path, *options: str, stays: bool = True) -> Iterator["subprocess.Popen[bytes]"]:
-    """A run of the test above, with this project's conftest, as the leader of a process group."""
+    """A run of the test case with this project's conftest, as the leader of a process group."""
     command = command_of(folder, *options, stays=stays)
     with (folder / "output").open("wb") as output:
         it = subprocess.Popen(
@@ -71,7 +72,8 @@ def run_of_pytest(folder: Path, *options: str, stays: bool = True) -> Iterator["
 
 
 def hear_ctrl_c() -> None:
-    """A shell starts what runs in its background with SIGINT ignored, and that is inherited."""
+    """Restore the default action of SIGINT. A shell starts background commands with SIGINT ignored, and children
+    inherit this."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 

@@ -1,7 +1,8 @@
-"""The specification's "Testing Scenarios", line by line, over real sockets, with a client that is not ours.
+"""The specification's "Testing Scenarios", line by line, over real sockets, with the `websockets` package as client.
 
-Each of them on one worker and on four, in this process joined by the real mesh, as processes under the supervisor; who
-connects comes to the next worker. Those marked `one_worker` start a worker themselves, drain one alone, or start none.
+Each test runs on one worker and on four, which are joined by the real mesh in this process, or are processes of a
+supervisor. Each new client connects to the next worker. A test marked `one_worker` starts a worker itself, drains a
+single one, or starts none.
 """
 
 import asyncio
@@ -33,7 +34,7 @@ ROOM = "video_123"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Four workers in the test's own loop cost little; as processes, two show the same."""
+    """Four workers in the test's own loop cost little; with processes, two assert the same."""
     counts = [1, 4]
     if metafunc.definition.get_closest_marker("one_worker") is not None:
         counts = [1]
@@ -49,7 +50,7 @@ def _workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
 
 class Person:
-    """A browser: the `websockets` package and JSON, nothing of ours."""
+    """A client made of the `websockets` package and JSON, without code of this project."""
 
     def __init__(self, ws: Any) -> None:
         self.ws = ws
@@ -59,7 +60,7 @@ class Person:
         await self.ws.send(json.dumps(message))
 
     async def get(self, *types: str) -> dict[str, Any]:
-        """The next message of one of these types; others are passed over."""
+        """The next message of one of these types; others are skipped."""
         while True:
             message: dict[str, Any] = json.loads(await asyncio.wait_for(self.ws.recv(), PATIENCE_S))
             if message["type"] in types:
@@ -75,7 +76,7 @@ class Person:
         return await self.get("joined", "error")
 
     async def nothing(self) -> None:
-        """Nothing but what was asked for has come: a heartbeat's pong is the next message."""
+        """Assert that no other message has arrived: the pong of a heartbeat is the next one."""
         await self.send(type="get_active", roomId="nowhere")
         message = json.loads(await asyncio.wait_for(self.ws.recv(), PATIENCE_S))
         assert message["type"] == "active", message
@@ -319,7 +320,7 @@ def test_playback_desync_handling(run: Run) -> None:
         async with live() as server, person(server, "ann") as ann, person(server, "bob") as bob:
             state = {"isPlaying": False, "playbackRate": 1}
             await ann.send(type="playback", roomId=ROOM, data={"action": "sync", "currentTime": 10, **state})
-            await bob.get("playback_synced")  # what two people say at the same instant may come in either order
+            await bob.get("playback_synced")  # messages of two users at the same instant may be handled in either order
             await bob.send(type="playback", roomId=ROOM, data={"action": "report", "currentTime": 9.1, **state})
             data = (await ann.get("viewer_sync"))["data"]
             assert data == {"state": "behind", "driftMs": -900, "synced": 0, "total": 2}
@@ -331,7 +332,7 @@ def test_playback_desync_handling(run: Run) -> None:
     run(test())
 
 
-# --- what only a wire can show
+# --- over real sockets only
 
 
 def test_one_hostile_member_cannot_throw_the_others_out(run: Run) -> None:
@@ -387,7 +388,8 @@ def test_d4_the_server_pings_and_cuts_who_does_not_answer(run: Run) -> None:
     async def test() -> None:
         async with live(ping_interval_s=0.05, ping_timeout_s=0.5) as server, person(server, "bob") as bob:
             async with person(server, "ann") as ann:
-                ann.ws.transport.pause_reading()  # a half-open peer: TCP stands, nobody answers
+                # a half-open connection: TCP is established, and the peer does not answer
+                ann.ws.transport.pause_reading()
                 event = await bob.get("status_changed")
                 assert event["userId"] == "ann" and event["data"]["connected"] is False
 
@@ -498,7 +500,8 @@ def test_sighup_takes_new_limits_without_touching_a_connection(run: Run, tmp_pat
 
 
 def test_the_specifications_raw_snippet_needs_no_library(run: Run, tmp_path: Path) -> None:
-    """Connection Setup and the messages of the sections, with nothing but WebSocket and JSON.stringify, in Node."""
+    """Run "Connection Setup" and the messages of the specification's sections in Node, with only WebSocket and
+    JSON.stringify."""
     script = tmp_path / "snippet.mjs"
     script.write_text(RAW_SNIPPET)
 

@@ -68,7 +68,8 @@ def test_it_is_served_to_any_page_with_its_types_and_an_etag(run: Run) -> None:
 
 
 async def scenario(server: Live, name: str, *, cut_at: str = "") -> str:
-    """Run a scenario of tests/sdk/live.js. When it says `cut_at` the server cuts every connection, and says so."""
+    """Run a scenario of tests/sdk/live.js. When it prints `cut_at`, the server cuts every connection and reports
+    that."""
     process = await asyncio.create_subprocess_exec(
         "node", str(TESTS / "live.js"), name, server.url, server.token("ann", "Ann"), server.token("bob", "Bob"),
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env=ENV,

@@ -1,4 +1,4 @@
-"""The server API on real processes, one worker and several; and every command of docs/server-api.md."""
+"""The server API on real processes, with one worker and several, and every command of docs/server-api.md."""
 
 import asyncio
 import json
@@ -45,9 +45,9 @@ def _leave() -> Iterator[None]:
 
 
 class Operated(Service):
-    """A service and its server API."""
+    """A service with its server API enabled."""
 
-    entered: ClassVar[list[RawSocket]] = []  # by the test that runs; closed after it
+    entered: ClassVar[list[RawSocket]] = []  # sockets opened by the running test; closed after it
 
     def __init__(self, it: Service) -> None:
         self.__dict__ = it.__dict__
@@ -57,7 +57,7 @@ class Operated(Service):
         return "http://" + str(self.wait("operator port")["address"])
 
     def call(self, method: str, path: str, body: Any = None, key: str | None = KEY) -> tuple[int, Any, float]:
-        """Status, decoded answer and the seconds it took."""
+        """Send a request; return status, decoded answer and duration in seconds."""
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         data = None
         if body is not None:
@@ -73,7 +73,7 @@ class Operated(Service):
         return status, json.loads(text), time.monotonic() - began
 
     def enter(self, user: str, room: str = ROOM, **join: Any) -> RawSocket:
-        """Somebody who is in a room and has read everything so far."""
+        """A user who has joined a room; all messages up to `joined` are read."""
         ws = self.connect(user)
         self.entered.append(ws)
         say(ws, type="join", roomId=room, roomType="video", **join)
@@ -188,7 +188,8 @@ def test_what_is_wrong_is_said(served: Operated) -> None:
 
 @pytest.mark.long
 def test_schemathesis_finds_nothing(served: Operated, tmp_path: Path) -> None:
-    """Every check it has, on every operation but the one that ends the server, as strangers know it and with a real room."""
+    """All checks of schemathesis on every operation except the drain, without knowledge of rooms and with a real
+    room."""
     served.enter("ann")
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{served.base}/api/openapi.json"]
     command += ["--header", f"Authorization: Bearer {KEY}", "--exclude-path", "/api/drain"]
@@ -208,7 +209,7 @@ def test_schemathesis_finds_nothing(served: Operated, tmp_path: Path) -> None:
 
 
 class ToggledAccess(AllowAll):
-    """Everybody may enter, until `closed` says otherwise."""
+    """Allows all users except those in `closed`."""
 
     def __init__(self) -> None:
         self.closed: set[str] = set()
@@ -218,7 +219,7 @@ class ToggledAccess(AllowAll):
 
 
 async def following(who: Person) -> Any:
-    """The next message, whatever it is."""
+    """The next message of any type."""
     return json.loads(await asyncio.wait_for(who.ws.recv(), PATIENCE_S))
 
 
@@ -280,7 +281,8 @@ def test_a_worker_that_hangs_is_named_and_waited_for_a_second() -> None:
         served = Operated(it.up())
         hung = it.log("worker started")[1]
         os.kill(hung["pid"], signal.SIGSTOP)
-        with ThreadPoolExecutor(2) as pool:  # both at once: three seconds later it is replaced and not missing any more
+        # in parallel: three seconds later the worker is replaced and no longer missing
+        with ThreadPoolExecutor(2) as pool:
             kicking = pool.submit(served.call, "POST", "/api/kick", {"userId": "ann"})
             status, answer, took_s = served.call("GET", "/api/users/ann/sessions")
         assert (status, answer["missing"]) == (200, [hung["worker"]]) and took_s > 0.9
@@ -309,13 +311,13 @@ def test_the_commands_of_the_docs() -> None:
                 if shown:
                     example = json.loads(shown)
                     assert shape(answer) == shape(example), commands
-                    if not {"rooms", "room", "sessions"} & example.keys():  # counts alone
+                    if not {"rooms", "room", "sessions"} & example.keys():  # counters only
                         assert answer == example, commands
         assert it.process.wait(PATIENCE_S) == 0, "the last one drains"
 
 
 def shape(value: Any) -> Any:
-    """Keys and kinds, of lists the first."""
+    """Keys and types of a value; of a list those of the first item."""
     if isinstance(value, dict):
         return {key: shape(each) for key, each in value.items()}
     if isinstance(value, list):

@@ -22,7 +22,7 @@ BIG = "x" * 7000
 
 
 class Member:
-    """Somebody in room_1, with as small a kernel buffer as can be had."""
+    """A member of room_1 with the smallest possible kernel buffer."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer, self.got = reader, writer, b""
@@ -56,7 +56,7 @@ async def enter(server: Live, user: str, **headers: str) -> Member:
 
 @asynccontextmanager
 async def stage(tls: tuple[Path, Path] | None, **limits: Any) -> AsyncIterator[tuple[Live, Member, Session, Member]]:
-    """A server, a member who does not read with its session, and one who talks and does."""
+    """A server, a member that does not read with its session, and a member that sends and reads."""
     async with live(
         tls=tls, broadcast_hz=1000, broadcast_burst=1000, connection_hz=1000, connection_bytes_hz=1 << 26, **limits
     ) as server:
@@ -73,7 +73,7 @@ async def stage(tls: tuple[Path, Path] | None, **limits: Any) -> AsyncIterator[t
 
 
 async def fill(session: Session, ann: Member, at_least: int) -> None:
-    """Let ann talk until so much waits for the other one."""
+    """Send broadcasts as ann until at least `at_least` bytes wait for the other member."""
     for _ in range(400):
         if session.link.unsent_bytes >= at_least:
             return
@@ -88,7 +88,7 @@ def tls(request: pytest.FixtureRequest, certificate: tuple[Path, Path]) -> tuple
 
 
 def test_regression_who_was_slow_once_gets_cursors_again(run: Run, tls: tuple[Path, Path] | None) -> None:
-    """Over TLS nobody told the outbox that the socket had drained."""
+    """Over TLS the outbox was not notified when the socket had drained, so cursors were held back for good."""
 
     async def test() -> None:
         async with stage(tls) as (_, deaf, session, ann):
@@ -105,8 +105,8 @@ def test_regression_who_was_slow_once_gets_cursors_again(run: Run, tls: tuple[Pa
 
 
 def test_regression_who_is_told_nothing_for_a_while_is_not_stuck(run: Run, tls: tuple[Path, Path] | None) -> None:
-    """Over TLS every other write left a socket that was said to be full, though it was not: of 100 people of whom
-    nobody said anything, 70 were cut off with 4413 after 10 s."""
+    """Over TLS every other write marked the socket as full although it was not. Of 100 members without any traffic, 70
+    were closed with 4413 after 10 s."""
 
     async def test() -> None:
         async with stage(tls) as (server, deaf, session, ann):
@@ -127,7 +127,7 @@ def test_regression_who_is_told_nothing_for_a_while_is_not_stuck(run: Run, tls: 
 
 
 async def move(ann: Member, bob: Member, steps: int) -> None:
-    """Let ann's cursor move, each step on its own, until bob has seen the last."""
+    """Move ann's cursor step by step until bob has received the last position."""
     for number in range(steps):
         ann.say("cursor", data={"x": number / 1024, "y": 0.5})
         await asyncio.sleep(0.001)
@@ -136,8 +136,8 @@ async def move(ann: Member, bob: Member, steps: int) -> None:
 
 
 async def count_old_cursors(tls: tuple[Path, Path] | None, waiting_bytes: int) -> int:
-    """How many cursors somebody gets who did not read while a thousand steps were made; before those at least
-    `waiting_bytes` waited in the transport."""
+    """Number of cursors that a member receives which did not read during a thousand steps of a cursor. Before these at
+    least `waiting_bytes` waited in its transport."""
     async with stage(tls, cursor_hz=1000, room_events_hz=10_000, flush_window_ms=0) as (server, deaf, session, ann):
         bob = await enter(server, "bob")
         reading = [asyncio.ensure_future(bob.read())]
@@ -155,17 +155,17 @@ async def count_old_cursors(tls: tuple[Path, Path] | None, waiting_bytes: int) -
 
 
 def test_regression_a_slow_reader_gets_a_round_of_the_newest_next(run: Run, tls: tuple[Path, Path] | None) -> None:
-    """200 KB of old cursors stood before it, half of that in the kernel: 15 s on a line of 64 kbit/s."""
+    """200 KB of old cursors were ahead of the newest, half of them in the kernel: 15 s on a line of 64 kbit/s."""
     assert run(count_old_cursors(tls, 1)) < 100
 
 
 def test_the_kernel_holds_back_no_more_than_a_few_old_cursors(run: Run) -> None:
-    """Over TLS the client reads ahead here, so that the kernel never holds any."""
+    """Without TLS only: a TLS client reads ahead here, so that the kernel never holds back data."""
     assert run(count_old_cursors(None, 0)) < 100
 
 
 def test_an_answer_does_not_wait_for_what_is_held_back(run: Run) -> None:
-    """Each answer pushed a whole round of everybody's newest cursors before itself into the transport."""
+    """Each answer moved the newest cursor of every member into the transport before itself."""
 
     async def test() -> None:
         async with stage(None) as (_, deaf, session, ann):
@@ -220,7 +220,7 @@ def test_regression_a_fault_on_the_short_way_is_logged_and_cuts_nobody(
                 raise RuntimeError("a bug")
 
             monkeypatch.setattr(server.worker.shard, "on_second", broken)
-            server.worker.shard.rooms["room_1"].meter.restart(0.0)  # the next event completes a second's worth
+            server.worker.shard.rooms["room_1"].meter.restart(0.0)  # the next event completes one second of the meter
             ann.say("cursor", data={"x": 0.5, "y": 0.5})
             await until(lambda: "a cursor failed" in caplog.text)
             ann.say("heartbeat")
@@ -231,7 +231,8 @@ def test_regression_a_fault_on_the_short_way_is_logged_and_cuts_nobody(
 
 @pytest.mark.long
 def test_regression_hardly_anything_waits_unseen_below_tls(run: Run, certificate: tuple[Path, Path]) -> None:
-    """The loop's transport kept 64 KiB below TLS, of which nothing was told, so that a slow reader counted as a fast one."""
+    """The loop's transport buffered 64 KiB below TLS that the outbox did not count, so a slow reader was treated as a
+    fast one."""
 
     async def test() -> None:
         async with stage(certificate, cursor_hz=1000, room_events_hz=10_000, flush_window_ms=0) as (
@@ -257,8 +258,8 @@ def test_regression_hardly_anything_waits_unseen_below_tls(run: Run, certificate
 def test_behind_a_proxy_cursors_wait_until_a_ping_is_answered(
     run: Run, tls: tuple[Path, Path] | None, field: str
 ) -> None:
-    """A proxy reads as fast as the server writes, so the socket says nothing: a reader of 8 kB/s behind nginx saw
-    cursors that were 16 s old (p50), and was cut off as its ping waited behind them."""
+    """A proxy reads as fast as the server writes, so the socket never fills up. A reader of 8 kB/s behind nginx got
+    cursors that were 16 s old (p50), and was closed because its ping waited behind them."""
 
     async def test() -> None:
         async with stage(tls, cursor_hz=1000, room_events_hz=10_000) as (server, _, _, ann):
@@ -273,7 +274,7 @@ def test_behind_a_proxy_cursors_wait_until_a_ping_is_answered(
             await until(lambda: b'"x":1.0' in eve.got)
             assert eve.got.count(b'"cursor_moved"') == 1
             ann.say("cursor", data={"x": 0.75, "y": 0.5})
-            await until(lambda: b'"x":0.75' in eve.got)  # at once: no ping is under way
+            await until(lambda: b'"x":0.75' in eve.got)  # without delay: no ping is unanswered
             for reading in readings:
                 reading.cancel()
             for member in (bob, eve):

@@ -1,4 +1,4 @@
-"""Workers die while the supervisor says nothing: those that are left go on without it."""
+"""Workers die while the supervisor is stopped; the remaining ones continue without it."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ OUT_AT_MOST_S = 3.0
 
 
 async def all_hear_all(people: Crowd) -> None:
-    """Everybody says something until everybody else in the room has heard it."""
+    """Send broadcasts until every client has received one of every other client in its room."""
     heard: set[tuple[str, str]] = set()
     undo = [
         person.room.on("broadcast", lambda event, name=person.name: heard.add((name, event.user_id)))
@@ -39,7 +39,8 @@ async def all_hear_all(people: Crowd) -> None:
 
 
 async def kill_all_but(it: Service, survivors: set[int], workers: int, people: Crowd) -> None:
-    """The supervisor is stopped, workers die in one breath, everybody comes back; then the supervisor goes on."""
+    """Stop the supervisor, kill all workers but `survivors` at once, and wait until all clients have resumed. Then
+    continue the supervisor and assert that no client is disconnected again."""
     it.signal(signal.SIGSTOP)
     died_at = time.monotonic()
     for id in set(range(1, workers + 1)) - survivors:
@@ -64,7 +65,8 @@ async def kill_all_but(it: Service, survivors: set[int], workers: int, people: C
 @pytest.mark.long
 @pytest.mark.parametrize(("workers", "survivors"), [(2, {2}), (3, {1}), (3, {3}), (4, {2, 3}), (5, {1, 4, 5})])
 def test_survivors_take_over_while_the_supervisor_is_stopped(run: Run, workers: int, survivors: set[int]) -> None:
-    """With three workers of which two died, 8 people stayed out and 5 heard nothing for as long as it lasted."""
+    """With three workers of which two died, 8 clients could not connect and 5 received nothing while the supervisor was
+    stopped."""
 
     async def test(it: Service) -> None:
         async with crowd(it.port, SECRET, 24, per_room=6) as people:

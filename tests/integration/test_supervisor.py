@@ -1,4 +1,4 @@
-"""Several workers as real processes: boot, deaths, hangs, signals, reloads, the end."""
+"""Several workers as real processes: start, deaths, hangs, signals, reloads and the end."""
 
 import fcntl
 import http.client
@@ -49,7 +49,7 @@ max_users_per_room = {most}
 
 
 class Service:
-    """`koko-presence serve` in a folder of its own, and what it logs."""
+    """`koko-presence serve` in a folder of its own, and its log."""
 
     def __init__(
         self,
@@ -60,8 +60,8 @@ class Service:
         command: list[str] | None = None,
         **settings: Any,
     ) -> None:
-        """`own_program` runs a copy of the package in the folder, beside links to `libraries`; `command` is what runs the
-        package otherwise."""
+        """`own_program`: run a copy of the package in the folder, beside links to `libraries`. `command`: how the
+        package is run otherwise."""
         self.folder = folder
         self._command = command or [sys.executable, "-P", "-m", "koko_presence"]
         self._environment = dict(os.environ)
@@ -79,17 +79,17 @@ class Service:
         self.begin()
 
     def begin(self) -> None:
-        """Start it; what the one before has logged is forgotten."""
+        """Start the process; log lines of an earlier one are dropped."""
         self.errors = (self.folder / "stderr").open("wb")
         self.process = subprocess.Popen(
             [*self._command, "serve", "--config", str(self.config)], stderr=self.errors, env=self._environment
         )
 
     def end_process(self) -> None:
-        """Kill it, and wait until it and its workers are gone."""
+        """Kill the process and wait until it and its workers have ended."""
         self.process.kill()
         self.process.wait(PATIENCE_S)
-        wait_until(lambda: not self.alive())  # they go with it, which is tested below
+        wait_until(lambda: not self.alive())  # workers end with the supervisor: a test below asserts it
         self.errors.close()
 
     @property
@@ -104,7 +104,7 @@ class Service:
         return (self.folder / "stderr").read_text()
 
     def log(self, message: str = "", **fields: Any) -> list[dict[str, Any]]:
-        """The lines whose text contains `message`."""
+        """The log lines whose text contains `message` and whose fields are equal to `fields`."""
         whole = self.said().rpartition("\n")[0]
         lines = [json.loads(line) for line in whole.split("\n") if line.startswith("{")]
         return [line for line in lines if message in line["msg"] and fields.items() <= line.items()]
@@ -121,7 +121,7 @@ class Service:
         return int(self.wait("serving")["address"].rpartition(":")[2])
 
     def ask(self, path: str, method: str = "GET", body: bytes | None = None) -> tuple[int, str]:
-        """Status and body from the operator port."""
+        """Status and body of a request to the operator port."""
         port = int(self.wait("operator port")["address"].rpartition(":")[2])
         with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)) as asking:
             headers = {"Authorization": f"Bearer {API_KEY}"} | ({"Content-Type": "application/json"} if body else {})
@@ -133,21 +133,21 @@ class Service:
         return self.ask("/readyz")[0] == 200
 
     def whole(self) -> bool:
-        """Every slot has a worker of its own."""
+        """Whether every slot has a worker of its own."""
         return self.ask("/readyz") == (200, '{"status":"ready"}')
 
     def pid(self, id: int) -> int:
         return int(self.wait("worker started", id=id)["pid"])
 
     def alive(self) -> list[int]:
-        """The pids of the workers that are there."""
+        """The pids of the workers that are running."""
         return [line["pid"] for line in self.log("worker started") if is_alive(line["pid"])]
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
 
     def connect(self, user: str = "ann") -> RawSocket:
-        """Somebody who has authenticated."""
+        """An authenticated client."""
         ws = RawSocket(self.port)
         assert "101" in ws.upgrade()
         token = issue_token(SECRET, user=user, now_s=int(time.time()))
@@ -156,12 +156,12 @@ class Service:
         return ws
 
     def end(self) -> None:
-        """Whatever is left is ended."""
+        """End all processes that are left."""
         self.end_process()
 
 
 def is_alive(pid: int) -> bool:
-    """Whether worker `pid` is there, and not another process that got its number."""
+    """Whether `pid` is a running worker, and not another process with a reused pid."""
     try:
         return b"koko-presence worker" in Path(f"/proc/{pid}/cmdline").read_bytes()  # empty for a zombie
     except OSError:
@@ -170,7 +170,8 @@ def is_alive(pid: int) -> bool:
 
 @contextmanager
 def service(**settings: Any) -> Iterator[Service]:
-    with tempfile.TemporaryDirectory(prefix="koko") as folder:  # pytest's are too long for sockets
+    # the paths of pytest's folders are too long for Unix sockets
+    with tempfile.TemporaryDirectory(prefix="koko") as folder:
         it = Service(Path(folder), **settings)
         try:
             yield it
@@ -179,7 +180,7 @@ def service(**settings: Any) -> Iterator[Service]:
 
 
 class Stream:
-    """New connections, one after another, until the block ends."""
+    """Opens connections one after another until the block ends."""
 
     def __init__(self, port: int) -> None:
         self.port, self.served, self.faults = port, 0, []
@@ -218,7 +219,7 @@ class Stream:
 def test_three_workers_boot_into_one_view_and_all_take_connections() -> None:
     with service() as it:
         it.up()
-        wait_until(it.whole)  # on a busy machine a worker's first beats may be late
+        wait_until(it.whole)  # on a busy machine the first heartbeats of a worker may be late
         assert it.ask("/healthz")[0] == 200
         assert "counted by this worker only" not in it.said(), "they share the memory"
         assert [(line["worker"], line["id"]) for line in it.log("worker started")] == [(0, 1), (1, 2), (2, 3)]
@@ -267,7 +268,7 @@ def test_a_taken_operator_port_is_exit_2_with_one_line(workers: int) -> None:
         assert done.returncode == 2
         (line,) = done.stderr.splitlines()
         assert f"operator port 127.0.0.1:{port}" in line and "Set operator.port" in line
-        # several demos on one machine are fine
+        # several demos may run on one machine
         command += ["--dev"]
         with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as demo:
             assert demo.stdout is not None and "Demo:" in demo.stdout.readline()
@@ -335,7 +336,7 @@ def test_a_worker_that_hangs_is_replaced_and_who_waits_at_it_is_served() -> None
         port = it.port
         os.kill(it.pid(1), signal.SIGSTOP)
         waiting = [RawSocket(port) for _ in range(20)]
-        with ThreadPoolExecutor(len(waiting)) as pool:  # all ask at once: the worker that lives gives up who is silent
+        with ThreadPoolExecutor(len(waiting)) as pool:  # in parallel: the live worker gives up the silent one
             answers = list(pool.map(RawSocket.upgrade, waiting))
         assert {answer[:12] for answer in answers} == {"HTTP/1.1 101"}
         wait_until(it.whole)
@@ -399,7 +400,7 @@ def test_a_second_signal_does_not_wait_and_ctrl_c_is_not_the_workers_affair() ->
             os.kill(pid, signal.SIGINT)
             os.kill(pid, signal.SIGTERM)
         ws = it.connect()
-        os.kill(it.alive()[0], signal.SIGSTOP)  # will not drain
+        os.kill(it.alive()[0], signal.SIGSTOP)  # cannot drain
         it.signal(signal.SIGINT)
         it.wait("draining")
         assert not it.ready()
@@ -535,7 +536,7 @@ def test_a_rolling_reload_to_something_that_cannot_serve_leaves_the_old_workers(
         assert b"pong" in ws.read_frame().payload
         os.kill(it.pid(2), signal.SIGKILL)
         wait_until(lambda: it.log("worker started", id=3))
-        wait_until(it.whole)  # with the configuration that works
+        wait_until(it.whole)  # with the valid configuration
         ws.sock.close()
 
 
@@ -544,7 +545,7 @@ def reload(it: Service, *more: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
 
 
-# --- what others are told ---------------------------------------------------------------------------------------------
+# --- answers to others ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.long
@@ -554,13 +555,13 @@ def test_metrics_name_the_worker_that_does_not_answer() -> None:
         up = [f'koko_presence_worker_up{{worker="{slot}"}}' for slot in range(3)]
         assert all(f"{name} 1\n" in it.ask("/metrics")[1] for name in up)
         os.kill(it.pid(2), signal.SIGSTOP)
-        told = it.ask("/metrics")[1]  # before the one that hangs is replaced, which would be a restart
+        told = it.ask("/metrics")[1]  # before the worker that hangs is replaced, which would be a restart
         assert "koko_presence_worker_restarts_total 0\n" in told
         assert f"{up[0]} 1\n" in told and f"{up[1]} 0\n" in told and f"{up[2]} 1\n" in told
 
 
 def leave_as_told(ws: RawSocket) -> int | None:
-    """What a browser does with a close: it answers."""
+    """Answer a close as a browser does."""
     code = ws.read_close()
     ws.send(frame(CLOSE, b""))
     return code
@@ -568,7 +569,8 @@ def leave_as_told(ws: RawSocket) -> int | None:
 
 @pytest.mark.long
 def test_metrics_count_what_a_worker_did_while_it_left() -> None:
-    """A worker that drains beside its successor was not asked any more: its 1012s were never counted."""
+    """The metrics of a worker that drains beside its successor were no longer collected, so its 1012 closes were never
+    counted."""
     with service(workers=2) as it:
         clients = [it.connect(f"u{n}") for n in range(6)]
         assert "koko_presence_connections 6\n" in it.ask("/metrics")[1]
@@ -632,11 +634,12 @@ def test_one_worker_has_an_operator_port_and_a_pid_file_and_cannot_roll() -> Non
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_server_ends_with_the_window_it_was_started_in(workers: int) -> None:
-    """A closed window sends SIGHUP, which was taken for a reload: the server went on and kept its port."""
+    """A closed terminal sends SIGHUP, which was handled as a reload: the server continued and kept its port."""
     window, terminal = pty.openpty()
 
     def take_the_terminal() -> None:
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # what nohup starts, and these tests may be that, is to go on
+        # nohup ignores SIGHUP for its children, which these tests may be; restore the default
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
     server = subprocess.Popen(
@@ -651,7 +654,7 @@ def test_a_server_ends_with_the_window_it_was_started_in(workers: int) -> None:
     said = b""
     while b"Stop with Ctrl-C" not in said:
         said += os.read(window, 4096)
-    server.send_signal(signal.SIGHUP)  # while it is open that is a reload
+    server.send_signal(signal.SIGHUP)  # while the terminal is open, SIGHUP is a reload
     while b"configuration reloaded" not in said:
         said += os.read(window, 4096)
     os.close(window)

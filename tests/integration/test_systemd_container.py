@@ -1,6 +1,6 @@
-"""The service under a real systemd, in a container over this machine's own files: `make test-systemd`. It takes a minute,
-root, systemd-nspawn (package systemd-container) and overlay mounts. WHEEL=file.whl installs that instead of this checkout.
-"""
+"""The service under a real systemd, in a container over this machine's own files: `make test-systemd`. It takes a
+minute, and needs root, systemd-nspawn (package systemd-container) and overlay mounts. WHEEL=file.whl installs a wheel
+instead of this checkout."""
 
 import os
 import re
@@ -23,7 +23,7 @@ CONFIG = Path("etc/koko-presence/koko-presence.toml")
 
 pytestmark = pytest.mark.systemd
 
-# stands in the container's network: logs in, says so, waits for the end and prints its code
+# Runs in the container's network: authenticates, prints a line, waits for the close and prints its code.
 CLIENT = """
 import json, sys
 from websockets.exceptions import ConnectionClosed
@@ -37,7 +37,7 @@ with connect("ws://127.0.0.1:8080/presence", proxy=None) as ws:
     except ConnectionClosed as end:
         print(end.rcvd.code if end.rcvd else "lost", flush=True)
 """
-# connects again and again until told to stop, and counts how often it was refused
+# Opens connections until it is told to stop, and counts refusals.
 KNOCKER = """
 import socket, sys, threading, time
 stop = threading.Event()
@@ -64,7 +64,7 @@ def within(seconds: float, what: Callable[[], object], why: str) -> None:
 
 
 class Machine:
-    """A booted container; commands run inside it."""
+    """A booted container in which commands can be run."""
 
     def __init__(self, root: Path, init: int) -> None:
         self.root, self.init = root, init
@@ -77,7 +77,7 @@ class Machine:
         return done.stdout.strip()
 
     def python(self, code: str, *arguments: str) -> "subprocess.Popen[str]":
-        """Our Python with the tests' packages, in the container's network only."""
+        """Run Python code with the tests' packages, in the container's network only."""
         words = ["nsenter", "-t", str(self.init), "-n", sys.executable, "-c", code, *arguments]
         helper = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.helpers.append(helper)
@@ -121,13 +121,14 @@ class Machine:
         (self.root / CONFIG).write_text(text)
 
     def knocker(self) -> "subprocess.Popen[str]":
-        """Opens connections one after the other; has begun when this returns, as Python takes longer to start than a worker to be replaced."""
+        """Opens connections one after another. It has begun when this returns: Python takes longer to start than a
+        worker takes to be replaced."""
         knocker = self.python(KNOCKER)
         assert knocker.stdout is not None and knocker.stdout.readline().strip() == "knocking"
         return knocker
 
     def client(self) -> "subprocess.Popen[str]":
-        """Somebody who is logged in."""
+        """A client that has authenticated."""
         token = self.run(SERVICE, "token", "--user", "u1", "--room", "*", "--config", f"/{CONFIG}")
         client = self.python(CLIENT, token)
         assert client.stdout is not None and client.stdout.readline().strip() == "authenticated"
@@ -155,7 +156,7 @@ def booted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         install(root)
         drop_in = root / f"etc/systemd/system/{SERVICE}.service.d/test.conf"
         drop_in.parent.mkdir()
-        drop_in.write_text("[Service]\nWatchdogSec=3\n")  # as it is, only sooner
+        drop_in.write_text("[Service]\nWatchdogSec=3\n")  # the unit's watchdog with a shorter interval
         nspawn = subprocess.Popen(
             ["systemd-nspawn", "-q", "-D", root, *NSPAWN, "-b", "systemd.unit=multi-user.target"],
             stdin=subprocess.DEVNULL,
@@ -186,7 +187,7 @@ def install(root: Path) -> None:
 
 
 def _init_of(nspawn: int) -> int:
-    """The container's first process, seen from here."""
+    """The container's first process; the pid is the one outside of the container."""
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         found = subprocess.run(["pgrep", "-P", str(nspawn)], capture_output=True, text=True, check=False).stdout.split()
@@ -211,7 +212,7 @@ secret_file = "${{CREDENTIALS_DIRECTORY}}/secret"
 def machine(booted: Machine, request: pytest.FixtureRequest) -> Iterator[Machine]:
     """The service runs, with one worker and with three."""
     booted.configure(SETTINGS.format(workers=request.param))
-    booted.run("systemctl", "restart", SERVICE)  # returns when READY=1 has come
+    booted.run("systemctl", "restart", SERVICE)  # returns when READY=1 has arrived
     assert booted.ready and booted.run("systemctl", "is-active", SERVICE) == "active"
     assert len(booted.workers) == (0 if request.param == 1 else request.param)
     yield booted

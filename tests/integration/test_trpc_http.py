@@ -1,4 +1,5 @@
-"""tRPC over HTTP on the real server: verbs, origins, cookies, bodies, batches on one worker and on four [M6, M9]."""
+"""tRPC over HTTP on the real server: verbs, origins, cookies, bodies and batches, on one worker and on four
+[M6, M9]."""
 
 import asyncio
 import io
@@ -36,7 +37,7 @@ class Reply(NamedTuple):
 
 
 class Caller:
-    """Somebody who calls, each time another worker."""
+    """A user that sends each call to the next worker."""
 
     def __init__(self, server: Live, http: aiohttp.ClientSession, user: str) -> None:
         self.server, self._http = server, http
@@ -113,7 +114,7 @@ def test_a_batch_is_answered_in_order_and_each_call_once(run: Run) -> None:
     run(story())
 
 
-EVERY_PROCEDURE = [  # in an order in which one person may call them
+EVERY_PROCEDURE = [  # in an order in which one user may call them
     ("join", ROOM),
     ("getActive", ROOM),
     ("heartbeat", {"clientTime": 5}),
@@ -140,7 +141,8 @@ def test_every_procedure_gives_what_its_type_says(run: Run) -> None:
         async with calling() as ann, aiohttp.ClientSession() as http, http.ws_connect(ann.server.url) as ws:
             await ws.send_json({"type": "auth", "token": ann.server.token("ann")})
             session = {"x-presence-session": (await ws.receive_json())["sessionId"]}
-            await ann.post(JOIN, {**ROOM, "roomId": "video_2"})  # held over HTTP: what a heartbeat over HTTP is for
+            # held over HTTP, so that a heartbeat over HTTP applies to it
+            await ann.post(JOIN, {**ROOM, "roomId": "video_2"})
             for name, input in EVERY_PROCEDURE:
                 ask = ann.get if name == "getActive" else ann.post
                 reply = await ask(f"/trpc/presence.{name}", input, headers={} if name == "heartbeat" else session)
@@ -187,7 +189,7 @@ def test_a_body_has_64_kib_however_it_comes(run: Run) -> None:
     run(story())
 
 
-ODD = [  # what no client of ours sends, and the status that it gets
+ODD = [  # requests that no client of this project sends, and the status of the answer
     (b"GET /trpc/presence.%ff HTTP/1.1\r\n\r\n", 404),
     (b"GET /%ff HTTP/1.1\r\n\r\n", 404),
     (b"GET /trpc/presence.getActive?input=%22%ff%22 HTTP/1.1\r\nTOKEN\r\n\r\n", 400),
@@ -276,7 +278,7 @@ def test_a_fault_of_ours_is_logged_and_not_shown(run: Run, batch: bool, caplog: 
 
 # --- pages of other origins [A8] ----------------------------------------------------------------------------------
 
-ORIGINS = [  # what a browser says, and whether its page may call a server at 127.0.0.1 that lists one page
+ORIGINS = [  # what a browser sends, and whether its page may call a server at 127.0.0.1 that lists one origin
     (LISTED, True),
     ("https://APP.example.com", True),
     ("http://app.example.com", False),
@@ -333,8 +335,8 @@ def test_a_cookie_counts_where_the_page_is_known(run: Run) -> None:
             cookie = {"authorization": None, "cookie": f"other=1; app.session={ann.server.token('ann')}"}
             for headers, status in (
                 ({"origin": LISTED}, 200),
-                ({}, 200),  # a server that renders a page, and passes the cookie on
-                ({"sec-fetch-site": "same-origin"}, 200),  # browsers send no Origin with a GET of one's own page
+                ({}, 200),  # a server that renders a page and forwards the cookie
+                ({"sec-fetch-site": "same-origin"}, 200),  # browsers send no Origin with a GET of the same origin
                 ({"sec-fetch-site": "cross-site"}, 401),
                 ({"sec-fetch-site": "same-site"}, 401),
                 ({"origin": "https://evil.example"}, 403),

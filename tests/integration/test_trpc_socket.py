@@ -1,4 +1,4 @@
-"""wsLink's side of the server: what the official client sends, and what it never would [M6, L3]."""
+"""The server's side of wsLink: messages of the official client, and messages that it never sends [M6, L3]."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ LISTED = "https://app.example.com"
 
 
 class Socket:
-    """A socket at /trpc."""
+    """A WebSocket at /trpc."""
 
     def __init__(self, ws: aiohttp.ClientWebSocketResponse) -> None:
         self.ws = ws
@@ -41,7 +41,7 @@ class Socket:
         return {"id": id, "method": method, "params": params}
 
     async def told(self) -> Any:
-        """The next message; the close code as a number."""
+        """The next message, or the close code as a number."""
         async with asyncio.timeout(PATIENCE_S):
             message = await self.ws.receive()
         if message.type != aiohttp.WSMsgType.TEXT:
@@ -49,7 +49,7 @@ class Socket:
         return json.loads(message.data) if message.data[0] == "{" else message.data
 
     async def ask(self, method: str, name: str, input: Any = None) -> Any:
-        """A call's answer; events that come before it are thrown away."""
+        """The answer to a call; events before it are dropped."""
         call = self.call(method, name, input)
         await self.say(call)
         return await self.answer(call["id"])
@@ -76,7 +76,7 @@ class Socket:
 async def open_socket(
     server: Live, user: str | None = "ann", path: str = "/trpc", **headers: str
 ) -> AsyncIterator[Socket]:
-    """Someone whose connectionParams hold a token; nobody is asked when `user` is None."""
+    """A socket whose connectionParams hold a token of `user`; without `user` no connectionParams are sent."""
     query = "" if user is None else "?connectionParams=1"
     url = server.url.replace("/presence", path + query)
     async with aiohttp.ClientSession() as http, http.ws_connect(url, headers=headers) as ws:
@@ -179,7 +179,8 @@ def test_an_idle_socket_is_kept_by_the_scripts_pong_alone_d4(run: Run) -> None:
 def test_a_heartbeat_is_the_sockets_own_d7(run: Run) -> None:
     async def story() -> None:
         async with live() as server, open_socket(server) as ann:
-            for _ in range(2):  # the presence protocol answers one in 5 s; a call is always answered
+            # a presence session sends one answer in 5 s to heartbeats; a tRPC call is always answered
+            for _ in range(2):
                 beat = (await ann.ask("mutation", "heartbeat", {"status": "idle", "clientTime": 7}))["result"]["data"]
                 assert (beat["success"], beat["echo"]) == (True, 7)
             session = next(iter(server.worker.hub.sessions.values()))
@@ -257,7 +258,8 @@ def test_subscriptions_stop_and_do_not_share_an_id(run: Run) -> None:
     "params", [None, {}, {"token": "nonsense"}, {"token": 5}, {"token": None}, "x", {"resumeToken": "x"}]
 )
 def test_who_is_not_known_is_told_and_closed_at_the_end_of_its_time_a2(run: Run, params: Any) -> None:
-    """wsLink comes back at once when it is closed, so it is not: its requests are answered with the reason."""
+    """A client with wsLink reconnects at once after a close, so the socket stays open until the authentication time-out
+    and its requests are answered with the reason."""
 
     async def story() -> None:
         async with live(auth_timeout_s=0.5) as server:
@@ -405,7 +407,7 @@ def test_a_resumed_socket_hears_its_rooms_again(run: Run, late: bool) -> None:
                 again = Socket(ws)
                 params = {"token": server.token("ann"), "resumeToken": first["resumeToken"]}
                 await again.say({"method": "connectionParams", "data": params})
-                if late:  # the session is there, and nobody hears it yet
+                if late:  # the session exists and has no subscription yet
                     assert (await again.ask("query", "getActive", ROOM))["result"]["data"]["totalCount"] == 1
                 await again.say(again.call("subscription", "onEvent"))
                 resumed = await again.event("authenticated")
@@ -448,7 +450,7 @@ def test_a_socket_that_does_not_read_stays_bounded_j2(run: Run, over_tls: bool, 
 
 
 async def deaf_socket(server: Live, certificate: tuple[Path, Path] | None) -> asyncio.StreamWriter:
-    """Somebody in the room whose subscription is never read."""
+    """A member of the room whose socket is never read."""
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     sock.connect(("127.0.0.1", server.worker.port))
@@ -468,7 +470,7 @@ async def deaf_socket(server: Live, certificate: tuple[Path, Path] | None) -> as
 
 @pytest.mark.parametrize("is_proxied", [False, True])
 def test_a_socket_behind_a_proxy_is_pinged_behind_its_first_answer(run: Run, is_proxied: bool) -> None:
-    """What is under way to it is bounded as at /presence."""
+    """The bytes on their way to it are bounded as at /presence."""
 
     async def test() -> None:
         headers = {"X-Forwarded-For": "203.0.113.9"} if is_proxied else {}

@@ -1,4 +1,5 @@
-"""Real servers, of one worker and of several, whose surroundings stand still: they serve, replace and end all the same."""
+"""Real servers, with one worker and with several, whose log reader, mounts or resolver hang. They still serve, replace
+workers and end."""
 
 import fcntl
 import http.client
@@ -46,7 +47,7 @@ both = pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.lon
 
 
 class Service:
-    """A server whose log goes into a pipe. Its reader reads until it is told to stand."""
+    """A server whose log goes into a pipe. Its reader reads until `stop_reading`."""
 
     def __init__(self, folder: Path, workers: int, env: dict[str, str] | None = None, more: str = "") -> None:
         self.config = folder / "koko.toml"
@@ -69,7 +70,7 @@ class Service:
             self._reading.wait()
 
     def lines(self, message: str = "") -> list[dict[str, Any]]:
-        """What was read whose text is `message`, or all of it."""
+        """The log lines read so far whose text is `message`, or all of them."""
         lines = [line.lstrip("-") for line in self.said.rpartition("\n")[0].split("\n")]
         found = [json.loads(line) for line in lines if line]
         return [line for line in found if message in ("", line["msg"])]
@@ -78,11 +79,11 @@ class Service:
         return wait_until(lambda: self.lines(message))[-1]
 
     def stop_reading(self) -> None:
-        """The reader stands from now on, and the pipe is full: who writes to it, waits."""
+        """Stop reading and fill the pipe, so that a write to it blocks."""
         self._reading.clear()
         os.set_blocking(self.writes, False)
         full = 0
-        while full < 50:  # the reader may have been in the middle of reading
+        while full < 50:  # the reader may be in the middle of a read
             try:
                 os.write(self.writes, b"-")
                 full = 0
@@ -105,7 +106,7 @@ class Service:
             return asking.getresponse().read().decode()
 
     def enter(self, user: str, ws: RawSocket | None = None, room: str = "r") -> RawSocket:
-        """Somebody who is in a room."""
+        """A user who has joined the room."""
         ws = ws or RawSocket(self.port)
         assert "101" in ws.upgrade()
         token = issue_token(SECRET, user=user, now_s=int(time.time()))
@@ -119,7 +120,7 @@ class Service:
         self.process.kill()
         self.process.wait(PATIENCE_S)
         os.close(self.writes)
-        self._thread.join(PATIENCE_S)  # the workers go with it, and the pipe ends
+        self._thread.join(PATIENCE_S)  # the workers end with it, and so does the pipe
         os.close(self.reads)
 
 
@@ -132,7 +133,7 @@ def hear(ws: RawSocket, type_: str) -> dict[str, Any]:
 
 
 def speak(ws: RawSocket, listener: RawSocket, text: str) -> None:
-    """What one says in the room the other hears."""
+    """Assert that a broadcast of one member arrives at the other."""
     ws.send(frame(TEXT, json.dumps({"type": "broadcast", "roomId": "r", "data": {"text": text}}).encode()))
     while text not in json.dumps(hear(listener, "broadcast")):
         pass
@@ -140,7 +141,8 @@ def speak(ws: RawSocket, listener: RawSocket, text: str) -> None:
 
 @contextmanager
 def service(workers: int, env: dict[str, str] | None = None, more: str = "") -> Iterator[Service]:
-    with tempfile.TemporaryDirectory(prefix="koko") as folder:  # pytest's are too long for sockets
+    # the paths of pytest's folders are too long for Unix sockets
+    with tempfile.TemporaryDirectory(prefix="koko") as folder:
         it = Service(Path(folder), workers, env, more)
         try:
             yield it
@@ -153,7 +155,7 @@ def test_a_log_reader_that_stands_holds_nobody_up(workers: int) -> None:
     with service(workers) as it:
         ann, bob = it.enter("ann"), it.enter("bob")
         it.stop_reading()
-        for _ in range(5):  # each makes lines in every process
+        for _ in range(5):  # each one causes log lines in every process
             it.process.send_signal(signal.SIGHUP)
             speak(ann, bob, "still here")
         assert it.ready()
@@ -183,7 +185,7 @@ def test_a_worker_that_dies_while_the_log_reader_stands_is_replaced_and_who_was_
 @pytest.mark.long
 @both
 def test_a_configuration_on_a_mount_that_hangs_holds_nobody_up(workers: int) -> None:
-    """Opening a FIFO that nobody writes to waits as a file does whose server is gone."""
+    """Opening a FIFO without a writer blocks like opening a file whose file server is gone."""
     with service(workers) as it:
         ann, bob = it.enter("ann"), it.enter("bob")
         it.config.unlink()
@@ -210,10 +212,10 @@ def test_a_certificate_on_a_mount_that_hangs_holds_nobody_up(part: str, certific
         it.config.write_text(it.config.read_text().replace("[server]\n", f"[server]\n{tls}"))
         it.process.send_signal(signal.SIGUSR2)
         said: list[dict[str, Any]] = []
-        while not said:  # until it is given up
+        while not said:  # until the reload is given up
             speak(ann, bob, "still here")
             assert it.ready()
-            time.sleep(0.2)  # as often as one may
+            time.sleep(0.2)  # no more often than the rate limit allows
             said = [line for line in it.lines() if "could not be read within" in line["msg"]]
         assert (
             said[0]["msg"].startswith("rolling reload failed: cannot serve on") and str(files[part]) in said[0]["msg"]
@@ -282,14 +284,15 @@ sys.addaudithook(note)
 @pytest.mark.long
 @both
 def test_once_it_serves_a_server_opens_no_file_but_the_systems_in_its_loop(workers: int, tmp_path: Path) -> None:
-    """Any other may be on a disk that hangs. An audit hook in each process notes what is opened."""
+    """Any other file may be on a disk that hangs. An audit hook in each process records what is opened."""
     (tmp_path / "sitecustomize.py").write_text(AUDIT_HOOK)
     opened = tmp_path / "opened"
     opened.mkdir()
     with service(workers, {"PYTHONPATH": str(tmp_path), "OPENED_IN": str(opened)}, WEBHOOKS) as it:
         wait_until(it.ready)
         start = {path: path.stat().st_size for path in opened.iterdir() if Path(f"/proc/{path.name}").exists()}
-        assert len(start) == (1 if workers == 1 else workers + 2)  # the supervisor, and who forks the workers
+        # two more: the supervisor and the fork server
+        assert len(start) == (1 if workers == 1 else workers + 2)
         people = [it.enter(f"u{number}") for number in range(8)]
         for one, other in zip(people, [*people[1:], people[0]], strict=True):
             speak(one, other, "hello")
@@ -337,7 +340,7 @@ int getaddrinfo(const char *name, const char *service, const struct addrinfo *hi
 @pytest.mark.long
 @both
 def test_a_resolver_that_hangs_holds_nobody_up_at_the_end_either(workers: int, tmp_path: Path) -> None:
-    """Closing the loop would wait for a name that is being looked up: 25 s with one worker."""
+    """Closing the loop waited for a name that was being resolved: 25 s with one worker."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     assert compiler is not None, "there is no C compiler, which .ci/setup looks for: apt-get install gcc"
     (tmp_path / "resolver.c").write_text(RESOLVER)

@@ -1,6 +1,7 @@
-"""Whatever keeps a worker from being replaced: nobody's handshake hangs, and who was at the dead one is back at once.
+"""Faults that prevent the replacement of a worker: all handshakes are answered, and the clients of the dead worker
+resume at once.
 
-Each fault is made on a server of real processes, with people inside, and taken away again.
+Each fault is injected into a server of real processes with connected clients, and removed again.
 """
 
 import asyncio
@@ -37,7 +38,7 @@ Fault = Callable[[Service], Iterator[None]]
 
 
 async def unanswered(port: int, count: int, tls: ssl.SSLContext | None = None) -> int:
-    """How many of `count` handshakes, one after another in four rows, get no answer in time."""
+    """Number of `count` handshakes, one after another in four rows, that get no answer within ANSWER_WITHIN_S."""
 
     async def one() -> bool:
         try:
@@ -62,7 +63,7 @@ async def unanswered(port: int, count: int, tls: ssl.SSLContext | None = None) -
 
 
 def limit_descriptors(pid: int) -> Iterator[None]:
-    """The process may open no more: its limit is what it has open."""
+    """Lower the limit of the process so that it can open no further descriptor."""
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, before[1]))
     yield
@@ -80,18 +81,18 @@ def no_descriptors_to_fork(it: Service) -> Iterator[None]:
 
 
 def no_processes(it: Service) -> Iterator[None]:
-    """pids.max: supervisor and fork server can have no new process and no thread. The limit of the user's processes
-    (RLIMIT_NPROC) would do the same, but not to root, who runs these tests where a control group can be made."""
+    """pids.max: supervisor and fork server can start no process and no thread. The limit of the user's processes
+    (RLIMIT_NPROC) has the same effect, but not for root, who runs these tests where a control group can be made."""
     yield from limit_processes(it, it.process.pid, fork_server(it))
 
 
 def no_processes_alone(it: Service) -> Iterator[None]:
-    """The same for a server that is one process."""
+    """The same for a server that is a single process."""
     yield from limit_processes(it, it.process.pid)
 
 
 def limit_processes(it: Service, *limited: int) -> Iterator[None]:
-    """These may have no new process and no thread."""
+    """The processes `limited` can start no process and no thread."""
     pids = Path("/sys/fs/cgroup/pids")
     group = pids / f"koko-test-{it.process.pid}"
     try:
@@ -107,7 +108,7 @@ def limit_processes(it: Service, *limited: int) -> Iterator[None]:
         pytest.skip("no control group for processes can be made here")
     yield
     (group / "pids.max").write_text("max")
-    while left := (group / "cgroup.procs").read_text().split():  # a process may be forked just now
+    while left := (group / "cgroup.procs").read_text().split():  # a process may be forked at this moment
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 (pids / "cgroup.procs").write_text(pid)
@@ -115,23 +116,23 @@ def limit_processes(it: Service, *limited: int) -> Iterator[None]:
 
 
 def no_runtime_folder(it: Service) -> Iterator[None]:
-    """Somebody clears the folder for temporary files."""
+    """The folder for temporary files is cleared."""
     shutil.rmtree(it.folder / "run")
     yield
 
 
 def no_program(it: Service) -> Iterator[None]:
-    """The program's folder is away, as half-way through an upgrade."""
+    """The program's folder is missing, as in the middle of an upgrade."""
     package = it.folder / "program" / "koko_presence"
     package.rename(package.with_name("away"))
-    package.mkdir()  # or the tests' own program would be found
+    package.mkdir()  # otherwise the tests' own program would be imported
     yield
     package.rmdir()
     package.with_name("away").rename(package)
 
 
 def no_program_at_all(it: Service) -> Iterator[None]:
-    """Nor is there the process that has it in its memory."""
+    """The program's folder is missing, and so is the fork server, which has it in memory."""
     away = no_program(it)
     next(away)
     os.kill(fork_server(it), signal.SIGKILL)
@@ -141,7 +142,7 @@ def no_program_at_all(it: Service) -> Iterator[None]:
 
 
 def bad_certificate(it: Service) -> Iterator[None]:
-    """The key does not fit any more, and the configuration cannot be read."""
+    """The key does not belong to the certificate, and the configuration cannot be parsed."""
     before = it.config.read_text()
     it.config.write_text("[server\n")
     good = (it.folder / "key.pem").read_text()
@@ -164,7 +165,7 @@ FAULTS: list[Fault] = [
 
 @contextmanager
 def server_of_its_own(workers: int, certificate: tuple[Path, Path] | None = None) -> Iterator[Service]:
-    """A server whose program is a copy in its folder, so that it can be taken away; so is its certificate, if any."""
+    """A server whose program and certificate, if any, are copies in its folder, so that a fault can remove them."""
     with tempfile.TemporaryDirectory(prefix="koko") as name:
         folder, tls = Path(name), ""
         if certificate is not None:
@@ -180,7 +181,7 @@ def server_of_its_own(workers: int, certificate: tuple[Path, Path] | None = None
 
 
 async def stand(fault: Fault, workers: int, people: int, handshakes: int, certificate: tuple[Path, Path]) -> None:
-    """A worker is killed while the fault lasts, on a server with people inside."""
+    """Kill a worker of a server with connected clients while the fault lasts."""
     tls = ssl.create_default_context(cafile=str(certificate[0])) if fault is bad_certificate else None
     with server_of_its_own(workers, certificate if tls else None) as it:
         async with crowd(it.port, SECRET, people, tls=tls) as inside:
@@ -188,7 +189,8 @@ async def stand(fault: Fault, workers: int, people: int, handshakes: int, certif
 
 
 async def survive(it: Service, fault: Fault, people: Crowd, handshakes: int, tls: ssl.SSLContext | None) -> None:
-    """A worker is killed while the fault lasts."""
+    """Kill worker 2 while the fault lasts. All handshakes are answered, and all clients resume within OUT_AT_MOST_S.
+    After the fault a start is attempted within WELL_WITHIN_S."""
     made = fault(it)
     next(made)
     os.kill(it.pid(2), signal.SIGKILL)
@@ -198,7 +200,7 @@ async def survive(it: Service, fault: Fault, people: Crowd, handshakes: int, tls
     for _ in made:
         pass
     over_at, tries = time.monotonic(), len(it.log("worker started"))
-    if not it.whole():  # how long a start takes is the machine's affair
+    if not it.whole():  # how long a start takes depends on the machine
         await until(lambda: len(it.log("worker started")) > tries or children(it)["server"] or it.whole())
         assert time.monotonic() - over_at <= WELL_WITHIN_S
     while not await asyncio.to_thread(it.whole):
@@ -215,7 +217,7 @@ async def survive(it: Service, fault: Fault, people: Crowd, handshakes: int, tls
 def test_a_worker_that_cannot_be_replaced_is_stood_in_for(
     run: Run, fault: Fault, certificate: tuple[Path, Path]
 ) -> None:
-    """29 of 60 handshakes got no answer in 15 s; the service ended for all when the folder was gone."""
+    """29 of 60 handshakes got no answer in 15 s, and the whole service ended when the runtime folder was missing."""
     run(stand(fault, 2, 20, 60, certificate))
 
 
@@ -233,7 +235,8 @@ def test_500_handshakes_are_answered_while_a_worker_cannot_be_replaced(
     "fault", [no_processes_alone, no_runtime_folder, no_program, bad_certificate], ids=lambda fault: fault.__name__
 )
 def test_one_worker_needs_nothing_of_what_is_away(run: Run, fault: Fault, certificate: tuple[Path, Path]) -> None:
-    """Nobody could replace it, so there is nobody to be killed: it serves on, and newcomers are let in."""
+    """A single worker has no supervisor that could replace it, so it is not killed: it continues, also through a
+    reload, and admits new connections."""
 
     async def test() -> None:
         tls = ssl.create_default_context(cafile=str(certificate[0])) if fault is bad_certificate else None

@@ -23,7 +23,8 @@ ROUTER = Path(koko_presence.__file__).parent / "web" / "sdk" / "presence-router.
 
 
 def compile_ts(name: str, sources: dict[str, str], files: list[str]) -> Path:
-    """TypeScript as JavaScript; returns its folder. It lies beside the packages, which is where it finds them."""
+    """Compile TypeScript to JavaScript; return the folder, which is below the installed packages so that imports
+    resolve."""
     folder = PACKAGES / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -39,13 +40,13 @@ def compile_ts(name: str, sources: dict[str, str], files: list[str]) -> Path:
 
 @pytest.fixture(scope="session")
 def program() -> Path:
-    """client.ts as JavaScript."""
+    """client.ts compiled to JavaScript."""
     sources = {"client.ts": (HERE / "client.ts").read_text(), "presence-router.d.ts": ROUTER.read_text()}
     return compile_ts("check", sources, ["client.ts"]) / "client.js"
 
 
 class Client:
-    """The program, running some of its scenarios."""
+    """The compiled program in a process, with some of its scenarios."""
 
     def __init__(self, program: Path, it: Service, *scenarios: str) -> None:
         now = int(time.time())
@@ -65,7 +66,7 @@ class Client:
         self._process.stdin.flush()
 
     def end(self) -> list[str]:
-        """What it printed; its complaint fails the test."""
+        """Wait for the end and return the printed lines. A non-zero exit code fails the test and shows stderr."""
         killer = threading.Timer(2 * PATIENCE_S, self._process.kill)
         killer.start()
         out, complaint = self._process.communicate()

@@ -1,4 +1,4 @@
-"""docs/http.md: every curl is run, every TypeScript is compiled, and what they print is what stands there."""
+"""docs/http.md: every curl is run, every TypeScript example is compiled, and the output equals the documented one."""
 
 import json
 import re
@@ -20,11 +20,11 @@ from .test_client import PACKAGES, ROUTER, compile_ts
 
 TEXT = (Path(__file__).parents[2] / "docs" / "http.md").read_text()
 BLOCKS: list[tuple[str, str]] = re.findall(r"```(\w+)\n(.*?)```", TEXT, re.DOTALL)
-CHANGES = ("serverTime", "seq")  # a number, but not the same each time
+CHANGES = ("serverTime", "seq")  # numbers that differ from run to run
 
 
 def fits(expected: Any, got: Any, name: str = "") -> bool:
-    """Is everything there that the docs show? `…` stands for any text."""
+    """Whether `got` contains everything that the docs show. `…` stands for any text."""
     if isinstance(expected, dict):
         return isinstance(got, dict) and all(
             key in got and fits(value, got[key], key) for key, value in expected.items()
@@ -50,7 +50,7 @@ def server() -> Iterator[Service]:
 
 
 def examples() -> list[tuple[str, str, str]]:
-    """Each curl with the JSON and the status behind it."""
+    """Each curl with the JSON and the status that follow it."""
     found = []
     for index, (language, code) in enumerate(BLOCKS):
         if language == "sh":
@@ -104,7 +104,7 @@ def test_every_typescript_compiles() -> None:
 def test_the_table_has_every_procedure() -> None:
     table = TEXT.partition("\n## Procedures\n")[2].partition("\n### ")[0]
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
-    names = {name for row in rows for name in re.findall(r"`([a-z]\w*)`", row)}  # the errors have capitals
+    names = {name for row in rows for name in re.findall(r"`([a-z]\w*)`", row)}  # error codes are in capitals
     assert names == set(Procedures.KINDS)
 
 
