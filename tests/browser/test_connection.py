@@ -23,7 +23,7 @@ def losses_are_no_complaints(complaints: list[str]) -> Iterator[None]:
     complaints[:] = [text for text in complaints if not any(lost in text for lost in LOST)]
 
 
-def test_a_cut_connection_is_resumed_and_the_others_see_nobody_leave(enter: Enter, cable: Cable) -> None:
+def test_a_cut_connection_is_resumed_and_the_others_see_no_leave(enter: Enter, cable: Cable) -> None:
     """The connection is cut on the server's side. The cursor disappears at once [D2] and returns without an action of
     the user."""
     tom = enter("tom", "Tom")
@@ -81,7 +81,7 @@ def test_a_restarted_server_is_found_again_with_a_new_token(enter: Enter, tmp_pa
 
 
 @pytest.mark.parametrize("code", [4403, pytest.param(4409, marks=pytest.mark.pages)])
-def test_after_a_final_close_code_the_page_stops_and_says_so(enter: Enter, code: int) -> None:
+def test_after_a_final_close_code_the_page_stops_and_shows_it(enter: Enter, code: int) -> None:
     wires: list[Wire] = []
     jane = enter("jane", "Jane", prepare=lambda page: wires.append(Wire(page)))
     wires[0].close(code)
@@ -146,7 +146,7 @@ def test_a_tab_hidden_for_three_minutes_is_away_beats_and_comes_back_in_step(ent
 
 
 @pytest.mark.pages
-def test_a_page_left_alone_turns_idle_keeps_beating_and_wakes_with_the_pointer(enter: Enter) -> None:
+def test_an_untouched_page_turns_idle_keeps_beating_and_is_active_with_the_pointer(enter: Enter) -> None:
     wires: list[Wire] = []
     jane = enter("jane", "Jane", prepare=fake_clock(wires))
     tom = enter("tom", "Tom")

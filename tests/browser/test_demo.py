@@ -55,7 +55,7 @@ def test_each_sees_the_other_with_name_initials_status_and_colour(enter: Enter) 
 
 
 @pytest.mark.parametrize("how", ["button", pytest.param("closed", marks=pytest.mark.pages)])
-def test_who_leaves_is_gone_with_avatar_cursor_mark_and_typing(enter: Enter, how: str) -> None:
+def test_a_leave_removes_avatar_cursor_mark_and_typing(enter: Enter, how: str) -> None:
     jane = enter("jane", "Jane")
     tom = enter("tom", "Tom")
     point(jane, 0.4, 0.4)
@@ -80,7 +80,7 @@ def test_who_leaves_is_gone_with_avatar_cursor_mark_and_typing(enter: Enter, how
 
 
 @pytest.mark.pages
-def test_who_left_sees_nobody_move_any_more(enter: Enter) -> None:
+def test_a_page_that_left_shows_no_other_member(enter: Enter) -> None:
     """After a leave the page receives no more events, so any cursor or viewer count that it still showed would be
     stale."""
     jane = enter("jane", "Jane")
@@ -112,7 +112,7 @@ def test_a_room_that_is_taken_away_is_not_shown_any_more(enter: Enter) -> None:
 
 
 @pytest.mark.pages
-def test_the_word_of_a_viewer_stays_in_one_line_beside_a_long_name(enter: Enter) -> None:
+def test_the_state_of_a_viewer_remains_on_one_line_beside_a_long_name(enter: Enter) -> None:
     jane = enter("jane", "Dr. Maria Wolfeschlegelsteinhausenbergerdorff-Szczepanska", size=PHONE)
     enter("tom", "Tom")
     rows = [row["height"] for row in (viewer(jane, who).bounding_box() for who in ("Maria", "Tom")) if row]
@@ -120,7 +120,7 @@ def test_the_word_of_a_viewer_stays_in_one_line_beside_a_long_name(enter: Enter)
 
 
 @pytest.mark.pages
-def test_a_full_room_says_so(enter: Enter, tmp_path: Path) -> None:
+def test_a_full_room_is_reported(enter: Enter, tmp_path: Path) -> None:
     small = Server(tmp_path / "server.log", max_users_per_room=2)
     pages = [enter(name.lower(), name, base=small.url) for name in ("Jane", "Tom")]
     late = enter("mia", "Mia", base=small.url, state="closed")
@@ -131,7 +131,7 @@ def test_a_full_room_says_so(enter: Enter, tmp_path: Path) -> None:
     small.stop()
 
 
-def test_two_tabs_of_one_person_are_shown_once(enter: Enter) -> None:
+def test_two_tabs_of_one_user_are_shown_once(enter: Enter) -> None:
     """One entry per user, whatever the number of tabs [C7, D1]. A user who closes one of two tabs has not left."""
     tom = enter("tom", "Tom")
     first = enter("jane", "Jane")
@@ -207,7 +207,7 @@ def test_a_pointer_on_the_timeline_shows_others_the_moment_and_no_cursor(enter: 
 
 
 @pytest.mark.pages
-def test_who_is_at_another_moment_has_a_fainter_cursor(enter: Enter) -> None:
+def test_a_user_at_another_time_of_the_video_has_a_fainter_cursor(enter: Enter) -> None:
     """N10. Tom plays on his own because Jane has control."""
     jane = enter("jane", "Jane")
     tom = enter("tom", "Tom")
@@ -344,7 +344,7 @@ def test_a_name_is_text_wherever_it_is_shown(enter: Enter) -> None:
         assert page.locator("img:not([hidden])").count() == 0
 
 
-def test_only_https_images_are_asked_for(enter: Enter) -> None:
+def test_only_https_images_are_requested(enter: Enter) -> None:
     page = enter("jane", "Jane")
     shown = page.evaluate(
         """async () => {
@@ -364,7 +364,7 @@ def test_only_https_images_are_asked_for(enter: Enter) -> None:
 
 
 @pytest.mark.pages
-def test_avatars_list_and_watch_panel_work_with_the_keyboard_alone(enter: Enter) -> None:
+def test_avatars_list_and_watch_panel_work_with_the_keyboard_only(enter: Enter) -> None:
     names = ("Jane", "Mia", "Raj", "Tom", "Zoe")
     jane, mia, *_ = (enter(name.lower(), name) for name in names)
     more = jane.locator("#avatars .more")
@@ -419,7 +419,7 @@ def test_nothing_sticks_out_of_the_window(enter: Enter, size: tuple[int, int]) -
 
 
 @pytest.mark.pages
-def test_the_second_person_is_somebody_else_in_the_same_room(enter: Enter) -> None:
+def test_the_second_page_is_another_user_in_the_same_room(enter: Enter) -> None:
     jane = enter("jane", "Jane")
     with jane.context.expect_page() as opened:
         jane.get_by_role("button", name="Open a second person").click()
@@ -429,7 +429,7 @@ def test_the_second_person_is_somebody_else_in_the_same_room(enter: Enter) -> No
 
 
 @pytest.mark.pages
-def test_without_parameters_a_tab_keeps_its_made_up_person(enter: Enter, server: Server) -> None:
+def test_without_parameters_a_tab_keeps_its_generated_user(enter: Enter, server: Server) -> None:
     page = enter("jane", "Jane")
     shown = []
     for _ in range(2):
@@ -441,7 +441,7 @@ def test_without_parameters_a_tab_keeps_its_made_up_person(enter: Enter, server:
 
 
 @pytest.mark.pages
-def test_pictures_of_it_all(enter: Enter) -> None:
+def test_screenshots_of_the_demo(enter: Enter) -> None:
     """Five pages in use, saved as build/screenshots/{desktop,phone,dark,list}.png."""
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     jane = enter("jane", "Jane Smith", size=DESKTOP)

@@ -15,9 +15,7 @@ TEXT = (Path(__file__).parents[2] / "docs" / "ui-kit.md").read_text()
 ELEMENTS = ("avatars", "cursors", "marks", "typing", "watch")
 
 
-def test_the_page_that_is_there_to_be_copied(
-    server: Server, browser: Browser, enter: Enter, complaints: list[str]
-) -> None:
+def test_the_documented_page_works(server: Server, browser: Browser, enter: Enter, complaints: list[str]) -> None:
     (html,) = re.findall(r"^```html\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
     tom = enter("tom", "Tom")
     room = tom.locator("#room").inner_text()
@@ -39,7 +37,7 @@ def test_the_page_that_is_there_to_be_copied(
     context.close()
 
 
-def test_every_part_and_attribute_that_is_told_is_there() -> None:
+def test_every_documented_part_and_property_exists() -> None:
     kit = Path(__file__).parents[2] / "koko_presence" / "web" / "sdk"
     source = "".join(path.read_text() for path in (kit / "ui").glob("*.js"))
     table = TEXT.split("And these parts")[1].split("##")[0]

@@ -147,7 +147,7 @@ def fits(page: Page) -> bool:
     return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
 
 
-def test_a_desk_sees_everything_live(served: Operated, open_page: Open) -> None:
+def test_a_wide_screen_shows_everything_live(served: Operated, open_page: Open) -> None:
     page = open_page(served.base)
     expect(page.locator("body")).to_have_attribute("data-state", "ready")
     expect(page.locator("#alarms .alarm.bad")).to_have_count(0)
@@ -181,7 +181,7 @@ def test_a_desk_sees_everything_live(served: Operated, open_page: Open) -> None:
     assert page.evaluate("sessionStorage.length") == 0
 
 
-def test_a_phone_in_the_sun(served: Operated, open_page: Open) -> None:
+def test_a_narrow_screen_in_light_colours(served: Operated, open_page: Open) -> None:
     page = open_page(served.base, size=(390, 844), light=True)
     expect(page.locator("body")).to_have_attribute("data-state", "ready")
     unlock(page)
@@ -195,7 +195,7 @@ def test_a_phone_in_the_sun(served: Operated, open_page: Open) -> None:
     assert len(scales) > 2 and all(before[1] + 4 < after[0] for before, after in pairwise(scales))
 
 
-def test_names_are_text_and_a_wrong_key_is_said(served: Operated, open_page: Open) -> None:
+def test_names_are_text_and_a_wrong_key_is_reported(served: Operated, open_page: Open) -> None:
     page = open_page(served.base)
     unlock(page, "not the key")
     expect(page.locator("#key-problem")).to_contain_text("This is not the key.")
@@ -207,7 +207,7 @@ def test_names_are_text_and_a_wrong_key_is_said(served: Operated, open_page: Ope
     assert page.locator("#rooms img, #members img").count() == 0
 
 
-def test_only_this_port_is_asked(served: Operated, open_page: Open) -> None:
+def test_only_this_port_is_requested(served: Operated, open_page: Open) -> None:
     asked: list[str] = []
     page = open_page(served.base, prepare=lambda page: page.on("request", lambda request: asked.append(request.url)))
     expect(page.locator("body")).to_have_attribute("data-state", "ready")
@@ -311,7 +311,7 @@ def pass_time(page: Page, seconds: int) -> None:
         ({"recovering": 1}, "", 12, ("bad", "Rooms are without an owner for")),
     ],
 )
-def test_what_would_ring_rings(
+def test_each_alarm_is_raised(
     served: Operated, open_page: Open, change: dict[str, float], reason: str, seconds: int, expected: tuple[str, str]
 ) -> None:
     page = open_page(served.base, prepare=BadDay(lambda at: change, reason).prepare)
@@ -320,7 +320,9 @@ def test_what_would_ring_rings(
     assert found[0] == expected[0] and re.match(expected[1], found[1])
 
 
-def test_deaths_and_a_fall_ring_and_a_calm_day_does_not(served: Operated, open_page: Open) -> None:
+def test_deaths_and_a_fall_of_connections_raise_alarms_and_normal_metrics_do_not(
+    served: Operated, open_page: Open
+) -> None:
     page = open_page(served.base, prepare=BadDay(lambda at: {}).prepare)
     pass_time(page, 10)
     assert rings(page) == []
@@ -339,7 +341,7 @@ def test_deaths_and_a_fall_ring_and_a_calm_day_does_not(served: Operated, open_p
     shoot(page, "live-bad-day")
 
 
-def test_what_is_old_is_marked(served: Operated, open_page: Open) -> None:
+def test_stale_readings_are_marked(served: Operated, open_page: Open) -> None:
     day = BadDay(lambda at: {})
     page = open_page(served.base, prepare=day.prepare)
     pass_time(page, 5)
@@ -355,7 +357,7 @@ def test_what_is_old_is_marked(served: Operated, open_page: Open) -> None:
     expect(page.locator("body")).to_have_attribute("data-state", "ready")
 
 
-def test_every_alarm_stands_in_the_docs() -> None:
+def test_every_alarm_is_in_the_docs() -> None:
     source = (ROOT / "koko_presence" / "web" / "live" / "alarms.js").read_text()
     table = (ROOT / "docs" / "operations.md").read_text().split("## Alarms")[1].split("\n## ")[0]
     rows = re.findall(r'row: "([^"]+)"', source)

@@ -55,7 +55,7 @@ def test_play_pause_and_seek_are_shared_to_the_frame(enter: Enter) -> None:
     expect_together(jane, tom)
 
 
-def test_who_comes_late_lands_on_the_frame_the_others_see(enter: Enter) -> None:
+def test_a_late_joiner_lands_on_the_frame_the_others_see(enter: Enter) -> None:
     """H5, paused and playing."""
     jane = enter("jane", "Jane")
     seek(jane, 13.25)
@@ -95,7 +95,7 @@ def test_control_is_taken_asked_for_denied_granted_and_released(enter: Enter) ->
     expect_playing(tom, False)
 
 
-def test_who_pauses_alone_is_shown_as_paused_and_comes_back_with_resync(enter: Enter) -> None:
+def test_a_user_who_pauses_locally_is_shown_as_paused_and_returns_with_resync(enter: Enter) -> None:
     """Desync handling [H7, H15]: "Viewers synced: 1/2", "paused"."""
     jane = enter("jane", "Jane")
     tom = enter("tom", "Tom")
@@ -134,7 +134,7 @@ def test_a_stalled_film_is_shown_as_buffering_and_is_back_in_step(enter: Enter, 
     expect(viewer(jane, "Tom")).to_contain_text("synced")
 
 
-def test_who_follows_me_is_not_followed_back_and_I_am_told(enter: Enter) -> None:
+def test_a_follower_is_not_followed_back_and_the_page_reports_it(enter: Enter) -> None:
     """N14: circles are refused, and the page says so instead of announcing that it follows."""
     tom = enter("tom", "Tom")
     mia = enter("mia", "Mia")
@@ -149,7 +149,7 @@ def test_who_follows_me_is_not_followed_back_and_I_am_told(enter: Enter) -> None
     expect(tom.locator("#notice")).to_have_text("Mia follows you already.")
 
 
-def test_a_person_is_followed_until_the_player_is_touched(enter: Enter) -> None:
+def test_a_user_is_followed_until_the_player_is_touched(enter: Enter) -> None:
     """N14: Mia follows Tom, who plays on his own."""
     jane = enter("jane", "Jane")
     tom = enter("tom", "Tom")

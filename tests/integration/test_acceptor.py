@@ -78,7 +78,7 @@ class Behind(Poller):
         return 3.0
 
 
-def test_a_door_whose_lobby_is_never_empty_still_lets_everybody_in_one_after_the_other(run: Run) -> None:
+def test_an_acceptor_whose_admission_queue_is_never_empty_still_admits_all_in_order(run: Run) -> None:
     async def test() -> None:
         poller = Behind(asyncio.get_running_loop())
         async with opened(poller=poller) as (acceptor, port):
@@ -89,7 +89,7 @@ def test_a_door_whose_lobby_is_never_empty_still_lets_everybody_in_one_after_the
     run(test())
 
 
-def test_who_has_waited_for_too_long_is_told_to_come_later(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_that_has_waited_for_too_long_gets_503(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listeners, "_waited_s", lambda sock: 20.0)
     monkeypatch.setattr(listeners, "LONG_QUEUE_S", -1.0)
     # so that the next connection in the queue is examined, too
@@ -136,7 +136,7 @@ def test_regression_joins_were_refused_while_others_waited_for_a_free_descriptor
 
 
 @pytest.mark.parametrize("behind", [False, True])
-def test_nobody_is_too_slow_while_the_server_is(run: Run, behind: bool) -> None:
+def test_a_slow_client_is_not_timed_out_while_the_server_is_late(run: Run, behind: bool) -> None:
     async def test() -> None:
         async with opened(handshake_timeout_s=0.05) as (acceptor, port):
             now = asyncio.get_running_loop().time()
@@ -220,7 +220,7 @@ def does_not_trust(port: int) -> None:
 @pytest.mark.parametrize(
     "fail", [ends_at_once, resets_at_once, ends_behind_the_servers_part, says_nonsense, does_not_trust]
 )
-def test_regression_tls_handshakes_that_fail_took_something_off_the_number_of_connections(
+def test_regression_failed_tls_handshakes_decremented_the_number_of_connections(
     run: Run, certificate: tuple[Path, Path], trusting: ssl.SSLContext, fail: Callable[[int], None]
 ) -> None:
     """Each failed handshake decremented the number of connections once too often. The number fell below zero, and more
@@ -298,7 +298,7 @@ def test_a8_origins_match_exactly_or_are_refused_before_the_upgrade(
     run(test())
 
 
-def test_a8_two_origins_are_none(run: Run) -> None:
+def test_a8_two_origin_headers_are_refused(run: Run) -> None:
     async def test() -> None:
         async with opened(origins=Origins(["https://app.example.com"])) as (_, port):
             data = handshake(Origin="https://app.example.com\r\nOrigin: https://evil.com")
@@ -312,7 +312,7 @@ def test_a8_two_origins_are_none(run: Run) -> None:
     [({"Sec_WebSocket_Version": "8"}, "426"), ({"Sec_WebSocket_Version": None}, "426"), ({"Sec_WebSocket_Key": "short"}, "400"),
      ({"Sec_WebSocket_Key": None}, "400")],
 )  # fmt: skip
-def test_upgrades_that_are_none(run: Run, headers: dict[str, str | None], status: str) -> None:
+def test_invalid_upgrades_are_refused(run: Run, headers: dict[str, str | None], status: str) -> None:
     async def test() -> None:
         async with opened() as (acceptor, port):
             assert status in await upgrade(port, **headers)
@@ -321,7 +321,7 @@ def test_upgrades_that_are_none(run: Run, headers: dict[str, str | None], status
     run(test())
 
 
-def test_a_wrong_path_is_404_and_says_where_to_go(run: Run) -> None:
+def test_a_wrong_path_is_404_and_names_the_right_one(run: Run) -> None:
     async def test() -> None:
         async with opened() as (_, port):
             answer = await raw(port, handshake("/elsewhere"))
@@ -363,9 +363,7 @@ def test_too_many_connections_get_503_and_room_is_made_again(run: Run) -> None:
     run(test())
 
 
-def test_that_there_is_no_room_is_said_once_and_again_when_there_was_room_meanwhile(
-    run: Run, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_full_server_is_logged_once_and_again_after_it_had_room(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     async def fill(port: int) -> None:
         async with AsyncExitStack() as inside:
             for _ in range(2):
@@ -387,7 +385,7 @@ def test_that_there_is_no_room_is_said_once_and_again_when_there_was_room_meanwh
     assert said == [full, room, full, room]
 
 
-def test_every_kind_of_ending_is_counted_out(run: Run) -> None:
+def test_every_kind_of_end_decrements_the_number_of_connections(run: Run) -> None:
     async def test() -> None:
         async with opened() as (acceptor, port):
 
@@ -423,7 +421,9 @@ def test_no_line_is_logged_per_connection(run: Run, caplog: pytest.LogCaptureFix
     assert [record.getMessage() for record in caplog.records if record.name.startswith("koko_presence")] == []
 
 
-def test_an_exception_in_a_handler_closes_1011_and_hurts_no_other(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_exception_in_a_handler_closes_1011_and_no_other_connection(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
     class Broken(Echo):
         def on_text(self, data: bytes) -> None:
             if data == b"break":
@@ -449,6 +449,6 @@ def test_an_exception_in_a_handler_closes_1011_and_hurts_no_other(run: Run, capl
     assert sum("on purpose" in str(record.exc_info) for record in caplog.records) == 1
 
 
-def test_picows_is_the_version_whose_private_functions_are_known() -> None:
+def test_picows_is_the_version_whose_private_functions_are_used() -> None:
     """The picows functions that check a handshake are private and may change with any release."""
     assert picows.__version__ == "2.3.1"

@@ -67,7 +67,7 @@ async def answers(heard: "Counter[str]", count: int, *names: str) -> None:
             await asyncio.sleep(0.01)
 
 
-def test_c6_the_101st_user_among_400_who_come_at_once(port: int, run: Run) -> None:
+def test_c6_of_400_users_who_join_at_once_100_are_admitted(port: int, run: Run) -> None:
     async def story() -> None:
         heard: Counter[str] = Counter()
         async with connected(port, [f"many_{number}" for number in range(400)], heard) as triers:
@@ -82,7 +82,7 @@ def test_c6_the_101st_user_among_400_who_come_at_once(port: int, run: Run) -> No
     run(story())
 
 
-def test_c10_the_11th_room_among_200_joins_from_five_tabs_at_once(port: int, run: Run) -> None:
+def test_c10_of_200_joins_from_five_tabs_at_once_10_are_admitted(port: int, run: Run) -> None:
     async def story() -> None:
         heard: Counter[str] = Counter()
         async with connected(port, ["wanderer"] * 5, heard) as tabs:
@@ -98,7 +98,7 @@ def test_c10_the_11th_room_among_200_joins_from_five_tabs_at_once(port: int, run
     run(story())
 
 
-def test_c11_the_6th_session_among_400_connections_at_once(port: int, run: Run) -> None:
+def test_c11_of_400_connections_of_one_user_at_once_5_are_admitted(port: int, run: Run) -> None:
     async def story() -> None:
         heard: Counter[str] = Counter()
         async with connected(port, ["octopus"] * 400, heard) as tabs:

@@ -33,7 +33,7 @@ def shown(room: Room, user: str) -> Any:
     return row
 
 
-def test_two_people_see_each_other_come_point_type_and_go(run: Run) -> None:
+def test_two_users_receive_each_others_join_cursor_typing_and_leave(run: Run) -> None:
     async def test() -> None:
         async with live() as server:
             ann, room_a = await enter(server, "ann")
@@ -59,7 +59,7 @@ def test_two_people_see_each_other_come_point_type_and_go(run: Run) -> None:
     run(test())
 
 
-def test_of_a_thousand_cursors_the_last_arrives_and_nobody_is_refused(run: Run) -> None:
+def test_of_a_thousand_cursors_the_last_arrives_and_none_is_refused(run: Run) -> None:
     async def test() -> None:
         async with live() as server:
             ann, room_a = await enter(server, "ann")
@@ -77,7 +77,7 @@ def test_of_a_thousand_cursors_the_last_arrives_and_nobody_is_refused(run: Run) 
     run(test())
 
 
-def test_both_players_are_at_the_same_place(run: Run) -> None:
+def test_both_clients_compute_the_same_playback_position(run: Run) -> None:
     async def test() -> None:
         async with live() as server:
             ann, room_a = await enter(server, "ann")
@@ -102,7 +102,7 @@ def test_both_players_are_at_the_same_place(run: Run) -> None:
     run(test())
 
 
-def test_control_goes_from_hand_to_hand(run: Run) -> None:
+def test_control_is_requested_and_granted(run: Run) -> None:
     async def test() -> None:
         async with live() as server:
             ann, room_a = await enter(server, "ann")
@@ -123,7 +123,7 @@ def test_control_goes_from_hand_to_hand(run: Run) -> None:
     run(test())
 
 
-def test_a_cut_connection_resumes_and_nobody_sees_it_leave_d2(run: Run) -> None:
+def test_a_cut_connection_resumes_and_no_member_sees_a_leave_d2(run: Run) -> None:
     async def test() -> None:
         async with live() as server:
             ann, room_a = await enter(server, "ann", min_backoff_s=0.02)
@@ -189,7 +189,7 @@ def test_a_token_is_renewed_before_it_ends_a7(run: Run) -> None:
     run(test())
 
 
-def test_whom_the_server_does_not_want_is_told_why(run: Run) -> None:
+def test_a_refused_client_gets_the_reason(run: Run) -> None:
     async def test() -> None:
         async with live(access="claims", max_sessions_per_user=1) as server:
             with pytest.raises(AuthRefused, match="token was refused"):
@@ -242,7 +242,7 @@ class Down:
         raise VerifierUnavailable("nobody answers", 0.01)
 
 
-def test_who_is_invisible_from_the_start_is_never_seen_k1(run: Run) -> None:
+def test_a_user_invisible_from_the_start_is_never_shown_k1(run: Run) -> None:
     async def test() -> None:
         async with live() as server:
             bob, room_b = await enter(server, "bob")
@@ -297,7 +297,7 @@ def snippets() -> list[str]:
     return re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
 
 
-def test_the_documentation_says_what_works(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_snippets_of_the_documentation_work(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     async def test() -> None:
         async with live() as server:
             names: dict[str, Any] = {"url": server.url, "token": server.token("ann"), "new_token": None}

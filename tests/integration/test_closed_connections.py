@@ -249,7 +249,7 @@ async def tell(server: Live, story: Story, tls: ssl.SSLContext | None) -> None:
 
 @pytest.mark.parametrize("over_tls", [False, pytest.param(True, marks=pytest.mark.long)], ids=["tcp", "tls"])
 @pytest.mark.parametrize("name", STORIES)
-def test_nothing_of_a_closed_connection_stays(
+def test_no_object_of_a_closed_connection_remains(
     run: Run, name: str, over_tls: bool, certificate: tuple[Path, Path], trusting: ssl.SSLContext
 ) -> None:
     context = trusting if over_tls else None
@@ -276,7 +276,7 @@ def test_nothing_of_a_closed_connection_stays(
 
 
 @pytest.mark.parametrize("name", ["goodbye", "reset", "trpc"])
-def test_nothing_of_a_closed_connection_stays_on_several_workers(run: Run, name: str) -> None:
+def test_no_object_of_a_closed_connection_remains_on_several_workers(run: Run, name: str) -> None:
     """Backup owners keep replicas of rooms and users for a while. These are no objects of a connection."""
 
     async def test() -> None:
@@ -296,7 +296,7 @@ def test_nothing_of_a_closed_connection_stays_on_several_workers(run: Run, name:
 
 
 @pytest.mark.long
-def test_nothing_of_a_killed_connection_stays(run: Run) -> None:
+def test_no_object_of_a_connection_ended_by_the_server_remains(run: Run) -> None:
     """Connections that the server ends: aborted without a close frame, kicked, or closed for a restart while in a
     room."""
 

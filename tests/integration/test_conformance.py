@@ -56,7 +56,7 @@ def test_2_a_ping_may_not_be_long(ws: RawSocket) -> None:
     closes(ws, frame(PING, b"x" * 126), 1002)
 
 
-def test_2_pongs_nobody_asked_for_are_ignored_and_ten_pings_get_ten_pongs(ws: RawSocket) -> None:
+def test_2_unsolicited_pongs_are_ignored_and_ten_pings_get_ten_pongs(ws: RawSocket) -> None:
     ws.send(frame(PONG, b"unasked") + b"".join(frame(PING, bytes([n])) for n in range(10)))
     assert [ws.read_frame().payload for _ in range(10)] == [bytes([n]) for n in range(10)]
 

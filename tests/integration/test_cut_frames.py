@@ -40,7 +40,7 @@ TALK = b"".join(
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 5, 7, 11, 64, 100, 997, 4096, 100_000])
-def test_every_cut_says_the_same(run: Run, step: int) -> None:
+def test_every_cut_of_the_stream_has_the_same_result(run: Run, step: int) -> None:
     async def test() -> None:
         async with live(cursor_hz=100_000) as server:
             bob_reader, bob = await asyncio.open_connection("127.0.0.1", server.worker.port)

@@ -72,7 +72,7 @@ def unit(tmp_path: Path) -> Path:
     return copy
 
 
-def test_systemd_has_nothing_to_say_about_the_unit(unit: Path) -> None:
+def test_systemd_verifies_the_unit_without_a_warning(unit: Path) -> None:
     assert call(tool("systemd-analyze"), "verify", unit) == ""
 
 
@@ -219,7 +219,7 @@ def test_the_package_goes_into_an_environment_of_its_own_and_upgrades_beside_it(
     assert not (tmp_path / "etc/koko-presence").exists()
 
 
-def test_a_wrong_call_says_what_to_do(tmp_path: Path) -> None:
+def test_a_wrong_call_of_the_script_prints_a_hint(tmp_path: Path) -> None:
     script = DEPLOY / "install.sh"
     for word, env, says in (
         ("remove", {}, "use install or uninstall"),

@@ -109,7 +109,7 @@ def test_sixteen_frames_of_any_kind_come_before_auth_a2(
     run(test())
 
 
-def test_as_many_frames_as_may_come_before_auth_are_let_through(run: Run, address: str) -> None:
+def test_as_many_frames_as_are_allowed_before_auth_are_handled(run: Run, address: str) -> None:
     async def test() -> None:
         async with flooded(address) as server:
             token = server.token("ann")
@@ -187,7 +187,7 @@ def test_a_flood_of_a_member_is_read_at_five_times_the_rate_and_ends_with_4429_l
     run(test())
 
 
-def test_who_goes_on_after_the_close_is_not_listened_to_and_cut(run: Run, address: str) -> None:
+def test_a_client_that_sends_after_the_close_is_not_read_and_cut(run: Run, address: str) -> None:
     async def test() -> None:
         async with flooded(address) as server:
 
@@ -210,7 +210,7 @@ def test_who_goes_on_after_the_close_is_not_listened_to_and_cut(run: Run, addres
     run(test())
 
 
-def test_a_close_of_ours_is_answered_through_what_was_on_its_way(run: Run, address: str) -> None:
+def test_the_answer_to_a_close_of_the_server_is_read_behind_frames_sent_before_it(run: Run, address: str) -> None:
     async def test() -> None:
         async with flooded(address) as server:
 

@@ -131,7 +131,7 @@ def test_a_rolling_reload_whose_workers_cannot_begin_goes_back_to_the_program_fr
         wait_until(lambda: len(children(it)) == 3)  # and the workers that could not begin have been reaped
 
 
-def test_a_fork_server_that_dies_ends_no_worker_and_is_there_again_when_it_is_needed() -> None:
+def test_a_fork_server_that_dies_ends_no_worker_and_is_started_again_when_needed() -> None:
     with service(workers=2) as it:
         it.up()
         first = fork_server(it)

@@ -48,7 +48,7 @@ def attack(server: Live, seed: int) -> int:
     return ends
 
 
-def test_hostile_bytes_on_the_wire_hurt_nobody(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+def test_hostile_bytes_on_the_wire_affect_no_other_member(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     async def test() -> None:
         async with live(join_hz=1000) as server, person(server, "ann") as ann, person(server, "bob") as bob:
             attacks = asyncio.gather(*(asyncio.to_thread(attack, server, seed) for seed in range(4)))
@@ -78,7 +78,7 @@ async def watch(ws: object) -> set[str]:
     return seen
 
 
-def test_regression_pings_from_who_never_reads_are_not_answered_for_ever(run: Run) -> None:
+def test_regression_pings_of_a_client_that_never_reads_are_not_answered_for_ever(run: Run) -> None:
     """The pongs that the client did not read were kept in memory: one unauthenticated socket used half a gigabyte in 6
     s."""
 

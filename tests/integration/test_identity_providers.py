@@ -94,7 +94,7 @@ BAD_WAYS = [
 
 
 @pytest.mark.parametrize(("way", "reason"), BAD_WAYS, ids=[way.__name__ for way, _ in BAD_WAYS])
-def test_an_answer_that_is_none_comes_soon_and_leads_nowhere_else(run: Run, way: Any, reason: str) -> None:
+def test_an_unusable_answer_fails_soon_and_causes_no_other_request(run: Run, way: Any, reason: str) -> None:
     async def test() -> None:
         async with provider() as idp:
             idp.handle = way
@@ -119,7 +119,9 @@ def test_an_answer_that_is_none_comes_soon_and_leads_nowhere_else(run: Run, way:
     run(test())
 
 
-def test_nothing_of_the_environment_and_of_earlier_answers_has_a_say(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_proxies_and_cookies_of_earlier_answers_are_ignored(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
 
@@ -136,7 +138,7 @@ def test_nothing_of_the_environment_and_of_earlier_answers_has_a_say(run: Run, m
     run(test())
 
 
-def test_nobody_there_and_a_header_of_two_lines_are_failures_that_show_nothing(run: Run) -> None:
+def test_a_closed_port_and_a_header_of_two_lines_fail_without_showing_the_secret(run: Run) -> None:
     async def test() -> None:
         http_client = HttpClient(timeout_s=PATIENCE_S)
         with pytest.raises(RequestFailed, match="could not be asked: "):
@@ -184,7 +186,7 @@ def test_keys_rotate_under_load_and_no_valid_client_is_refused(run: Run) -> None
 
 
 @pytest.mark.parametrize("way", [redirect, hang, five_megabytes, cut_off])
-def test_a_provider_that_fails_costs_nobody_with_a_known_key_any_time(run: Run, way: Any) -> None:
+def test_a_provider_that_fails_does_not_delay_tokens_with_a_known_key(run: Run, way: Any) -> None:
     async def test() -> None:
         async with provider() as idp:
             clock = Clock()
@@ -210,7 +212,7 @@ def test_a_provider_that_fails_costs_nobody_with_a_known_key_any_time(run: Run, 
 
 
 @pytest.mark.parametrize("way", [redirect, hang, five_megabytes, cut_off])
-def test_an_application_that_fails_lets_nobody_in_and_says_come_back(run: Run, way: Any) -> None:
+def test_an_application_that_fails_refuses_with_a_retryable_error(run: Run, way: Any) -> None:
     async def test() -> None:
         async with provider() as idp:
             idp.handle = way
@@ -280,7 +282,9 @@ async def enter(port: int, message: dict[str, Any], **headers: str) -> dict[str,
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_people_get_in_by_a_keys_token_and_by_the_applications_cookie(run: Run, tmp_path: Path, workers: int) -> None:
+def test_users_authenticate_by_a_keys_token_and_by_the_applications_cookie(
+    run: Run, tmp_path: Path, workers: int
+) -> None:
     origin = {"Origin": "https://app.example.com"}
 
     def cookie(value: str) -> dict[str, str]:

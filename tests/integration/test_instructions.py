@@ -30,18 +30,18 @@ def judged(change: float, **other: str) -> tuple[bool, str]:
 @pytest.mark.parametrize(
     ("change", "passes"), [(0.0, True), (0.01, True), (0.029, True), (0.031, False), (0.05, False)]
 )
-def test_five_per_cent_more_fail_and_one_per_cent_passes(change: float, passes: bool) -> None:
+def test_five_per_cent_more_instructions_fail_and_one_per_cent_passes(change: float, passes: bool) -> None:
     assert TOLERANCE == 0.03
     assert judged(change)[0] is passes
     assert ("--accept" in judged(change)[1]) is not passes
 
 
-def test_fewer_ask_for_a_new_baseline() -> None:
+def test_fewer_instructions_suggest_a_new_baseline() -> None:
     passes, said = judged(-0.1)
     assert passes and "--accept" in said
 
 
-def test_other_versions_make_other_counts_which_are_held_against_nobody() -> None:
+def test_counts_of_other_versions_only_warn() -> None:
     passes, said = judged(0.5, msgspec="99")
     assert passes and "WARNING" in said and "msgspec" in said
 
@@ -52,7 +52,7 @@ def test_a_new_function_needs_a_baseline() -> None:
     )[0]
 
 
-def test_a_baseline_is_accepted_with_a_reason_alone() -> None:
+def test_a_baseline_is_accepted_only_with_a_reason() -> None:
     before = BASELINE.read_text()
     for reason in ([], ["ok"]):
         run = subprocess.run(

@@ -17,7 +17,7 @@ OK = b'{"status":"ok"}'
 
 
 @pytest.mark.parametrize("path", ["/presence", "/trpc"])
-def test_an_upgrade_is_welcome_on_a_connection_that_was_kept(run: Run, path: str) -> None:
+def test_an_upgrade_is_accepted_on_a_kept_connection(run: Run, path: str) -> None:
     def story(port: int) -> None:
         for _ in range(20):
             once(port)
@@ -44,7 +44,7 @@ def test_an_upgrade_is_welcome_on_a_connection_that_was_kept(run: Run, path: str
     run(both())
 
 
-def test_a_long_head_comes_in_pieces_there_and_so_may_any_request(run: Run) -> None:
+def test_a_long_head_and_any_request_may_arrive_in_pieces_on_a_kept_connection(run: Run) -> None:
     def story(port: int) -> None:
         with RawSocket(port) as raw:
             raw.send(GET)
@@ -66,7 +66,7 @@ def test_a_long_head_comes_in_pieces_there_and_so_may_any_request(run: Run) -> N
     run(one())
 
 
-def test_the_origin_is_looked_at_there_too_and_other_requests_go_on(run: Run) -> None:
+def test_the_origin_is_checked_on_a_kept_connection_and_other_requests_go_on(run: Run) -> None:
     def story(port: int) -> None:
         with RawSocket(port) as raw:
             raw.send(GET + GET)
@@ -103,7 +103,7 @@ WHOLE = handshake()
         ),
     ],
 )  # fmt: skip
-def test_a_piece_of_a_request_that_looks_like_an_upgrade_is_none(run: Run, pieces: tuple[bytes, ...]) -> None:
+def test_a_piece_of_a_request_that_looks_like_an_upgrade_is_not_one(run: Run, pieces: tuple[bytes, ...]) -> None:
     def story(port: int) -> None:
         with RawSocket(port) as raw:
             raw.send(GET)
@@ -121,7 +121,7 @@ def test_a_piece_of_a_request_that_looks_like_an_upgrade_is_none(run: Run, piece
     run(one())
 
 
-def test_an_upgrade_behind_requests_in_the_same_piece_is_welcome_and_so_is_what_follows_it(run: Run) -> None:
+def test_an_upgrade_behind_requests_in_the_same_piece_is_accepted_with_the_frames_after_it(run: Run) -> None:
     body = b"{}"
     post = (
         b"POST /trpc/presence.join HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n"
@@ -146,7 +146,7 @@ def test_an_upgrade_behind_requests_in_the_same_piece_is_welcome_and_so_is_what_
 
 
 @pytest.mark.parametrize("path", ["/presence", "/presence?a=1", "/trpc", "http://127.0.0.1/presence"])
-def test_a_plain_get_of_a_websockets_address_is_told_to_upgrade(run: Run, path: str) -> None:
+def test_a_plain_get_of_a_websocket_path_is_answered_with_426(run: Run, path: str) -> None:
     def story(port: int) -> None:
         with RawSocket(port) as raw:
             raw.send(b"GET %b HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % path.encode())

@@ -41,7 +41,7 @@ def come(port: int, user: str, **auth: Any) -> RawSocket:
 
 @pytest.mark.long
 @pytest.mark.parametrize("workers", [1, 2])
-def test_who_comes_back_while_the_server_does_not_run_has_never_left(workers: int) -> None:
+def test_a_client_that_resumes_while_the_server_does_not_run_has_never_left(workers: int) -> None:
     with service(workers=workers, most=f"50\ngrace_s = {GRACE_S}") as it:
         it.up()
         people: dict[str, RawSocket] = {}

@@ -28,7 +28,7 @@ def load(*arguments: str) -> dict[str, object]:
     return dict(json.loads(run.stdout))
 
 
-def test_the_cursors_of_a_small_load_are_delivered_to_everybody() -> None:
+def test_the_cursors_of_a_small_load_are_delivered_to_all_members() -> None:
     result = load("--rooms", "2", "--users", "3", "--hz", "10", "--warmup", "0.2", "--seconds", "1", "--extras")
     sent = result["sent"]
     assert result["closed"] == 0 and isinstance(sent, int) and 0 < sent <= 65
@@ -38,7 +38,7 @@ def test_the_cursors_of_a_small_load_are_delivered_to_everybody() -> None:
     assert 0 < result["last_receiver_ms"]["count"] <= sent and result["typing_ms"]["count"] > 0  # type: ignore[index]
 
 
-def test_what_stands_beside_a_load_is_answered_and_nothing_is_lost() -> None:
+def test_requests_beside_a_load_are_answered_and_no_message_is_lost() -> None:
     result = load("--rooms", "1", "--users", "2", "--hz", "5", "--warmup", "0.1", "--seconds", "2", "--probe")
     probe = result["probe"]
     assert isinstance(probe, dict) and probe["lost"] == {}
@@ -54,7 +54,7 @@ def test_clients_that_obey_send_as_often_as_the_server_advises() -> None:
     assert obedient["advised_ms"]["p50"] >= 90.0  # type: ignore[index]
 
 
-def test_slow_readers_get_what_is_older_and_the_others_nearly_everything() -> None:
+def test_slow_readers_get_older_cursors_and_the_others_nearly_all() -> None:
     # a reader of this room is offered some 20 kB/s
     line = ["--rooms", "1", "--users", "6", "--hz", "20", "--warmup", "1", "--seconds", "3"]
     result = load(*line, "--slow", "1000,1000000")
@@ -67,12 +67,12 @@ def test_slow_readers_get_what_is_older_and_the_others_nearly_everything() -> No
     assert 3 * sent < result["expected"] < 4 * sent  # type: ignore[operator]  # each of four senders gets it from three others
 
 
-def test_a_storm_lets_everybody_in() -> None:
+def test_all_clients_of_a_reconnect_storm_are_admitted() -> None:
     result = load("--rooms", "5", "--users", "10", "--storm")
     assert result["clients"] == 50 and result["join_ms"]["count"] == 50  # type: ignore[index]
 
 
-def test_http_is_asked_on_a_timetable_and_every_answer_is_counted(tmp_path: Path) -> None:
+def test_http_requests_follow_a_timetable_and_every_answer_is_counted(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     tokens = tmp_path / "tokens"
@@ -85,7 +85,7 @@ def test_http_is_asked_on_a_timetable_and_every_answer_is_counted(tmp_path: Path
     assert 0.0 < result["latency_ms"]["p50"] <= result["latency_ms"]["p99"]
 
 
-def test_a_small_herd_comes_back_to_a_server_with_little_of_a_core() -> None:
+def test_a_small_reconnect_storm_reaches_a_server_with_little_of_a_core() -> None:
     cores = sorted(os.sched_getaffinity(0))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

@@ -64,7 +64,7 @@ async def call(server: Live, user: str, client_key: str) -> tuple[int, dict[str,
     return int(head[0].split()[1]), {line.partition(": ")[0].lower(): line.partition(": ")[2] for line in head[1:]}
 
 
-def test_newcomers_are_refused_and_those_inside_stay(run: Run) -> None:
+def test_new_clients_are_refused_and_members_remain(run: Run) -> None:
     async def story() -> None:
         async with live() as server:
             ann = await asyncio.to_thread(enter, server, "ann")
@@ -84,7 +84,7 @@ def test_newcomers_are_refused_and_those_inside_stay(run: Run) -> None:
     run(story())
 
 
-def test_slow_receivers_and_waiting_webhooks_go_before_newcomers_are_refused(run: Run) -> None:
+def test_slow_receivers_and_waiting_webhooks_are_dropped_before_new_clients_are_refused(run: Run) -> None:
     async def story() -> None:
         nobody = Webhooks(url="http://127.0.0.1:9/", secret="w" * 40, batch_s=3600.0, batch_events=1, tries=100)
         async with live(webhooks=nobody, broadcast_hz=10_000.0, broadcast_burst=10_000) as server:
@@ -144,7 +144,7 @@ def limit_file(version: int) -> str:
 
 
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.long)])
-def test_in_a_control_group_nothing_is_killed_and_newcomers_come_in_when_there_is_room_again(
+def test_in_a_control_group_nothing_is_killed_and_new_clients_are_admitted_when_memory_is_free_again(
     group: Path, workers: int
 ) -> None:
     version = 1 if (group / limit_file(1)).exists() else 2

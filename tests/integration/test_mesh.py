@@ -63,7 +63,7 @@ async def two(folder: Path) -> AsyncIterator[tuple[End, End]]:
             end.mesh.close()
 
 
-def test_messages_arrive_in_order_and_a_peer_that_is_not_there_yet_gets_them_later(run: Run, tmp_path: Path) -> None:
+def test_messages_arrive_in_order_and_a_peer_that_starts_later_gets_them_then(run: Run, tmp_path: Path) -> None:
     async def test() -> None:
         early, late = End(1, tmp_path), End(2, tmp_path)
         await early.mesh.open()
@@ -100,7 +100,7 @@ def test_a_lost_connection_loses_nothing_and_repeats_nothing(run: Run, tmp_path:
     run(test())
 
 
-def test_what_is_written_is_with_the_kernel_before_the_loop_turns(run: Run, tmp_path: Path) -> None:
+def test_written_messages_are_in_the_kernel_before_the_next_loop_iteration(run: Run, tmp_path: Path) -> None:
     """uvloop writes at once, so the messages that a worker has written are not lost when it is killed."""
 
     async def test() -> None:
@@ -130,7 +130,7 @@ def test_what_is_written_is_with_the_kernel_before_the_loop_turns(run: Run, tmp_
     run(test())
 
 
-def test_what_the_other_side_has_counted_is_not_kept(run: Run, tmp_path: Path) -> None:
+def test_acknowledged_messages_are_not_kept(run: Run, tmp_path: Path) -> None:
     async def test() -> None:
         async with two(tmp_path) as (one, other):
             link = one.mesh.open_link(other.peer)
@@ -141,7 +141,7 @@ def test_what_the_other_side_has_counted_is_not_kept(run: Run, tmp_path: Path) -
     run(test())
 
 
-def test_a_worker_that_does_not_read_is_told_of_once_and_memory_is_bounded(
+def test_a_worker_that_does_not_read_is_reported_once_and_memory_is_bounded(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mesh, "QUEUE_BYTES", 3 << 20)
@@ -175,9 +175,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(mesh, name, seconds)
 
 
-def test_a_worker_that_gives_no_sign_of_life_is_told_of_as_long_as_that_lasts(
-    run: Run, tmp_path: Path, hasty: None
-) -> None:
+def test_a_silent_worker_is_reported_for_as_long_as_it_is_silent(run: Run, tmp_path: Path, hasty: None) -> None:
     async def test() -> None:
         async with two(tmp_path) as (one, other):
             hung = Peer(id=3, slot=3, address=str(tmp_path / "hung.sock"))
@@ -200,7 +198,7 @@ def test_a_worker_that_gives_no_sign_of_life_is_told_of_as_long_as_that_lasts(
     run(test())
 
 
-def test_a_worker_that_was_stopped_itself_blames_nobody(run: Run, tmp_path: Path, hasty: None) -> None:
+def test_a_worker_that_was_stopped_itself_reports_no_peer(run: Run, tmp_path: Path, hasty: None) -> None:
     async def test() -> None:
         async with two(tmp_path) as (one, other):
             one.mesh.open_link(other.peer)
@@ -215,7 +213,7 @@ def test_a_worker_that_was_stopped_itself_blames_nobody(run: Run, tmp_path: Path
     run(test())
 
 
-def test_a_worker_that_has_no_more_descriptors_blames_nobody(
+def test_a_worker_without_descriptors_reports_no_peer(
     run: Run, tmp_path: Path, hasty: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def test() -> None:
@@ -279,7 +277,7 @@ def test_another_user_of_the_machine_is_refused(run: Run, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("size", [0, 100_000], ids=["many letters", "letters longer than a slice"])
-def test_what_was_read_in_one_go_is_handled_in_slices_and_in_order(
+def test_messages_read_at_once_are_handled_in_slices_and_in_order(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     """The budget of an iteration is 0 s, so the loop runs other callbacks between two slices."""
@@ -312,7 +310,7 @@ def test_what_was_read_in_one_go_is_handled_in_slices_and_in_order(
     run(test())
 
 
-def test_what_waits_when_the_writer_is_gone_is_handled(
+def test_messages_that_wait_when_the_writer_has_ended_are_handled(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No other worker sends the last messages of a worker that has ended."""

@@ -51,7 +51,7 @@ async def cursor(who: Person, number: float, room: str = ROOM) -> None:
     await who.send(type="cursor", roomId=room, data={"timestamp": number, "x": 0.1, "y": 0.2})
 
 
-def test_a_worker_tells_exactly_what_has_happened(run: Run) -> None:
+def test_the_metrics_of_a_worker_count_each_event_exactly(run: Run) -> None:
     async def test() -> None:
         async with live() as server:
             change = Change(server)
@@ -108,7 +108,7 @@ def test_a_worker_tells_exactly_what_has_happened(run: Run) -> None:
     run(test())
 
 
-def test_a_stranger_chooses_no_label(run: Run) -> None:
+def test_an_unauthenticated_client_chooses_no_label(run: Run) -> None:
     async def test() -> None:
         async with live() as server:
             change = Change(server)
@@ -127,7 +127,7 @@ def test_a_stranger_chooses_no_label(run: Run) -> None:
     run(test())
 
 
-def test_who_does_not_read_shows_in_the_gauges(run: Run) -> None:
+def test_a_client_that_does_not_read_shows_in_the_gauges(run: Run) -> None:
     async def test() -> None:
         async with live(send_soft_bytes=4096, broadcast_hz=1000.0, broadcast_burst=1000) as server:
             async with person(server, "stranger_ann", "hall") as ann, person(server, "stranger_bob", "hall") as bob:
@@ -147,7 +147,7 @@ def test_who_does_not_read_shows_in_the_gauges(run: Run) -> None:
     run(test())
 
 
-def test_a_loop_that_stands_still_is_seen(run: Run) -> None:
+def test_a_blocked_loop_shows_in_the_metrics(run: Run) -> None:
     def counters(server: Live) -> Counters:
         found: Any = msgspec.msgpack.decode(server.worker.snapshot(), type=Counters)
         assert isinstance(found, Counters)

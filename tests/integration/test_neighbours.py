@@ -260,7 +260,7 @@ def counted(scene: Scene, name: str) -> float:
 
 
 @pytest.mark.long
-def test_with_every_neighbour_silent_a_killed_worker_and_a_rolling_reload_cost_nobody_inside_anything(run: Run) -> None:
+def test_with_every_service_hanging_a_killed_worker_and_a_rolling_reload_affect_no_member(run: Run) -> None:
     async def test(scene: Scene) -> None:
         scene.application.fails = {path: "hanging" for paths in PATHS.values() for path in paths}
         await scene.kill()
@@ -280,7 +280,7 @@ def test_with_every_neighbour_silent_a_killed_worker_and_a_rolling_reload_cost_n
 @pytest.mark.long
 @pytest.mark.parametrize("how", ["503", "hanging", "5 s slow"])
 @pytest.mark.parametrize("which", list(PATHS))
-def test_each_neighbour_in_each_way(run: Run, which: str, how: str) -> None:
+def test_each_service_of_the_application_fails_in_each_way(run: Run, which: str, how: str) -> None:
     async def test(scene: Scene) -> None:
         scene.application.fails = dict.fromkeys(PATHS[which], how)
         await scene.kill()

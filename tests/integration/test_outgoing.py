@@ -121,7 +121,7 @@ async def query(access: Access, room_id: str = "video_1", user: str = "ann") -> 
     return found if isinstance(found, Grant) else await found
 
 
-def test_a6_the_webhook_is_asked_and_signed(run: Run) -> None:
+def test_a6_the_webhook_gets_a_signed_request(run: Run) -> None:
     async def test() -> None:
         async with application() as app:
             access = webhook_access(app)
@@ -137,7 +137,7 @@ def test_a6_the_webhook_is_asked_and_signed(run: Run) -> None:
     run(test())
 
 
-def test_a6_the_trpc_api_is_asked_with_the_users_cookie(run: Run) -> None:
+def test_a6_the_trpc_api_is_called_with_the_users_cookie(run: Run) -> None:
     async def test() -> None:
         async with application() as app:
             access = trpc_access(app)
@@ -173,7 +173,7 @@ def test_a_redirect_to_loopback_is_not_followed(run: Run, make: Any, status: int
 
 @pytest.mark.parametrize("make", [webhook_access, trpc_access])
 @pytest.mark.parametrize("how", [hang, trickle])
-def test_one_that_hangs_keeps_nobody_waiting_for_long(run: Run, make: Any, how: Handler) -> None:
+def test_an_application_that_hangs_delays_a_check_by_its_time_limit_at_most(run: Run, make: Any, how: Handler) -> None:
     async def test() -> None:
         async with application() as app:
             access = make(app, timeout_s=0.3)
@@ -190,7 +190,7 @@ def test_one_that_hangs_keeps_nobody_waiting_for_long(run: Run, make: Any, how: 
 
 
 @pytest.mark.parametrize("make", [webhook_access, trpc_access])
-def test_an_answer_of_5_mb_is_none(run: Run, make: Any) -> None:
+def test_an_answer_of_5_mb_is_refused(run: Run, make: Any) -> None:
     async def test() -> None:
         async with application() as app:
             access = make(app)
@@ -244,7 +244,7 @@ def test_m10_events_arrive_in_batches_signed_and_in_order(run: Run) -> None:
     run(test())
 
 
-def test_m10_what_fails_is_tried_again_as_it_was_and_what_came_later_waits(run: Run) -> None:
+def test_m10_a_failed_batch_is_sent_again_unchanged_and_later_events_wait(run: Run) -> None:
     async def test() -> None:
         async with application() as app:
             webhooks, http_client = sender(app, timeout_s=1.0, batch_events=3)
@@ -262,7 +262,7 @@ def test_m10_what_fails_is_tried_again_as_it_was_and_what_came_later_waits(run: 
     run(test())
 
 
-def test_m10_after_the_last_try_the_next_batch_has_its_turn(run: Run) -> None:
+def test_m10_after_the_last_try_the_next_batch_is_sent(run: Run) -> None:
     async def test() -> None:
         async with application() as app:
             webhooks, http_client = sender(app, batch_events=1, tries=3)
@@ -278,7 +278,7 @@ def test_m10_after_the_last_try_the_next_batch_has_its_turn(run: Run) -> None:
     run(test())
 
 
-def test_m10_nobody_at_the_address_costs_bounded_memory_and_is_counted(run: Run) -> None:
+def test_m10_an_address_without_a_server_costs_bounded_memory_and_is_counted(run: Run) -> None:
     async def test() -> None:
         async with application() as app:
             webhooks, http_client = sender(app, queue_events=50, batch_events=10)
@@ -315,7 +315,7 @@ def test_m10_only_the_events_that_are_wanted(run: Run) -> None:
     run(test())
 
 
-def test_m10_events_that_are_dropped_are_said_and_counted(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+def test_m10_dropped_events_are_logged_and_counted(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     """11,280 events were dropped without a log line."""
 
     async def test() -> None:
@@ -340,7 +340,7 @@ def test_m10_events_that_are_dropped_are_said_and_counted(run: Run, caplog: pyte
     ]
 
 
-def test_m10_when_memory_is_short_what_waits_beyond_a_batch_is_dropped(run: Run) -> None:
+def test_m10_when_memory_is_short_waiting_events_beyond_a_batch_are_dropped(run: Run) -> None:
     async def test() -> None:
         async with application() as app:
             webhooks, http_client = sender(app, batch_s=3600.0, batch_events=10)
@@ -355,7 +355,7 @@ def test_m10_when_memory_is_short_what_waits_beyond_a_batch_is_dropped(run: Run)
     run(test())
 
 
-def test_m10_at_a_drain_what_waits_is_told_without_collecting_more(run: Run) -> None:
+def test_m10_at_a_drain_waiting_events_are_delivered_without_collecting_more(run: Run) -> None:
     async def test() -> None:
         async with application() as app:
             webhooks, http_client = sender(app, timeout_s=PATIENCE_S, batch_s=3600.0, batch_events=10)
@@ -371,7 +371,7 @@ def test_m10_at_a_drain_what_waits_is_told_without_collecting_more(run: Run) -> 
 
 
 @pytest.mark.parametrize("how", [hang, answer({}, 500)])
-def test_m10_a_drain_does_not_wait_for_one_that_does_not_answer(run: Run, how: Handler) -> None:
+def test_m10_a_drain_does_not_wait_for_an_application_that_does_not_answer(run: Run, how: Handler) -> None:
     async def test() -> None:
         async with application() as app:
             # without the drain's limit the sender would not end

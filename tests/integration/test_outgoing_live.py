@@ -35,7 +35,7 @@ def told(app: Application) -> list[dict[str, Any]]:
     return [event for _, _, body in app.got for event in json.loads(body)["events"]]
 
 
-def test_m10_each_event_is_delivered_once_whichever_worker_people_come_to(run: Run) -> None:
+def test_m10_each_event_is_delivered_once_whichever_worker_the_clients_use(run: Run) -> None:
     async def test() -> None:
         async with application() as app:
             hooks = Webhooks(url=f"{app.url}/hooks", secret=SECRET, batch_s=0.0)
@@ -68,7 +68,7 @@ def _counted(server: Live) -> int:
     return sum(each["totals"]["webhooks"]["delivered"] for each in counters)
 
 
-def test_m10_at_a_drain_what_waits_is_told(run: Run) -> None:
+def test_m10_at_a_drain_waiting_events_are_delivered(run: Run) -> None:
     async def test() -> None:
         async with application() as app:
             hooks = Webhooks(url=f"{app.url}/hooks", secret=SECRET, batch_s=60.0)
@@ -118,7 +118,7 @@ def test_a6_the_application_decides_by_webhook(run: Run) -> None:
     run(test())
 
 
-def test_a6_when_the_application_does_not_answer_nobody_gets_in_and_who_is_in_stays(
+def test_a6_when_the_application_does_not_answer_joins_are_refused_and_members_remain(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(remote, "UNSURE_TTL_S", 0.0)  # the next check is sent at once
@@ -140,7 +140,7 @@ def test_a6_when_the_application_does_not_answer_nobody_gets_in_and_who_is_in_st
     run(test())
 
 
-def test_a6_a_webhook_that_hangs_holds_nobody_for_longer_than_two_seconds(run: Run) -> None:
+def test_a6_a_webhook_that_hangs_delays_a_join_by_two_seconds_at_most(run: Run) -> None:
     async def test() -> None:
         async with application() as app, live(access=webhook(app)) as server, person(server, "ann", None) as ann:
             app.last = hang
@@ -171,7 +171,7 @@ def test_a6_the_applications_own_api_decides(run: Run) -> None:
     run(test())
 
 
-def test_a6_a_reload_takes_a_new_webhook_and_forgets_what_the_old_one_said(run: Run) -> None:
+def test_a6_a_reload_takes_a_new_webhook_and_drops_the_answers_of_the_old_one(run: Run) -> None:
     async def test() -> None:
         async with application() as app, application() as new, live(access=webhook(app)) as server:
             async with person(server, "ann", None) as ann:
@@ -187,7 +187,7 @@ def test_a6_a_reload_takes_a_new_webhook_and_forgets_what_the_old_one_said(run: 
     run(test())
 
 
-def test_a6_a_join_that_is_asked_about_when_a_reload_changes_access_is_answered(run: Run) -> None:
+def test_a6_a_join_whose_access_check_is_pending_when_a_reload_changes_access_is_answered(run: Run) -> None:
     """The join got no answer at all, and neither did the messages after it."""
 
     async def test() -> None:

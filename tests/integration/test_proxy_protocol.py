@@ -67,7 +67,7 @@ def told(*data: bytes) -> tuple[list[Address | None], bytes, bool]:
         ([SIGNATURE + bytes((PROXY, TCP4, 0, 2)) + b"xx" + b"rest"], None),  # shorter than two addresses
     ],
 )
-def test_a_header_is_taken_away_and_says_whose_the_bytes_behind_it_are(pieces: list[bytes], address: Any) -> None:
+def test_a_header_is_removed_and_gives_the_address_of_the_client(pieces: list[bytes], address: Any) -> None:
     assert told(*pieces) == ([address], b"rest", False)
 
 
@@ -80,7 +80,7 @@ def test_a_header_is_taken_away_and_says_whose_the_bytes_behind_it_are(pieces: l
         SIGNATURE + bytes((PROXY, TCP4)) + (LONGEST_HEADER_BYTES).to_bytes(2, "big"),
     ],
 )
-def test_whatever_else_comes_is_closed(data: bytes) -> None:
+def test_a_connection_without_a_valid_header_is_closed(data: bytes) -> None:
     assert told(data) == ([], b"", True)
 
 
@@ -119,7 +119,7 @@ def test_connections_count_for_the_address_in_the_header_and_others_may_not_conn
     uvloop.run(test())
 
 
-def test_who_waits_for_a_header_counts_as_a_connection_and_that_there_is_no_room_is_said(
+def test_a_connection_that_waits_for_a_header_counts_and_a_full_server_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def test() -> None:

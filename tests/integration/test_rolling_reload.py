@@ -107,7 +107,7 @@ def test_events_that_wait_for_the_webhook_go_to_the_successor() -> None:
         hook.server_close()
 
 
-def test_events_left_to_a_worker_that_has_no_webhook_are_counted(run: Run) -> None:
+def test_events_handed_to_a_worker_without_a_webhook_are_counted(run: Run) -> None:
     async def test() -> dict[str, int]:
         worker = Worker(Config(server=Server(port=0), auth=Auth(secret=SECRET), access=Access(mode="allow_all")))
         counts = RoomCounts(users=1, sessions=1, visible_users=1, visible_sessions=1)
@@ -124,7 +124,7 @@ def test_events_left_to_a_worker_that_has_no_webhook_are_counted(run: Run) -> No
 
 @pytest.mark.long
 @pytest.mark.parametrize("workers", [2, 4, 8])
-def test_500_people_go_through_a_rolling_reload_unseen(run: Run, workers: int) -> None:
+def test_no_member_sees_a_rolling_reload_with_500_clients(run: Run, workers: int) -> None:
     with service(workers=workers) as it:
         it.up()
         run(reload_with(it, 500, workers))

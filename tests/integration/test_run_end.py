@@ -115,7 +115,7 @@ def test_a_killed_make_leaves_no_process_behind(tmp_path: Path) -> None:
         wait_until(lambda: not any(map(is_running, pids)))
 
 
-def test_a_run_that_is_interrupted_says_so_and_leaves_no_process_behind(tmp_path: Path) -> None:
+def test_a_run_that_is_interrupted_reports_it_and_leaves_no_process_behind(tmp_path: Path) -> None:
     with run_of_pytest(tmp_path) as it:
         pids = started(tmp_path, it)
         it.send_signal(signal.SIGINT)

@@ -335,7 +335,7 @@ def test_playback_desync_handling(run: Run) -> None:
 # --- over real sockets only
 
 
-def test_one_hostile_member_cannot_throw_the_others_out(run: Run) -> None:
+def test_one_hostile_member_cannot_disconnect_the_others(run: Run) -> None:
     async def test() -> None:
         async with live() as server, person(server, "ann") as ann, person(server, "bob") as bob:
             async with person(server, "eve") as eve:
@@ -384,7 +384,7 @@ def test_a1_silent_sockets_are_cut(run: Run) -> None:
     run(test())
 
 
-def test_d4_the_server_pings_and_cuts_who_does_not_answer(run: Run) -> None:
+def test_d4_the_server_pings_and_cuts_a_client_that_does_not_answer(run: Run) -> None:
     async def test() -> None:
         async with live(ping_interval_s=0.05, ping_timeout_s=0.5) as server, person(server, "bob") as bob:
             async with person(server, "ann") as ann:
@@ -397,7 +397,7 @@ def test_d4_the_server_pings_and_cuts_who_does_not_answer(run: Run) -> None:
 
 
 @pytest.mark.one_worker
-def test_nd_a_drain_closes_everybody_with_1012(run: Run) -> None:
+def test_nd_a_drain_closes_all_clients_with_1012(run: Run) -> None:
     async def test() -> None:
         async with live() as server, person(server, "ann") as ann, person(server, "bob") as bob:
             await server.worker.drain()

@@ -87,7 +87,7 @@ async def scenario(server: Live, name: str, *, cut_at: str = "") -> str:
     return "".join(said)
 
 
-def test_two_people_meet_point_type_select_ask_and_go(run: Run) -> None:
+def test_two_users_join_move_cursors_type_select_query_and_leave(run: Run) -> None:
     async def test() -> None:
         async with live() as server:
             await scenario(server, "meet")
@@ -95,7 +95,7 @@ def test_two_people_meet_point_type_select_ask_and_go(run: Run) -> None:
     run(test())
 
 
-def test_after_a_cut_the_same_session_is_there_and_nobody_has_left(run: Run) -> None:
+def test_after_a_cut_the_session_is_the_same_and_no_member_has_left(run: Run) -> None:
     async def test() -> None:
         async with live() as server:
             await scenario(server, "resume", cut_at="cut me")
@@ -119,7 +119,7 @@ def test_a_hundred_cursors_in_compact_form_arrive_as_they_were(run: Run) -> None
     run(test())
 
 
-def test_invisible_nobody_sees_and_the_sdk_goes_on(run: Run) -> None:
+def test_an_invisible_user_is_not_shown_and_its_sdk_goes_on(run: Run) -> None:
     async def test() -> None:
         async with live() as server:
             await scenario(server, "invisible")

@@ -128,7 +128,7 @@ def test_rooms_users_and_a_broadcast_over_whatever_workers(served: Operated) -> 
     assert served.call("POST", "/api/kick", {"roomId": ROOM})[1] == {"kicked": 5, "missing": []}
 
 
-def test_a_kick_is_the_next_frame_and_the_last(served: Operated) -> None:
+def test_kicked_is_the_next_message_and_the_last(served: Operated) -> None:
     victims = [served.enter("vic", "video_kick") for _ in range(4)]
     watcher = served.enter("wat", "video_kick")
     for ws in victims:
@@ -147,7 +147,7 @@ def test_a_kick_is_the_next_frame_and_the_last(served: Operated) -> None:
     assert {event["data"]["reason"] for event in left} == {"kicked"}
 
 
-def test_what_is_wrong_is_said(served: Operated) -> None:
+def test_invalid_requests_get_a_specific_error(served: Operated) -> None:
     for path, body, status, code in (
         ("/api/rooms?limit=0", None, 400, "INVALID_QUERY"),
         ("/api/rooms?limit=1&limit=2", None, 400, "INVALID_QUERY"),
@@ -254,7 +254,7 @@ def test_a_recheck_over_real_sockets_is_the_next_frame(run: Run, workers: int) -
 
 
 @pytest.mark.long
-def test_a_key_can_be_changed_and_a_drain_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_can_be_changed_and_a_drain_requested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KOKO_PRESENCE_OPERATOR_API_KEY")
     with service(workers=1) as it:
         off = Operated(it.up())

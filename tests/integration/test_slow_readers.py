@@ -87,7 +87,7 @@ def tls(request: pytest.FixtureRequest, certificate: tuple[Path, Path]) -> tuple
     return certificate if request.param == "tls" else None
 
 
-def test_regression_who_was_slow_once_gets_cursors_again(run: Run, tls: tuple[Path, Path] | None) -> None:
+def test_regression_a_client_that_was_slow_once_gets_cursors_again(run: Run, tls: tuple[Path, Path] | None) -> None:
     """Over TLS the outbox was not notified when the socket had drained, so cursors were held back for good."""
 
     async def test() -> None:
@@ -104,7 +104,7 @@ def test_regression_who_was_slow_once_gets_cursors_again(run: Run, tls: tuple[Pa
     run(test())
 
 
-def test_regression_who_is_told_nothing_for_a_while_is_not_stuck(run: Run, tls: tuple[Path, Path] | None) -> None:
+def test_regression_a_client_without_traffic_for_a_while_is_not_stuck(run: Run, tls: tuple[Path, Path] | None) -> None:
     """Over TLS every other write marked the socket as full although it was not. Of 100 members without any traffic, 70
     were closed with 4413 after 10 s."""
 
@@ -184,7 +184,7 @@ def test_an_answer_does_not_wait_for_what_is_held_back(run: Run) -> None:
     run(test())
 
 
-def test_who_takes_nothing_is_cut(run: Run, tls: tuple[Path, Path] | None) -> None:
+def test_a_client_that_reads_nothing_is_cut(run: Run, tls: tuple[Path, Path] | None) -> None:
     async def test() -> None:
         async with stage(tls, send_stuck_s=0.5) as (_, _deaf, session, ann):
             await fill(session, ann, 30_000)
@@ -196,7 +196,7 @@ def test_who_takes_nothing_is_cut(run: Run, tls: tuple[Path, Path] | None) -> No
     run(test())
 
 
-def test_regression_who_says_goodbye_and_never_reads_keeps_no_connection(
+def test_regression_a_client_that_closes_and_never_reads_keeps_no_connection(
     run: Run, tls: tuple[Path, Path] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(websocket, "CLOSE_TIMEOUT_S", 0.3)
@@ -210,7 +210,7 @@ def test_regression_who_says_goodbye_and_never_reads_keeps_no_connection(
     run(test())
 
 
-def test_regression_a_fault_on_the_short_way_is_logged_and_cuts_nobody(
+def test_regression_a_fault_on_the_short_way_is_logged_and_cuts_no_connection(
     run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def test() -> None:
@@ -230,7 +230,7 @@ def test_regression_a_fault_on_the_short_way_is_logged_and_cuts_nobody(
 
 
 @pytest.mark.long
-def test_regression_hardly_anything_waits_unseen_below_tls(run: Run, certificate: tuple[Path, Path]) -> None:
+def test_regression_almost_no_uncounted_bytes_wait_below_tls(run: Run, certificate: tuple[Path, Path]) -> None:
     """The loop's transport buffered 64 KiB below TLS that the outbox did not count, so a slow reader was treated as a
     fast one."""
 

@@ -248,7 +248,7 @@ def test_no_secret_is_in_a_command_line_or_an_environment() -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_taken_port_is_exit_2_with_one_line_also_when_it_is_another_of_us(workers: int) -> None:
+def test_a_taken_port_is_exit_2_with_one_line_also_when_another_server_of_ours_has_it(workers: int) -> None:
     with service(workers=2) as first:
         port = first.port
         with service(workers=workers, port=port) as second:
@@ -285,7 +285,7 @@ def test_a_taken_operator_port_is_exit_2_with_one_line(workers: int) -> None:
         ("speed = 1", "server.speed: no such key"),
     ],
 )
-def test_what_no_restart_helps_is_exit_2_with_one_line(server: str, told: str) -> None:
+def test_a_fault_that_no_restart_mends_is_exit_2_with_one_line(server: str, told: str) -> None:
     with service(server=server) as it:
         assert it.process.wait(PATIENCE_S) == 2
         (line,) = [line for line in it.said().splitlines() if not line.startswith("{")]
@@ -305,7 +305,7 @@ def test_a_folder_that_others_can_write_to_is_refused() -> None:
 # --- deaths -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_killed_worker_is_replaced_at_once_and_nobody_is_refused() -> None:
+def test_a_killed_worker_is_replaced_at_once_and_no_connection_is_refused() -> None:
     with service() as it:
         with Stream(it.port) as stream:
             wait_until(lambda: stream.served > 20)
@@ -320,7 +320,7 @@ def test_a_killed_worker_is_replaced_at_once_and_nobody_is_refused() -> None:
         assert it.log("worker started")[-1]["worker"] == 1, "the same slot"
 
 
-def test_the_others_hear_of_a_death_at_once() -> None:
+def test_the_others_are_notified_of_a_death_at_once() -> None:
     with service(workers=4, server="[log]\nlevel = 'debug'") as it:
         it.up()
         os.kill(it.pid(2), signal.SIGKILL)
@@ -331,7 +331,7 @@ def test_the_others_hear_of_a_death_at_once() -> None:
 
 
 @pytest.mark.long
-def test_a_worker_that_hangs_is_replaced_and_who_waits_at_it_is_served() -> None:
+def test_a_worker_that_hangs_is_replaced_and_its_waiting_connections_are_served() -> None:
     with service(workers=2) as it:
         port = it.port
         os.kill(it.pid(1), signal.SIGSTOP)
@@ -363,7 +363,7 @@ def test_workers_that_die_and_die_end_the_service_with_exit_1() -> None:
 
 
 @pytest.mark.long
-def test_the_workers_go_when_the_supervisor_is_killed_also_those_that_hang() -> None:
+def test_the_workers_end_when_the_supervisor_is_killed_also_those_that_hang() -> None:
     with service() as it:
         it.up()
         pids = it.alive()
@@ -376,7 +376,7 @@ def test_the_workers_go_when_the_supervisor_is_killed_also_those_that_hang() -> 
 
 
 @pytest.mark.long
-def test_a_supervisor_that_was_stopped_for_a_while_kills_nobody() -> None:
+def test_a_supervisor_that_was_stopped_for_a_while_kills_no_worker() -> None:
     with service(workers=2) as it:
         it.up()
         it.signal(signal.SIGSTOP)
@@ -393,7 +393,7 @@ def test_a_supervisor_that_was_stopped_for_a_while_kills_nobody() -> None:
 
 
 @pytest.mark.long
-def test_a_second_signal_does_not_wait_and_ctrl_c_is_not_the_workers_affair() -> None:
+def test_a_second_signal_does_not_wait_and_workers_ignore_ctrl_c() -> None:
     with service(workers=2) as it:
         it.up()
         for pid in it.alive():
@@ -411,7 +411,7 @@ def test_a_second_signal_does_not_wait_and_ctrl_c_is_not_the_workers_affair() ->
 
 
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.long)])
-def test_a_drain_with_a_field_that_is_not_known_is_refused(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_drain_with_an_unknown_field_is_refused(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """`{"worker": 0}` stopped the whole service."""
     monkeypatch.setenv("KOKO_PRESENCE_OPERATOR_API_KEY", API_KEY)
     with service(workers=workers) as it:
@@ -499,7 +499,7 @@ def test_sighup_takes_a_new_secret_for_the_tokens_to_come() -> None:
 
 
 @pytest.mark.long
-def test_a_rolling_reload_replaces_every_worker_and_refuses_nobody() -> None:
+def test_a_rolling_reload_replaces_every_worker_and_refuses_no_connection() -> None:
     with service() as it:
         port, old = it.port, set(it.alive())
         ws = it.connect()
@@ -568,7 +568,7 @@ def leave_as_told(ws: RawSocket) -> int | None:
 
 
 @pytest.mark.long
-def test_metrics_count_what_a_worker_did_while_it_left() -> None:
+def test_metrics_count_the_closes_of_a_worker_that_drains() -> None:
     """The metrics of a worker that drains beside its successor were no longer collected, so its 1012 closes were never
     counted."""
     with service(workers=2) as it:
@@ -586,7 +586,7 @@ def test_metrics_count_what_a_worker_did_while_it_left() -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_systemd_is_told(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_systemd_is_notified(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     with tempfile.TemporaryDirectory(prefix="koko") as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
         told.bind(f"{folder}/notify")
         told.settimeout(PATIENCE_S)

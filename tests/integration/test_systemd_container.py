@@ -248,7 +248,7 @@ def test_a_main_process_that_is_killed_is_replaced_and_leaves_nothing(machine: M
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 @pytest.mark.parametrize("machine", [3], indirect=True)
-def test_a_worker_is_replaced_by_its_supervisor_and_nobody_is_refused(machine: Machine, number: int) -> None:
+def test_a_worker_is_replaced_by_its_supervisor_and_no_connection_is_refused(machine: Machine, number: int) -> None:
     main, restarts, before = machine.main_pid, machine.restarts, machine.workers
     victim = min(before)
     knocker = machine.knocker()
@@ -277,7 +277,7 @@ def test_a_reload_touches_no_connection(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("machine", [3], indirect=True)
-def test_a_rolling_reload_replaces_every_worker_and_refuses_nobody(machine: Machine) -> None:
+def test_a_rolling_reload_replaces_every_worker_and_refuses_no_connection(machine: Machine) -> None:
     main, before = machine.main_pid, machine.workers
     client, knocker = machine.client(), machine.knocker()
     machine.run(SERVICE, "reload", "--rolling", "--config", f"/{CONFIG}")
@@ -358,7 +358,7 @@ def test_a_wrong_configuration_stays_down(booted: Machine, fault: str) -> None:
     booted.run("systemctl", "reset-failed", SERVICE)
 
 
-def test_a_missing_secret_is_told(booted: Machine) -> None:
+def test_a_missing_secret_is_reported(booted: Machine) -> None:
     secret = booted.root / "etc/koko-presence/secret"
     text = secret.read_text()
     secret.unlink()

@@ -66,7 +66,7 @@ async def calling(user: str = "ann", **options: Any) -> AsyncIterator[Caller]:
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-def test_what_one_worker_did_every_worker_knows_m9(run: Run, workers: int) -> None:
+def test_a_call_at_one_worker_is_visible_at_every_worker_m9(run: Run, workers: int) -> None:
     async def story() -> None:
         async with calling(workers=workers) as ann:
             joined = await ann.post(JOIN, ROOM)
@@ -134,7 +134,7 @@ EVERY_PROCEDURE = [  # in an order in which one user may call them
 ]
 
 
-def test_every_procedure_gives_what_its_type_says(run: Run) -> None:
+def test_every_procedure_returns_its_declared_type(run: Run) -> None:
     from tests.unit.test_router_types import SOURCE, fields_of
 
     async def story() -> None:
@@ -157,7 +157,7 @@ def test_every_procedure_gives_what_its_type_says(run: Run) -> None:
     run(story())
 
 
-def test_who_has_no_token_learns_nothing_about_the_input(run: Run) -> None:
+def test_a_caller_without_a_token_gets_no_error_about_the_input(run: Run) -> None:
     async def story() -> None:
         async with calling() as ann:
             for headers in ({"authorization": None}, {"authorization": "Bearer x"}, {"authorization": "Basic eA=="}):
@@ -203,7 +203,7 @@ ODD = [  # requests that no client of this project sends, and the status of the 
 
 
 @pytest.mark.parametrize(("request_", "status"), ODD, ids=range(len(ODD)))
-def test_odd_bytes_are_answered_and_not_logged(
+def test_malformed_requests_are_answered_and_not_logged(
     run: Run, request_: bytes, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def story() -> None:
@@ -241,7 +241,7 @@ def test_a_long_cookie_header_is_read_and_a_head_that_cannot_be_read_leaves_noth
     assert "aiohttp" not in stream.getvalue() and "hunter2" not in stream.getvalue()
 
 
-def test_a_body_that_never_comes_is_not_waited_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_body_that_never_arrives_ends_in_a_time_out(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trpc_http, "BODY_TIMEOUT_S", 0.05)
 
     async def story() -> None:
@@ -256,7 +256,9 @@ def test_a_body_that_never_comes_is_not_waited_for(run: Run, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("batch", [False, True])
-def test_a_fault_of_ours_is_logged_and_not_shown(run: Run, batch: bool, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_internal_error_is_logged_and_not_shown_to_the_caller(
+    run: Run, batch: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     async def fails(caller: Any, name: str, input: Any) -> Any:
         if name == "leave":
             raise PresenceError("NOT_IN_ROOM")
@@ -295,7 +297,7 @@ ORIGINS = [  # what a browser sends, and whether its page may call a server at 1
 
 
 @pytest.mark.parametrize(("origin", "welcome"), ORIGINS)
-def test_cors_with_credentials_for_the_pages_on_the_list_alone(run: Run, origin: str, welcome: bool) -> None:
+def test_cors_with_credentials_only_for_the_listed_pages(run: Run, origin: str, welcome: bool) -> None:
     async def story() -> None:
         async with calling(origins=(LISTED,)) as ann:
             page = {"origin": origin}

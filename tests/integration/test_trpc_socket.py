@@ -157,7 +157,7 @@ def test_ping_is_answered_before_anything_is_read(run: Run) -> None:
     run(story())
 
 
-def test_an_idle_socket_is_kept_by_the_scripts_pong_alone_d4(run: Run) -> None:
+def test_an_idle_socket_is_kept_only_by_the_scripts_pong_d4(run: Run) -> None:
     async def story() -> None:
         async with live(ping_interval_s=0.05, heartbeat_interval_s=0.1) as server:
             async with open_socket(server, "ann") as ann, open_socket(server, "frozen") as frozen:
@@ -202,7 +202,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("message", "data"), BAD, ids=range(len(BAD)))
-def test_what_is_no_call_is_told_so_without_an_id(run: Run, message: Any, data: dict[str, Any]) -> None:
+def test_a_message_that_is_no_call_gets_an_error_without_an_id(run: Run, message: Any, data: dict[str, Any]) -> None:
     async def story() -> None:
         async with live() as server, open_socket(server) as ann:
             await ann.say(message)
@@ -214,7 +214,7 @@ def test_what_is_no_call_is_told_so_without_an_id(run: Run, message: Any, data: 
     run(story())
 
 
-def test_a_call_that_is_wrong_is_told_so_with_its_id(run: Run) -> None:
+def test_an_invalid_call_gets_an_error_with_its_id(run: Run) -> None:
     async def story() -> None:
         async with live() as server, open_socket(server) as ann:
             for method, name in (("query", "join"), ("mutation", "getActive"), ("query", "nope"), ("upsert", "join"),
@@ -257,7 +257,7 @@ def test_subscriptions_stop_and_do_not_share_an_id(run: Run) -> None:
 @pytest.mark.parametrize(
     "params", [None, {}, {"token": "nonsense"}, {"token": 5}, {"token": None}, "x", {"resumeToken": "x"}]
 )
-def test_who_is_not_known_is_told_and_closed_at_the_end_of_its_time_a2(run: Run, params: Any) -> None:
+def test_an_unauthenticated_socket_gets_errors_and_is_closed_at_its_timeout_a2(run: Run, params: Any) -> None:
     """A client with wsLink reconnects at once after a close, so the socket stays open until the authentication time-out
     and its requests are answered with the reason."""
 
@@ -278,7 +278,7 @@ def test_who_is_not_known_is_told_and_closed_at_the_end_of_its_time_a2(run: Run,
     run(story())
 
 
-def test_sixteen_requests_of_who_is_not_let_in_are_answered_and_no_more_is_read_a2(run: Run) -> None:
+def test_sixteen_requests_of_an_unauthenticated_socket_are_answered_and_no_more_are_read_a2(run: Run) -> None:
     async def story() -> None:
         async with live(auth_timeout_s=0.5) as server:
             url = server.url.replace("/presence", "/trpc?connectionParams=1")
@@ -298,7 +298,7 @@ def test_sixteen_requests_of_who_is_not_let_in_are_answered_and_no_more_is_read_
     run(story())
 
 
-def test_who_says_nothing_is_closed_in_time_a1(run: Run) -> None:
+def test_a_silent_socket_is_closed_at_its_timeout_a1(run: Run) -> None:
     async def story() -> None:
         async with live(auth_timeout_s=0.05) as server:
             url = server.url.replace("/presence", "/trpc?connectionParams=1")
@@ -308,7 +308,7 @@ def test_who_says_nothing_is_closed_in_time_a1(run: Run) -> None:
     run(story())
 
 
-def test_a_header_and_a_cookie_of_a_known_page_say_who_it_is_a8(run: Run) -> None:
+def test_a_header_and_a_cookie_of_an_allowed_page_authenticate_a8(run: Run) -> None:
     async def story() -> None:
         async with live(origins=(LISTED,), cookie="app.session", auth_timeout_s=1.0) as server:
             token = server.token("ann")
@@ -381,7 +381,7 @@ def test_calls_that_wait_are_bounded(run: Run, monkeypatch: pytest.MonkeyPatch) 
     run(story())
 
 
-def test_drain_asks_to_reconnect_first_n_d(run: Run) -> None:
+def test_a_drain_requests_a_reconnect_before_the_close_n_d(run: Run) -> None:
     async def story() -> None:
         async with live() as server, open_socket(server) as ann:
             await ann.ask("mutation", "join", ROOM)
@@ -394,7 +394,7 @@ def test_drain_asks_to_reconnect_first_n_d(run: Run) -> None:
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_a_resumed_socket_hears_its_rooms_again(run: Run, late: bool) -> None:
+def test_a_resumed_socket_receives_its_rooms_events_again(run: Run, late: bool) -> None:
     async def story() -> None:
         async with live() as server:
             async with open_socket(server) as ann:

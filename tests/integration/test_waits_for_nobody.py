@@ -151,7 +151,7 @@ def service(workers: int, env: dict[str, str] | None = None, more: str = "") -> 
 
 
 @both
-def test_a_log_reader_that_stands_holds_nobody_up(workers: int) -> None:
+def test_a_stopped_log_reader_delays_no_client(workers: int) -> None:
     with service(workers) as it:
         ann, bob = it.enter("ann"), it.enter("bob")
         it.stop_reading()
@@ -166,7 +166,7 @@ def test_a_log_reader_that_stands_holds_nobody_up(workers: int) -> None:
         bob.sock.close()
 
 
-def test_a_worker_that_dies_while_the_log_reader_stands_is_replaced_and_who_was_at_it_comes_back() -> None:
+def test_a_worker_that_dies_while_the_log_reader_is_stopped_is_replaced_and_its_clients_reconnect() -> None:
     with service(2) as it:
         pids = {line["id"]: line["pid"] for line in it.lines("worker started")}
         it.stop_reading()
@@ -184,7 +184,7 @@ def test_a_worker_that_dies_while_the_log_reader_stands_is_replaced_and_who_was_
 
 @pytest.mark.long
 @both
-def test_a_configuration_on_a_mount_that_hangs_holds_nobody_up(workers: int) -> None:
+def test_a_configuration_on_a_mount_that_hangs_delays_no_client(workers: int) -> None:
     """Opening a FIFO without a writer blocks like opening a file whose file server is gone."""
     with service(workers) as it:
         ann, bob = it.enter("ann"), it.enter("bob")
@@ -202,7 +202,7 @@ def test_a_configuration_on_a_mount_that_hangs_holds_nobody_up(workers: int) -> 
 
 @pytest.mark.long
 @pytest.mark.parametrize("part", ["tls_cert", "tls_key"])
-def test_a_certificate_on_a_mount_that_hangs_holds_nobody_up(part: str, certificate: tuple[Path, Path]) -> None:
+def test_a_certificate_on_a_mount_that_hangs_delays_no_client(part: str, certificate: tuple[Path, Path]) -> None:
     files = dict(zip(("tls_cert", "tls_key"), certificate, strict=True))
     with service(2) as it:
         ann, bob = it.enter("ann"), it.enter("bob")
@@ -339,7 +339,7 @@ int getaddrinfo(const char *name, const char *service, const struct addrinfo *hi
 
 @pytest.mark.long
 @both
-def test_a_resolver_that_hangs_holds_nobody_up_at_the_end_either(workers: int, tmp_path: Path) -> None:
+def test_a_resolver_that_hangs_does_not_delay_the_end(workers: int, tmp_path: Path) -> None:
     """Closing the loop waited for a name that was being resolved: 25 s with one worker."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     assert compiler is not None, "there is no C compiler, which .ci/setup looks for: apt-get install gcc"

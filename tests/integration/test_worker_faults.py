@@ -214,7 +214,7 @@ async def survive(it: Service, fault: Fault, people: Crowd, handshakes: int, tls
     [FAULTS[0], *(pytest.param(fault, marks=pytest.mark.long) for fault in FAULTS[1:])],
     ids=lambda fault: fault.__name__,
 )
-def test_a_worker_that_cannot_be_replaced_is_stood_in_for(
+def test_the_other_workers_serve_the_clients_of_a_worker_that_cannot_be_replaced(
     run: Run, fault: Fault, certificate: tuple[Path, Path]
 ) -> None:
     """29 of 60 handshakes got no answer in 15 s, and the whole service ended when the runtime folder was missing."""
@@ -234,7 +234,7 @@ def test_500_handshakes_are_answered_while_a_worker_cannot_be_replaced(
 @pytest.mark.parametrize(
     "fault", [no_processes_alone, no_runtime_folder, no_program, bad_certificate], ids=lambda fault: fault.__name__
 )
-def test_one_worker_needs_nothing_of_what_is_away(run: Run, fault: Fault, certificate: tuple[Path, Path]) -> None:
+def test_one_worker_serves_on_through_each_fault(run: Run, fault: Fault, certificate: tuple[Path, Path]) -> None:
     """A single worker has no supervisor that could replace it, so it is not killed: it continues, also through a
     reload, and admits new connections."""
 
@@ -253,7 +253,7 @@ def test_one_worker_needs_nothing_of_what_is_away(run: Run, fault: Fault, certif
     run(test())
 
 
-def test_a_replacement_has_the_certificate_that_was_last_found_good(certificate: tuple[Path, Path]) -> None:
+def test_a_replacement_uses_the_last_valid_certificate(certificate: tuple[Path, Path]) -> None:
     trusting = ssl.create_default_context(cafile=str(certificate[0]))
     with service(workers=2) as it:
         chain, key = it.folder / "chain.pem", it.folder / "key.pem"
@@ -274,7 +274,7 @@ def test_a_replacement_has_the_certificate_that_was_last_found_good(certificate:
                 assert "101" in ws.upgrade()
 
 
-def test_a_certificate_is_good_without_its_files(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
+def test_a_certificate_is_usable_without_its_files(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
     chain, key = tmp_path / "chain", tmp_path / "key"
     shutil.copy(certificate[0], chain)
     shutil.copy(certificate[1], key)
@@ -291,7 +291,7 @@ def test_a_certificate_is_good_without_its_files(tmp_path: Path, certificate: tu
     assert "PRIVATE" not in repr(kept) and "PRIVATE" in kept.key.decode()
 
 
-def test_the_runtime_folder_is_made_again_and_the_server_is_found_in_it() -> None:
+def test_the_runtime_folder_is_created_again_and_the_server_is_found_in_it() -> None:
     with service(workers=2) as it:
         it.up()
         shutil.rmtree(it.folder / "run")
@@ -320,7 +320,7 @@ def test_a_slot_that_cannot_be_filled_is_tried_with_growing_pauses() -> None:
 
 
 @pytest.mark.long
-def test_the_operator_port_answers_whatever_is_left_open_there() -> None:
+def test_the_operator_port_answers_beside_100_idle_connections() -> None:
     with service(workers=1) as it:
         it.up()
         port = int(it.wait("operator port")["address"].rpartition(":")[2])

@@ -66,7 +66,7 @@ def variables(server: Service) -> dict[str, str]:
     return {"SERVER": f"http://127.0.0.1:{server.port}", "TOKEN": token}
 
 
-def test_every_curl_says_what_the_docs_say(server: Service) -> None:
+def test_every_curl_prints_the_documented_answer(server: Service) -> None:
     shown = examples()
     assert len(shown) == 7
     for code, body, status in shown:
