@@ -1,4 +1,4 @@
-/** The demo's film: an evening by the sea in half a minute, drawn as a pure function of the time. `make clip` renders it. */
+/** The demo's video: an evening by the sea in 30 s, drawn as a pure function of the time. `make clip` renders it. */
 
 export const DURATION_S = 30;
 export const FPS = 24;

@@ -1,7 +1,7 @@
-/** A page without a browser: time that stands until it is moved, sockets whose other end is the test, a `<video>` of numbers. */
+/** A simulated page: a clock that only the test advances, sockets whose server is the test, a `<video>` without pictures. */
 
 import assert from "node:assert/strict";
-import "../../koko_presence/web/sdk/media.js"; // loaded already when a room asks for it
+import "../../koko_presence/web/sdk/media.js"; // loaded before a room imports it
 import { createPresence } from "../../koko_presence/web/sdk/presence.js";
 
 globalThis.fetch = async () => {
@@ -14,14 +14,14 @@ const real = Object.fromEntries(names.map((name) => [name, globalThis[name]]));
 const realNow = performance.now;
 const realRandom = Math.random;
 
-/** Let all promises that can go on go on. */
+/** Run all promise callbacks that are due. */
 export async function settle() {
   for (let i = 0; i < 4; i++) await new Promise((resolve) => realImmediate(resolve));
 }
 
-/** Time. `advance(ms)` runs what is due, in order; `timers` is how many still wait. */
+/** The clock. `advance(ms)` runs due timers in order; `timers` is the number of pending ones. */
 export class Time {
-  now = 1000; // of the page's life
+  now = 1000; // ms since the page was opened
   #waiting = new Map();
   #ids = 0;
 
@@ -41,7 +41,7 @@ export class Time {
     return this.#waiting.size;
   }
 
-  /** Ms until the timers that wait, soonest first. */
+  /** Ms until each pending timer, soonest first. */
   get waits() {
     return [...this.#waiting.values()].map(({ at }) => at - this.now).sort((a, b) => a - b);
   }
@@ -63,7 +63,7 @@ export class Time {
   }
 }
 
-/** The socket of an attempt; `sent` is what the SDK wrote, `say` is the server. */
+/** The socket of an attempt; `sent` has the messages of the SDK, `say` sends as the server. */
 export class Socket {
   static all = [];
   static get last() {
@@ -87,7 +87,7 @@ export class Socket {
     this.closedWith = code ?? 1005;
   }
 
-  /** The connection stands, the token is good. */
+  /** Open the connection and accept the token. */
   open(hello = {}) {
     this.onopen();
     this.say({
@@ -101,7 +101,7 @@ export class Socket {
     await settle();
   }
 
-  /** The connection is lost, or closed by the server. */
+  /** Lose the connection, or close it as the server. */
   async lose(code = 1006) {
     this.onclose?.({ code });
     await settle();
@@ -111,7 +111,7 @@ export class Socket {
     return this.sent.filter((message) => message.type === type);
   }
 
-  /** Forget what was sent. */
+  /** Drop the recorded messages. */
   clear() {
     this.sent.length = 0;
   }
@@ -146,7 +146,7 @@ export function presence(options = {}) {
   return made;
 }
 
-/** Someone who is in a room with others (rows); gives the room and its socket, with nothing sent yet. */
+/** A user in a room with others (rows). Returns the room and its socket, with no recorded message. */
 export async function inside(users = [row("jane")], more = {}, options = {}) {
   const made = presence(options);
   const room = made.enter("video_1", { type: "video" });
@@ -175,7 +175,7 @@ export function page({ hidden = false } = {}) {
   };
 }
 
-/** After each test: all is closed, no timer is left, and the real world is back. */
+/** After each test: everything is closed, no timer is left, and the real globals are restored. */
 export async function finish(time) {
   for (const fn of undo.splice(0)) fn();
   await settle();
@@ -190,7 +190,7 @@ export async function finish(time) {
   assert.deepEqual(left, [], "no timer is left when all is closed");
 }
 
-/** A video that plays by the test's time. */
+/** A video that plays by the test's clock. */
 export class Video extends EventTarget {
   paused = true;
   ended = false;
@@ -268,7 +268,7 @@ export class Video extends EventTarget {
     this.fire(on ? "waiting" : "playing");
   }
 
-  /** Lose so many seconds at once, as a stall that nobody reported. */
+  /** Fall behind by so many seconds at once, as in a stall without an event. */
   slip(seconds) {
     this.#mark();
     this.#base -= seconds;

@@ -124,7 +124,7 @@ test("a playhead of nonsense moves nothing", async () => {
   assert.equal(video.currentTime, 0);
 });
 
-/** People who hear each other's broadcasts, in any order of arrival. */
+/** Users that receive each other's broadcasts, in any order. */
 function crowd(names) {
   const wire = [];
   const people = new Map();

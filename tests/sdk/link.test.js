@@ -7,7 +7,7 @@ let time;
 beforeEach(() => (time = new Time()));
 afterEach(() => finish(time));
 
-/** What docs/protocol.md says of close codes, and a unit test holds that against the server. */
+/** The close codes of docs/protocol.md, which a unit test compares with the server. */
 const table = [...readFileSync(new URL("../../docs/protocol.md", import.meta.url), "utf8").matchAll(/^\| (\d{4}) \| .+ \| `(\w+)` \|$/gm)];
 assert.ok(table.length > 15, "the table of close codes is found");
 
@@ -153,7 +153,7 @@ test("a refused upgrade is told from a server that is not there, and tried again
   assert.deepEqual([room.status, time.waits[0]], ["connecting", 15_125]);
   await window.fire("online");
   assert.equal(Socket.all.length, 1, "the network is not what is missing");
-  for (const wait of [250, 500]) { // an answer of a proxy for it, and none
+  for (const wait of [250, 500]) { // the answer of a proxy, and no answer
     await time.advance(time.waits[0]);
     await Socket.last.lose();
     assert.deepEqual([asked.length > 1, errors.length, time.waits[0]], [true, 1, wait]);
@@ -175,7 +175,7 @@ test("an answer about a refused upgrade that comes too late says nothing", async
   made.enter("video_1");
   await settle();
   await Socket.last.lose();
-  await time.advance(15_000); // as long as an attempt has
+  await time.advance(15_000); // the time limit of an attempt
   const sockets = Socket.all.length;
   answer({ ok: true });
   await settle();
@@ -224,14 +224,14 @@ test("heartbeats go out at once and then every 30 s +- 10 % [D3]", async () => {
     if (!gaps.length) Socket.last.open();
     const before = Socket.last.of("heartbeat").length;
     assert.equal(before, gaps.length + 1);
-    if (gaps.length) await time.advance(1); // the beat that was waited for sets the next one
+    if (gaps.length) await time.advance(1); // the awaited heartbeat schedules the next one
     while (Socket.last.of("heartbeat").length === before) {
       await time.advance(100);
       await Socket.last.say({ type: "pong" });
     }
     gaps.push(time.now - started);
   }
-  assert.deepEqual(gaps.map((gap) => Math.round(gap / 1000)), [27, 27, 30]); // each is set by the chance before it
+  assert.deepEqual(gaps.map((gap) => Math.round(gap / 1000)), [27, 27, 30]); // each is set by the previous random number
 });
 
 test("no answer to a heartbeat for 10 s: the connection is dead, and is closed so that it can be resumed", async () => {
@@ -257,14 +257,14 @@ test("pongs set the clock", async () => {
   const echo = performance.timeOrigin + performance.now();
   await time.advance(10);
   await socket.say({ type: "pong", echo, serverTime: echo + 5 + 3 });
-  assert.equal(presence.clock.rtt, 0); // the hello took no time in this test, so it stays the truest
+  assert.equal(presence.clock.rtt, 0); // `authenticated` took no time in this test, so its sample remains the best
   assert.equal(presence.clock.offset, 0);
 });
 
 // --- activity ----------------------------------------------------------------------------------------------------
 
 const statuses = (socket) => socket.of("heartbeat").map(({ status }) => status);
-/** Live on for ms, with a server that answers. */
+/** Let ms pass, with a server that answers. */
 async function live(ms) {
   for (let gone = 0; gone < ms; gone += 1000) {
     await time.advance(Math.min(1000, ms - gone));

@@ -20,7 +20,7 @@ function person(token, options) {
   all.push(presence);
   return { presence, room, errors };
 }
-/** Wait until a change makes it true. */
+/** Wait until a change makes the condition true. */
 const until = (room, true_) => new Promise((resolve, reject) => {
   const check = () => {
     if (!true_(room.getSnapshot())) return;
@@ -165,4 +165,4 @@ const scenarios = {
 
 await scenarios[name]();
 for (const presence of all) presence.close();
-// whatever timer or socket is left now keeps this process from ending, and the test that waits for it fails
+// a timer or socket that is left keeps this process running, and the waiting test fails

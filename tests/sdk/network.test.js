@@ -1,4 +1,4 @@
-/** The demo's slow network: what is late arrives late, and nowhere once nobody listens. */
+/** The demo's slow network: delayed messages arrive late, and not at all once the socket has no listener. */
 
 import assert from "node:assert/strict";
 import { after, beforeEach, test } from "node:test";

@@ -1,4 +1,4 @@
-/** What is shipped: its size, its types, what npm would publish. */
+/** The package: its size, its types, the files that npm would publish. */
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
@@ -18,8 +18,7 @@ const SDK = fileURLToPath(new URL("../../koko_presence/web/sdk/", import.meta.ur
 const BIN = fileURLToPath(new URL("../node_modules/.bin/", import.meta.url));
 const manifest = JSON.parse(readFileSync(`${SDK}package.json`, "utf8"));
 
-/** Bytes, minified by terser as webpack does and gzip -9, of a module with everything that it imports statically, and of
- * what it loads later. */
+/** Bytes, minified by terser as webpack does and gzip -9, of a module with its static imports, and of its dynamic ones. */
 async function sizes(entry) {
   const { outputFiles } = await build({
     entryPoints: [SDK + entry], bundle: true, splitting: true, minify: entry.endsWith("css"), format: "esm", target: "es2022", platform: "browser",

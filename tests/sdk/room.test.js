@@ -111,7 +111,7 @@ test("typing is refreshed every 3 s while keys are pressed, and stops at once [G
     await time.advance(100);
   }
   assert.equal(said().length, 3);
-  room.typing(true, "reply"); // elsewhere: at once
+  room.typing(true, "reply"); // in another context: at once
   assert.equal(said().at(-1)[2], "reply");
   room.typing(false, "reply");
   assert.deepEqual(said().at(-1).slice(1), [false, "reply"]);
@@ -510,7 +510,7 @@ test("a join that waits for its turn when the connection goes is said once by th
   await settle();
   await first.say({ type: "error", code: "RATE_LIMITED", message: "", retryAfterMs: 300, id: first.of("join")[0].id });
   await first.lose(1013);
-  await time.advance(5000); // the join's own turn comes first
+  await time.advance(5000); // the join is retried first
   assert.equal(Socket.last, first);
   await time.advance(15_000);
   assert.notEqual(Socket.last, first);

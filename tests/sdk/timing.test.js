@@ -9,11 +9,11 @@ afterEach(() => finish(time));
 
 test("the clock trusts the exchange with the shortest way [D7]", () => {
   const clock = createClock();
-  clock.note(1000, 1400, 6200); // 400 ms there and back, asymmetric or not: offset 5000
+  clock.note(1000, 1400, 6200); // round trip 400 ms, symmetric or not: offset 5000
   assert.deepEqual([clock.offset, clock.rtt], [5000, 400]);
   clock.note(2000, 2020, 7110); // 20 ms: offset 5100
   assert.deepEqual([clock.offset, clock.rtt], [5100, 20]);
-  clock.note(3000, 3900, 8000); // a slow one teaches nothing
+  clock.note(3000, 3900, 8000); // a slow one is ignored
   assert.equal(clock.offset, 5100);
   assert.equal(clock.now() - localNow(), 5100);
 });
@@ -21,14 +21,14 @@ test("the clock trusts the exchange with the shortest way [D7]", () => {
 test("what the clock knows is forgotten slowly, so that a clock that was set is followed", () => {
   const clock = createClock();
   clock.note(0, 10, 5005);
-  for (let i = 0; i < 8; i++) clock.note(i * 30_000, i * 30_000 + 40, i * 30_000 + 9020); // ways are longer now
+  for (let i = 0; i < 8; i++) clock.note(i * 30_000, i * 30_000 + 40, i * 30_000 + 9020); // round trips are longer now
   assert.equal(clock.offset, 9000);
 });
 
 test("a clock that stood while the computer slept is set by the first exchange, however long its way", () => {
   const clock = createClock();
   clock.note(0, 10, 5005);
-  clock.note(1000, 1200, 3_606_100); // an hour later, 200 ms there and back: what is known would be 3,600 s wrong
+  clock.note(1000, 1200, 3_606_100); // an hour later, round trip 200 ms: the stored offset would be 3,600 s wrong
   assert.deepEqual([clock.offset, clock.rtt], [3_605_000, 200]);
 });
 
@@ -41,7 +41,7 @@ test("a clock ahead of the server's has an offset below 0", () => {
 
 test("nonsense does not move the clock", () => {
   const clock = createClock();
-  clock.note(100, 50, 1); // the answer before the question
+  clock.note(100, 50, 1); // the answer before the request
   clock.note(undefined, 50, 1); // a pong without echo
   assert.deepEqual([clock.offset, clock.rtt], [0, Infinity]);
 });

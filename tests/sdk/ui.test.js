@@ -97,7 +97,7 @@ test("who came and who went", () => {
   assert.equal(arrivals(map(), map("a", "b", "c")).trim(), "a and 2 others joined.");
 });
 
-// as WCAG 2 says it, and not as the kit computes it
+// by the formula of WCAG 2, not by that of the kit
 function contrast(one, other) {
   const luminance = (color) => {
     const [r, g, b] = [1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16) / 255)

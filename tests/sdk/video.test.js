@@ -11,7 +11,7 @@ afterEach(() => finish(time));
 const serverNow = () => performance.timeOrigin + time.now;
 const state = (more = {}) => ({ isPlaying: true, currentTime: 100, playbackRate: 1, anchor: serverNow(), version: 1, ...more });
 
-/** A live room with a video in it; `drift` is own minus room. */
+/** A live room with a video in it; `drift` is own position minus room position. */
 async function watching(playback = state(), room = {}, options = {}) {
   const there = await inside([row("jane")], { playback, ...room });
   const video = new Video(time);
@@ -216,7 +216,7 @@ test("a browser that wants a click first is not asked again and again", async ()
   await time.advance(3000);
   assert.equal(blocked, 1);
   video.refuse = false;
-  await video.play(); // the person's click
+  await video.play(); // the user's click
   await time.advance(500);
   assert.deepEqual([video.paused, Math.abs(video.currentTime - there.room.position()) < 0.1], [false, true]);
   assert.deepEqual(there.socket.of("playback").filter(({ data }) => data.action !== "report"), [], "playing along is no command");

@@ -1,5 +1,5 @@
 // The official client against a running server, one scenario per link: node client.js ORIGIN TOKENS, where TOKENS is a
-// JSON object of user id to token. Prints a line for each scenario that held; anything else ends it with an error.
+// JSON object of user id to token. Prints a line for each scenario that passed; a failure ends it with an error.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
@@ -26,7 +26,7 @@ const video = (name: string) => ({ roomId: `video_${name}`, roomType: "video" })
 
 type Answered = { status: number; type: string | null };
 
-/** fetch, and what it was answered with. */
+/** fetch that records the answers. */
 function watched() {
   const answers: Answered[] = [];
   const fetching: typeof fetch = async (...given) => {
@@ -37,7 +37,7 @@ function watched() {
   return { answers, fetching };
 }
 
-/** What a call fails with, as its types say it. */
+/** The error of a failed call, with its declared type. */
 async function failure(call: Promise<unknown>) {
   try {
     await call;
@@ -49,7 +49,7 @@ async function failure(call: Promise<unknown>) {
   throw new Error("it should have failed");
 }
 
-/** What a person does in a room over HTTP, whatever the link. */
+/** Calls of a user in a room over HTTP, with any link. */
 async function aroundARoom(client: TRPCClient<PresenceRouter>, room: ReturnType<typeof video>) {
   const joined = await client.presence.join.mutate(room);
   assert.equal(joined.room.id, room.roomId);
@@ -73,7 +73,7 @@ async function plainHttp() {
   });
   await aroundARoom(client, video("plain"));
   assert(answers.every(({ status, type }) => status === 200 && type === "application/json"));
-  // @ts-expect-error a type that does not exist is noticed before it is sent
+  // @ts-expect-error a type that does not exist is a compile error
   const wrong = await failure(client.presence.join.mutate({ roomId: "r", roomType: "cinema" }));
   assert.deepEqual([wrong.number, wrong.httpStatus, wrong.path], [-32600, 400, "presence.join"]);
   assert.equal(wrong.reason, "INVALID_MESSAGE");
@@ -88,7 +88,7 @@ async function plainHttp() {
   assert.equal((await longer.presence.getActive.query(video("plain"))).totalCount, 0);
 }
 
-/** Two calls of one turn go in one request; one of them fails and the other does not. */
+/** Two calls of one loop iteration are sent in one request; one of them fails and the other does not. */
 async function together(link: (fetching: typeof fetch) => TRPCLink<PresenceRouter>, status: number) {
   const { answers, fetching } = watched();
   const client = createTRPCClient<PresenceRouter>({ links: [link(fetching)] });
@@ -105,7 +105,7 @@ async function together(link: (fetching: typeof fetch) => TRPCLink<PresenceRoute
   assert.deepEqual(answers, [{ status, type: "application/json" }]);
 }
 
-/** Limits are told over HTTP as over the socket. */
+/** Limits are reported over HTTP as over the socket. */
 async function limited() {
   const client = createTRPCClient<PresenceRouter>({ links: [httpBatchLink({ url, headers: bearer("tom") })] });
   await client.presence.join.mutate(video("limited"));
@@ -119,10 +119,10 @@ async function limited() {
   assert(error.data!.retryAfter! > 0);
 }
 
-/** What every socket was told, for whoever has to find out why a scenario does not end. */
+/** All messages of every socket, to debug a scenario that does not end. */
 const history: string[] = [];
 
-/** A socket of `user`, and a queue of what its subscription gives. */
+/** A socket of `user`, and a queue of its subscription's events. */
 function socket(user: string, input?: { roomId: string }) {
   let resumeToken: string | undefined;
   const wsClient = createWSClient({
@@ -146,7 +146,7 @@ function socket(user: string, input?: { roomId: string }) {
     onError: (error) => assert.fail(error),
   });
 
-  /** The next event of this type, those before it are thrown away. */
+  /** The next event of this type; earlier events are dropped. */
   async function next<Type extends PresenceEvent["type"]>(type: Type): Promise<Extract<PresenceEvent, { type: Type }>> {
     for (;;) {
       const event = seen.shift();
@@ -188,7 +188,7 @@ async function overWebSocket() {
   const refused = await failure(ann.client.presence.syncPlayback.mutate({ ...room, action: "pause" }));
   assert.deepEqual([refused.reason, refused.httpStatus, refused.state?.isPlaying], ["NOT_CONTROLLER", 403, true]);
 
-  // beside the socket, for its session: a call over HTTP
+  // a call over HTTP for the session of the socket
   const beside = createTRPCClient<PresenceRouter>({
     links: [httpBatchLink({ url, headers: { ...bearer("ann"), "x-presence-session": me.sessionId } })],
   });
@@ -252,7 +252,7 @@ async function withSuperjson() {
   await wsClient.close();
 }
 
-/** The server is replaced under a socket: it is asked to come again, keeps its session, and misses nothing. */
+/** The worker of a socket is replaced: the socket gets a reconnect request, keeps its session, and misses no event. */
 async function throughARestart() {
   const room = video("restart");
   const ann = socket("ann"), bob = socket("bob");
@@ -268,7 +268,7 @@ async function throughARestart() {
   assert.equal(again.room.userCount, 2);
   await bob.next("authenticated");
   await bob.next("joined");
-  // a broadcast is delivered at most once, and the sockets may be on their way to yet another worker
+  // a broadcast is delivered at most once, and the sockets may still be reconnecting to another worker
   let heard = false;
   const hearing = ann.next("broadcast").then((event) => {
     heard = true;

@@ -1,13 +1,13 @@
-/** Comments: they travel as broadcasts and live in the pages that were open; nothing stores them. */
+/** Comments: sent as broadcasts and kept by the pages that are open. The server does not store them. */
 
 import { $, setText, timecode } from "./page.js";
 
-const MOST = 500; // characters of a comment; also comments in a page
+const MOST = 500; // characters of a comment; also the number of comments in a page
 
-/** "Jane Smith" is JS. */
+/** Initials: JS for "Jane Smith". */
 const initials = (name) => [...new Set([name.trim().split(/\s+/)[0], name.trim().split(/\s+/).at(-1)])].map(([letter]) => letter).join("").toUpperCase();
 
-/** A comment that another page sent, if it is one. */
+/** The comment in a broadcast of another page; undefined if it is none. */
 function read({ text, time, end }) {
   if (typeof text !== "string" || !text.trim() || text.length > MOST || !Number.isFinite(time)) return null;
   return { text, time: Math.max(0, time), end: Number.isFinite(end) && end > time ? end : undefined };

@@ -1,4 +1,4 @@
-/** The demo: one page that uses the SDK and the UI kit as any other page would. `/demo?user=ID&name=NAME&room=ROOM`. */
+/** The demo: a page that uses the public interface of the SDK and the UI kit. `/demo?user=ID&name=NAME&room=ROOM`. */
 
 import { createPresence } from "../sdk/presence.js";
 import "../sdk/ui.js";
@@ -12,7 +12,7 @@ import { startSelection } from "./selection.js";
 const NAMES = ["Ada Lindqvist", "Bruno Reyes", "Chidi Okafor", "Dana Kovac", "Elif Demir", "Farah Haddad", "Goro Tanaka",
   "Hana Novak", "Ines Duarte", "Jonas Weber", "Kira Petrov", "Lior Katz", "Maya Rao", "Nils Berg", "Olu Adeyemi"];
 
-/** Somebody made up. */
+/** A user with a generated name. */
 function someone() {
   const [chance] = crypto.getRandomValues(new Uint32Array(1));
   return { user: `guest-${chance.toString(36)}`, name: NAMES[chance % NAMES.length] };
@@ -20,7 +20,7 @@ function someone() {
 
 const asked = new URLSearchParams(location.search);
 const made = JSON.parse(sessionStorage.getItem("me")) ?? someone();
-sessionStorage.setItem("me", JSON.stringify(made)); // a reload stays the same person
+sessionStorage.setItem("me", JSON.stringify(made)); // a reload keeps the user
 const user = asked.get("user") || made.user;
 const name = asked.get("name") || asked.get("user") || made.name;
 const roomId = asked.get("room") || "video_demo";

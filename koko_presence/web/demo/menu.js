@@ -1,11 +1,11 @@
-/** Status, privacy, network, light and dark; who is in the room and how well the page is connected. */
+/** Status, privacy, network, light and dark; the users in the room and the state of the connection. */
 
 import { setSlow } from "./network.js";
 import { $, notify, setText } from "./page.js";
 
 const SAYS = { connecting: "Connecting", live: "Live", reconnecting: "Reconnecting", closed: "You left" };
 
-/** Calls `send`, and again when the server says that it was too early; `send` takes the newest state each time. */
+/** Calls `send`, and again after a refusal with a time to wait; `send` reads the newest state each time. */
 function insist(send) {
   let timer;
   return async function now() {

@@ -1,15 +1,15 @@
-/** The "slow network" switch: a WebSocket that can be late, and that is cut again and again. */
+/** The "slow network" switch: a WebSocket with a delay that can be switched on, and with repeated cuts. */
 
 const LATE_MS = 400;
 const CUT_EVERY_MS = 6000;
 
-const CUT = 3001; // any code but 1000: the server keeps the session for the grace, and the SDK resumes it
+const CUT = 3001; // any code but 1000: the server keeps the session for the grace period, and the SDK resumes it
 
 let lateMs = 0;
 let timer = 0;
 const open = new Set();
 
-/** Runs things in order, each `lateMs` after it was asked for. */
+/** Runs functions in order, each `lateMs` after the call. */
 function createDelay() {
   let due = 0;
   return (run) => {
@@ -31,7 +31,7 @@ export class LateSocket extends WebSocket {
   }
 
   set onmessage(listener) {
-    super.onmessage = listener && ((event) => this.#in(() => super.onmessage && listener(event))); // nobody listens to a socket that was given up
+    super.onmessage = listener && ((event) => this.#in(() => super.onmessage && listener(event))); // a closed socket has no listener any more
   }
 
   send(data) {
@@ -39,7 +39,7 @@ export class LateSocket extends WebSocket {
   }
 }
 
-/** Cut what is open now. */
+/** Close the open sockets. */
 export function cut() {
   for (const socket of open) socket.close(CUT);
 }

@@ -1,4 +1,4 @@
-/** Small things that every part of the page needs. */
+/** Helpers of all parts of the page. */
 
 export const $ = (id) => document.getElementById(id);
 
@@ -8,7 +8,7 @@ export function setText(element, text) {
 
 let timer = 0;
 
-/** Say something at the bottom of the window for a while. */
+/** Show a notice at the bottom of the window for a few seconds. */
 export function notify(text) {
   $("notice").textContent = text;
   clearTimeout(timer);

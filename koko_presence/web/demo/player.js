@@ -1,4 +1,4 @@
-/** The film: buttons and keys become commands for everybody, or moves of one's own when somebody else has control. */
+/** The player: buttons and keys send commands to the room, or move only the local video if another user has control. */
 
 import { $, setText, timecode } from "./page.js";
 

@@ -1,4 +1,4 @@
-/** The stretch of the film that a person points out: dragged under the timeline, or marked with I and O. */
+/** The selected range of the video: dragged under the timeline, or marked with the keys I and O. */
 
 import { $, setText, timecode } from "./page.js";
 
@@ -48,7 +48,7 @@ export function startSelection(room) {
   });
   lane.addEventListener("pointermove", (event) => {
     const at = moment(event);
-    if (from === null) room.updateCursor({ timestamp: at }); // others see the mark, no cursor
+    if (from === null) room.updateCursor({ timestamp: at }); // the others show a mark and no cursor
     else if (Math.abs(at - from) >= LEAST_S) select(from, at);
   });
   for (const type of ["pointerup", "pointercancel"]) lane.addEventListener(type, () => (from = null));

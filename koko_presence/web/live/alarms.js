@@ -1,11 +1,11 @@
-// Which alarms of docs/operations.md ring. `row` is what stands first in its row of the table there; a test compares.
+// Which alarms of docs/operations.md are raised. `row` is the first cell of its row in the table there; a test compares.
 
 import { amount, span, time } from "./readings.js";
 
 const bad = "bad";
 const warm = "warm";
 
-/** What rings, the worst first: {row, level, title, means, act}. `ready` is /readyz: {ok, reason, since in ms}. */
+/** The raised alarms, the worst first: {row, level, title, means, act}. `ready` is /readyz: {ok, reason, since in ms}. */
 export function ringing(history, ready, now) {
   const found = [];
   const last = history.last;

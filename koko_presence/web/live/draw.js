@@ -1,8 +1,8 @@
-// Small SVG drawings. Each is given an element to fill and numbers; nothing is kept.
+// Small SVG drawings. Each function fills an element with a drawing of numbers and keeps no state.
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** An element with a class, and text or children. Texts are text nodes: whatever a name holds, it is shown, never run. */
+/** An element with a class, and text or children. Texts are text nodes: the content of a name is shown and never run. */
 export function make(tag, className = "", ...children) {
   const element = document.createElement(tag);
   if (className) element.className = className;
@@ -26,7 +26,7 @@ function nice(most) {
   return [1, 2, 2.5, 5, 10].map((one) => one * power).find((one) => one >= most);
 }
 
-/** Where line segments run; a null is a gap. `at(i)` and `high(value)` are pixels. */
+/** The path of line segments; a null is a gap. `at(i)` and `high(value)` are pixels. */
 function path(values, at, high) {
   let d = "";
   let pen = false;
@@ -41,7 +41,7 @@ function path(values, at, high) {
   return d;
 }
 
-/** A trail of values, the newest at the right; `slots` is how many there is room for. */
+/** A line of values, the newest at the right; `slots` is the largest number of values. */
 export function spark(into, values, slots, label, className = "") {
   const width = Math.max(40, into.clientWidth || 120);
   const height = into.clientHeight || 34;
@@ -64,7 +64,7 @@ export function spark(into, values, slots, label, className = "") {
   into.replaceChildren(svg);
 }
 
-/** Several trails over the last `slots` seconds with a scale. `series` is [{className, values}]. */
+/** Several lines over the last `slots` seconds with a scale. `series` is [{className, values}]. */
 export function trails(into, series, slots, label, show) {
   const width = Math.max(200, into.clientWidth);
   const height = into.clientHeight || 220;

@@ -1,4 +1,4 @@
-// The live page: asks once a second, and draws what it hears. Without the key it shows all but the rooms.
+// The live page: reads the operator port once a second and draws the values. Without the key it shows all but the rooms.
 
 import { ringing } from "./alarms.js";
 import { bars, make, spark, trails } from "./draw.js";
@@ -21,7 +21,7 @@ let problem = "";
 let key = sessionStorage.getItem(KEY) || "";
 let chosen = "";
 
-// --- asking -------------------------------------------------------------------------------------------------------------
+// --- requests -----------------------------------------------------------------------------------------------------------
 
 async function ask(path, withKey = false) {
   const headers = withKey ? { Authorization: `Bearer ${key}` } : {};
@@ -166,7 +166,7 @@ const TILES = [
   },
 ];
 
-/** How many seconds a drawing spans: it grows with what there is to show, up to `most`. */
+/** Seconds that a drawing spans: it grows with the number of readings, up to `most`. */
 const window = (most, least) => Math.min(most, Math.max(least, history.readings.length));
 const p99 = () => quantile(0.99, history.buckets("broadcast_duration_seconds"));
 const heat = (value, warm, bad) => (value === null || value < warm ? "" : value < bad ? "warm" : "bad");
@@ -301,7 +301,7 @@ async function roomsPulse() {
   setTimeout(roomsPulse, Math.max(200, ROOMS_EVERY_MS - (performance.now() - began)));
 }
 
-/** One reading of the rooms; what is wrong with the key, or "". */
+/** Read the rooms once. Returns the problem with the key, or "". */
 async function readRooms() {
   try {
     const prefix = encodeURIComponent($("prefix").value);
@@ -318,7 +318,7 @@ async function readRooms() {
     drawRooms(answer);
     if (chosen) await readMembers();
   } catch {
-    return ""; // the head says that nobody answers
+    return ""; // the head reports a server without an answer
   }
   return "";
 }

@@ -1,10 +1,10 @@
-// What /metrics says, and what happened between one reading and the next. The same arithmetic as admin/metrics_parser.py.
+// Readings of /metrics and the changes between them. The same arithmetic as admin/metrics_parser.py.
 
 const PREFIX = "koko_presence_";
 const SAMPLE = /^koko_presence_([a-z_]+)(?:\{(.*)\})? (\S+)$/gm;
 const LABEL = /([a-z]+)="([^"]*)"/g;
 
-/** One scrape: `at` in ms. Errors: Error when there is no sample of ours in it. */
+/** One scrape: `at` in ms. Errors: Error if it has no sample of koko_presence. */
 export function read(text, at) {
   const families = new Map();
   for (const [, name, labels, value] of text.matchAll(SAMPLE)) {
@@ -66,7 +66,7 @@ export class History {
     return this.readings.find((one) => one.at >= at) || this.last;
   }
 
-  /** Per second, over the last `seconds`; null until there are two readings. A counter that began anew counts as none. */
+  /** Per second, over the last `seconds`; null until there are two readings. A counter that was reset counts as 0. */
   rate(name, labels, seconds = 3) {
     return between(this.ago(seconds), this.last, (one) => one.total(name, labels));
   }
@@ -96,7 +96,7 @@ export class History {
     return bucketsBetween(this.ago(seconds), this.last, name, labels);
   }
 
-  /** The quantile from each reading to the next; null where nothing happened. */
+  /** The quantile from each reading to the next; null where there was no event. */
   quantiles(share, name, labels, most = this.readings.length) {
     const found = [];
     for (let i = Math.max(1, this.readings.length - most); i < this.readings.length; i++) {
@@ -138,7 +138,7 @@ function bucketsBetween(before, now, name, labels) {
   });
 }
 
-/** The value below which `share` of all lie, straight between the bounds of its bucket; null when there is nothing. */
+/** The value below which `share` of all lie, interpolated within its bucket; null without values. */
 export function quantile(share, buckets) {
   const total = buckets.reduce((sum, one) => sum + one.count, 0);
   let left = share * total;
@@ -150,7 +150,7 @@ export function quantile(share, buckets) {
   return Infinity;
 }
 
-// --- numbers for people -----------------------------------------------------------------------------------------------
+// --- formatting -------------------------------------------------------------------------------------------------------
 
 export function amount(value) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";

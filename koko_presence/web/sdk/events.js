@@ -1,4 +1,4 @@
-/** Who listens to what. A listener that throws harms no other, and one added twice is called twice. */
+/** Listeners per event. A listener that throws does not affect the others; one that is added twice is called twice. */
 
 export function createEvents() {
   const all = new Map();

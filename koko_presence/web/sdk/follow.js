@@ -1,7 +1,7 @@
 /**
- * Following a person's playhead [N14]. Whoever follows says so in a broadcast `koko:follow`; whoever is followed sends
- * where they are in `koko:playhead`, to the followers alone. Everybody knows who follows whom, so a circle is never begun,
- * and one that is begun from several sides in the same moment is broken by the person whose user id sorts last.
+ * Following a user's playhead [N14]. A follower announces it with a broadcast `koko:follow`; the followed user sends its
+ * position in `koko:playhead`, only to its followers. Every client stores who follows whom, so no circle is started, and one
+ * that several users start at the same moment is broken by the user whose user id sorts last.
  */
 
 const FOLLOW = "koko:follow";
@@ -9,15 +9,15 @@ const PLAYHEAD = "koko:playhead";
 const MOST = 20; // users whom a broadcast may name [J3]
 
 export function createFollow({ room, set, get, notify, emit, say, company }) {
-  const whom = new Map(); // user id -> user id whom they follow
-  let head = null; // where the person whom we follow is, shaped as a playback
+  const whom = new Map(); // user id -> user id that it follows
+  let head = null; // position of the followed user, shaped as a playback
 
   const myId = () => get().self?.userId;
   const person = () => (get().following === `${get().following}` ? get().following : "");
   const announce = (to) => company() && say("broadcast", { type: FOLLOW, user: person() }, to);
   const followers = () => [...whom].filter(([, followed]) => followed === myId()).map(([userId]) => userId);
 
-  /** Those behind whom one would be when following `userId`: that person, whom they follow, and so on. */
+  /** The chain that starts at `userId`: that user, the user that it follows, and so on. */
   function line(userId) {
     const found = new Set();
     while (userId && !found.has(userId)) {
@@ -38,25 +38,25 @@ export function createFollow({ room, set, get, notify, emit, say, company }) {
 
   return {
     followers,
-    /** What the attached video goes after; null: nothing. */
+    /** The playback that the attached video follows; null: none. */
     goal() {
       const { following, syncEnabled, playback } = get();
       return following === true ? (syncEnabled ? playback : null) : following && head;
     },
-    /** False if the person is not here, or follows us. */
+    /** False if the user is not in the room, or follows this one. */
     start(following) {
       if (following === `${following}` && (!room.others.some(({ userId }) => userId === following) || line(following).has(myId()))) return false;
       if (following !== get().following) change(following, "asked");
       return true;
     },
-    /** The person's hand is on the player. */
+    /** The local user has touched the player. */
     touch: () => get().following && change(false, "touch"),
-    /** Tell the followers where we are; `state` is shaped as a playback. */
+    /** Send the own position to the followers; `state` is shaped as a playback. */
     lead(state) {
       const to = followers().slice(0, MOST);
       if (to.length) say("broadcast", { type: PLAYHEAD, ...state }, to);
     },
-    /** True if the event is about following, and not the application's. */
+    /** True if the event is part of following and not for the application. */
     hear({ type, userId, data }) {
       if (type === "joined") {
         whom.clear();

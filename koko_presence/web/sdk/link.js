@@ -1,4 +1,4 @@
-/** The connection and how it comes back: attempts, tokens, close codes, heartbeats with activity. It owns the socket. */
+/** The connection and its reconnects: attempts, tokens, close codes, heartbeats with activity. Owns the socket. */
 
 import { localNow } from "./timing.js";
 
@@ -6,24 +6,24 @@ const page = globalThis;
 
 const FIRST_MS = 250; // full jitter between 0 and this, doubled at each attempt ...
 const LONGEST_MS = 20_000; // ... up to this
-const STABLE_MS = 5000; // a connection that held less long does not make the next wait shorter
+const STABLE_MS = 5000; // a connection that was shorter does not reset the wait
 const ATTEMPT_MS = 15_000; // token, handshake and `authenticated` together
 const PONG_MS = 10_000; // no answer and no other message for so long: the connection is dead
 const BEAT_MIN_MS = 5000; // faster heartbeats are not answered [D3]
-const TOKENS = 3; // so many refused in a row, and the person is not wanted
+const TOKENS = 3; // so many refused in a row are final
 const LOST = 1006;
-const REFUSED = 1013; // what the server would have said
-const KEEP = 3000; // we close, and may resume: 1000 or no code would be a leave [D2]
+const REFUSED = 1013; // the code that the server would have sent
+const KEEP = 3000; // closed by the client, which may resume: 1000 or no code would be a leave [D2]
 
-/** What a close code asks for [L7], by what the code is not in: at once, jittered, with the resume token. */
+/** Meaning of a close code [L7]. A code in none of these lists: reconnect at once, jittered, with the resume token. */
 const OVER = [0, 1000, 1003, 4403, 4409]; // stop; 0 is an address that no socket can be made for
 const LATER = [1011, 1013, 4400, 4429]; // after retryAfterMs of the last notice, or a long wait
 const NEW_TOKEN = 4401;
 
-/** timer.js, for pages whose policy lets workers come from data. */
+/** timer.js as text, for pages whose policy allows workers from data addresses. */
 const TIMER = "data:text/javascript,onmessage=e=>{clearTimeout(self.t);if(e.data)t=setTimeout(postMessage,e.data,0)}";
 
-/** A timer that hidden tabs do not slow down, where a Web Worker is allowed [D5]; one that every page has, elsewhere. */
+/** A timer in a Web Worker, which hidden tabs do not slow down [D5]; the page's own timer where workers are forbidden. */
 function createBeat(fire, worker) {
   let timer;
   let thread;
@@ -49,9 +49,9 @@ function createBeat(fire, worker) {
 }
 
 /**
- * Functions of the owner, in this order (by place, so that a minifier may shorten their names): more fields for `auth`; told
- * at each new connection, at each message, when it is lost, when it is over, when the status changes, of errors, and when
- * the page loses the person's attention. Returns start, stop, send, status, online, full.
+ * Callbacks of the owner, in this order (by place, so that a minifier may shorten their names): more fields for `auth`; at
+ * each new connection, at each message, at a loss, at the end, at a change of the status, for errors, and when the page
+ * loses the user's attention. Returns start, stop, send, status, online, full.
  */
 export function createLink(options, clock, greeting, onHello, onMessage, onDown, onOver, onStatus, onError, onHide) {
   const { url, auth, WebSocket: Socket = page.WebSocket, idleMs = 120_000, worker = TIMER } = options;
@@ -60,21 +60,21 @@ export function createLink(options, clock, greeting, onHello, onMessage, onDown,
   let online = false;
   let sentAt; // of `auth`
   let onlineAt;
-  let life = 0; // number of the attempt; what belongs to an earlier one is ignored
+  let life = 0; // number of the attempt; callbacks of an earlier one are ignored
   let attempts = 0;
   let refused = 0;
   let token;
-  let resumeToken; // in memory only: a duplicated tab must not take over this one's session
+  let resumeToken; // in memory only: a duplicated tab must not resume this tab's session
   let retryAfterMs;
   let retryTimer;
-  let obeying; // ms that the server wants to be left alone, or false
-  let deadline; // something must come from the server before it
+  let obeying; // ms to wait as requested by the server, or false
+  let deadline; // a message of the server must arrive before it
   let idleTimer;
   let beat;
   let beatMs;
   let beatAt;
   let activity = "active";
-  let told; // the activity that the server knows
+  let told; // the activity that was sent to the server
   let touchedAt;
   let document;
   let listening;
@@ -117,7 +117,7 @@ export function createLink(options, clock, greeting, onHello, onMessage, onDown,
     };
     socket.onmessage = ({ data }) => receive(JSON.parse(data));
     socket.onclose = async ({ code }) => {
-      // a browser tells a handshake that was refused as it tells a server that is not there: 1006. The former answers
+      // a browser reports a refused handshake like a server that cannot be reached: 1006. The former answers
       const answer = socket.onopen && (await fetch(new URL("healthz", address.replace(/^ws/, "http"))).catch(() => {}));
       if (mine !== life) return;
       if (answer?.ok) onError({ code: "REFUSED", message: "The server is full, or refuses this page." });
@@ -201,7 +201,7 @@ export function createLink(options, clock, greeting, onHello, onMessage, onDown,
     expect(PONG_MS);
   }
 
-  /** Is the person active, idle or away? Tells the server. */
+  /** Determine whether the user is active, idle or away, and report it to the server. */
   function assess() {
     clearTimeout(idleTimer);
     const left = touchedAt + idleMs - localNow();
@@ -215,7 +215,7 @@ export function createLink(options, clock, greeting, onHello, onMessage, onDown,
     if (activity !== "active") assess();
   }
 
-  /** The person, the page or the network is back, or gone: is the connection still there? */
+  /** The user, the page or the network is back, or gone: check the connection. */
   function wake() {
     touchedAt = localNow();
     assess();
@@ -235,7 +235,7 @@ export function createLink(options, clock, greeting, onHello, onMessage, onDown,
     listen(["pointermove", "pointerdown", "keydown", "wheel"], touch, true);
     listen(["blur", "visibilitychange"], onHide);
     listen(["focus", "online", "pageshow", "visibilitychange"], wake);
-    // a page that the browser keeps for "back" may return; any other that goes has left
+    // a page that the browser keeps for "back" may return; any other page that is hidden has left
     listen(["pagehide"], ({ persisted }) => persisted || drop(1000));
     setStatus("connecting");
     assess();
@@ -258,7 +258,7 @@ export function createLink(options, clock, greeting, onHello, onMessage, onDown,
     (message) => online && write(message),
     () => status,
     () => online,
-    // so many bytes wait for the network that newer values had better replace older ones here
+    // too many bytes wait for the network: newer values replace older ones here
     () => socket?.bufferedAmount > 16_384,
   ];
 }

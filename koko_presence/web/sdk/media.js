@@ -1,6 +1,6 @@
 /**
- * Watching together: playback commands, control, viewers in step. Loaded by rooms that may need it, before they are entered.
- * video.js keeps a `<video>` in step, follow.js follows a person.
+ * Watching together: playback commands, control, viewer synchronisation. Loaded by rooms that may need it, before they are
+ * entered. video.js keeps a `<video>` in step, follow.js follows a user.
  */
 
 import { createFollow } from "./follow.js";
@@ -8,7 +8,7 @@ import { attachVideo } from "./video.js";
 
 const SEEK_MS = 200; // the server's limit [H11]
 const REPORT_MS = 1000; // steady; five times as often on a change [H6]
-const FRESH_MS = 1500; // the server does not believe in reports that are older [H4]
+const FRESH_MS = 1500; // the server rejects reports that are older [H4]
 
 /** Second of the video at server ms `now` [H4]. */
 export function positionOf(playback, now) {
@@ -18,8 +18,8 @@ export function positionOf(playback, now) {
   return Math.min(Math.max(0, currentTime + ran), duration);
 }
 
-/** What a room gives, by place: its application's side, what makes slots, its slots, the store's set, update and get, notify, emit, say, ask,
- * may one be seen, is one live, is there company. */
+/** Arguments by place: the room object of the application, the maker of slots, the room's slots, the store's set, update and
+ * get, notify, emit, say, ask, and the predicates visible, live and company. */
 export function createMedia(room, createSlot, slots, set, update, get, notify, emit, say, ask, seen, isLive, company) {
   const { id: roomId, clock } = room;
   const attached = new Set();
@@ -30,13 +30,13 @@ export function createMedia(room, createSlot, slots, set, update, get, notify, e
   slots.push(report, seek);
   const follow = createFollow({ room, set, get, notify, emit, say, company });
 
-  // --- what is known -----------------------------------------------------------------------------------------------
+  // --- state -------------------------------------------------------------------------------------------------------
 
   const dropRequest = (userId) => {
     const requests = get().requests.filter((each) => each.userId !== userId);
     if (requests.length < get().requests.length) set({ requests });
   };
-  /** Take over a playback that is not older than what is known. */
+  /** Store a playback that is not older than the stored one. */
   const learn = ({ isPlaying, currentTime, playbackRate, anchor, version, duration, target }) => {
     const known = get().playback;
     if (!anchor || version < known?.version) return;
@@ -70,7 +70,7 @@ export function createMedia(room, createSlot, slots, set, update, get, notify, e
     control_released: () => set({ controller: null, controllerSessionId: null }),
   };
 
-  // --- what is asked -----------------------------------------------------------------------------------------------
+  // --- commands ----------------------------------------------------------------------------------------------------
 
   /** The room's playback as it will be if the server agrees. */
   function after({ action, isPlaying, currentTime, playbackRate, at, duration }) {
@@ -88,7 +88,7 @@ export function createMedia(room, createSlot, slots, set, update, get, notify, e
 
   async function command(data) {
     const { isPlaying, currentTime, playbackRate, version } = get().playback ?? {};
-    // what cannot be said in time is said as a state, and counts only if nobody else has said something since [H16]
+    // commands that are late are sent as one state, which counts only if no other user has sent a command since [H16]
     if (!isLive() && playbackRate) data = { action: "sync", isPlaying, currentTime, playbackRate, baseVersion: version || undefined };
     commands++;
     const reply = await ask({ type: "playback", roomId, data }, `playback ${roomId}`);
@@ -123,7 +123,7 @@ export function createMedia(room, createSlot, slots, set, update, get, notify, e
 
   room.on("error", ({ state }) => {
     if (!state?.anchor) return;
-    set({ playback: null }); // ours was a hope
+    set({ playback: null }); // the local playback was never confirmed
     learn(state);
     notify();
   });
@@ -133,7 +133,7 @@ export function createMedia(room, createSlot, slots, set, update, get, notify, e
   const control = (verb) => (toUserId) => ask({ type: `control_${verb}`, roomId, data: toUserId && { toUserId } });
 
   return {
-    /** Take over an event; true if it is not the application's. */
+    /** Apply an event; true if it is not for the application. */
     fold(event) {
       folds[event.type]?.(event);
       return follow.hear(event);

@@ -1,7 +1,7 @@
 /**
  * The type of the server's tRPC router, for `createTRPCClient<PresenceRouter>` of @trpc/client 11.
  *
- * Types only: nothing of @trpc/server gets into your bundle. A test compares every field here with the server's own
+ * Types only: no code of @trpc/server is added to your bundle. A test compares every field here with the server's own
  * definitions. How to call it: docs/http.md.
  */
 import type {
@@ -61,7 +61,7 @@ export interface SyncRow {
   driftMs: number;
 }
 
-/** One session (a tab, a device) of one person. */
+/** One session (a tab, a device) of one user. */
 export interface PresenceUser {
   userId: string;
   sessionId: string;
@@ -97,7 +97,7 @@ export interface PresenceRoom {
   id: string;
   type: RoomType;
   users: PresenceUser[];
-  /** People; `sessionCount` counts their tabs and devices. */
+  /** Number of users; `sessionCount` counts their tabs and devices. */
   userCount: number;
   sessionCount: number;
   syncEnabled: boolean;
@@ -117,7 +117,7 @@ export interface Privacy {
 
 // --- events ----------------------------------------------------------------------------------------------------------
 
-/** What all events of a room have. `timestamp` is ISO 8601; `seq` counts the room's public events. */
+/** Fields of all events of a room. `timestamp` is ISO 8601; `seq` counts the room's public events. */
 export interface Event<Type extends string, Data> {
   type: Type;
   roomId: string;
@@ -181,7 +181,7 @@ export interface PlaybackSynced {
 export interface ControlGranted {
   toUserId: string;
   toUserName: string;
-  /** null: nobody had it, it was granted by the server. */
+  /** null: no user had control, the server granted it. */
   fromUserId: string | null;
   controllerSessionId: string;
   version: number;
@@ -211,12 +211,12 @@ export type RoomEvent =
   | Event<"control_released", { reason: string; version: number }>
   | Event<"broadcast", Record<string, unknown>>;
 
-/** The first event of every subscription: whose session this socket is. */
+/** The first event of every subscription: the session of this socket. */
 export interface Authenticated {
   type: "authenticated";
   userId: string;
   sessionId: string;
-  /** Give it back in connectionParams to come back as the same session. */
+  /** Pass it in connectionParams to resume the session. */
   resumeToken: string;
   resumed: boolean;
   rooms: string[];
@@ -227,7 +227,7 @@ export interface Authenticated {
   caps: string[];
 }
 
-/** This session is in a room: `room` at `seq`, and the events after it, are exactly the room. */
+/** This session has joined: `room` at `seq`, plus the events after it, is the complete state of the room. */
 export interface JoinedReply {
   type: "joined";
   roomId: string;
@@ -265,7 +265,7 @@ export interface ServerNotice {
   sendIntervalMs?: number;
 }
 
-/** What `presence.onEvent` gives: narrow it by `type`. */
+/** The events of `presence.onEvent`: narrow them by `type`. */
 export type PresenceEvent =
   | RoomEvent
   | Authenticated
@@ -279,7 +279,7 @@ export type PresenceEvent =
 
 /**
  * Which session a call is for: `sessionId` names one that is connected (the header `x-presence-session` does the same;
- * over wsLink the socket's own is meant). Without one it is the session held over HTTP, `clientKey` tells several apart.
+ * over wsLink the socket's own is meant). Without one it is the session held over HTTP; `clientKey` distinguishes several.
  */
 export interface Target {
   sessionId?: string;
@@ -359,7 +359,7 @@ export interface BroadcastInput extends RoomTarget {
 export interface SetPrivacyInput extends Target, Privacy {}
 
 export interface OnEventInput {
-  /** Only this room's events, and those of no room. */
+  /** Only this room's events, and those without a room. */
   roomId?: string;
 }
 
@@ -421,7 +421,7 @@ export interface GrantControlResult extends Success {
 }
 
 export interface BroadcastResult extends Success {
-  /** Sessions that it went to, the invisible not counted. */
+  /** Sessions that received it, without invisible ones. */
   delivered: number;
 }
 
@@ -433,13 +433,13 @@ export interface PrivacyResult extends Success {
 
 // --- the router ------------------------------------------------------------------------------------------------------
 
-/** What stands in `error.data` beside what tRPC puts there. */
+/** Fields of `error.data` besides those of tRPC. */
 export interface PresenceErrorData extends TRPCDefaultErrorData {
   /** The server's own code, for example ROOM_FULL: docs/protocol.md lists them. */
   reason?: string;
   /** Seconds to wait, for RATE_LIMITED and UNAVAILABLE. */
   retryAfter?: number;
-  /** What a client needs to snap back: the room's playback. */
+  /** The room's playback, to which a client returns. */
   state?: PlaybackRow;
 }
 

@@ -50,7 +50,7 @@ export interface Member {
   readonly status: Status;
   readonly statusMessage?: string;
   readonly activity: Activity;
-  /** False while the session may still come back; it has no cursor then. */
+  /** False while the session may still be resumed; it has no cursor then. */
   readonly connected: boolean;
   readonly lastActiveAt: string;
   readonly isTyping: boolean;
@@ -68,7 +68,7 @@ export interface Member {
  * `isTyping` if any types, `connected` if any is, `status` of one that is connected, `color` of the first session.
  */
 export interface Person extends Member {
-  /** In the order in which they came. Cursors are per session: draw these. */
+  /** In the order in which they joined. Cursors are per session: draw these. */
   readonly sessions: readonly Member[];
 }
 
@@ -87,11 +87,11 @@ export interface RoomSnapshot {
   readonly error: PresenceError | null;
   /** You with all your tabs in this room; `sessionId` and `color` are this tab's. Null before the first snapshot. */
   readonly self: Person | null;
-  /** Everybody else, in the order in which they came. */
+  /** The other people, in the order in which they joined. */
   readonly others: readonly Person[];
   readonly playback: Playback | null;
   readonly syncEnabled: boolean;
-  /** User id of who has control; null: everybody may. */
+  /** User id of the controller; null: every user may control playback. */
   readonly controller: string | null;
   readonly controllerSessionId: string | null;
   readonly requests: readonly ControlRequest[];
@@ -101,7 +101,7 @@ export interface RoomSnapshot {
   readonly following: boolean | string;
 }
 
-/** From the server, or `OFFLINE` (no connection or room in time, or a later value took its place), `TOKEN` (your `auth`
+/** From the server, or `OFFLINE` (no connection or room in time, or a later value replaced it), `TOKEN` (your `auth`
  * failed; it is tried again), `REFUSED` (the server is full, or refuses this page; it is tried again), `KICKED` (from this
  * room), `CLOSED` (the connection is over, see `closeCode`), `REPLACED` (a seek by a later one), `LOAD` (media.js could not
  * be loaded). */
@@ -116,7 +116,7 @@ export interface PresenceError {
   readonly closeCode?: number;
 }
 
-/** Answers are never rejections: `success` tells. A refusal also comes as the event `error`. */
+/** Answers are never rejections: see `success`. A refusal also causes the event `error`. */
 export type Answer<T = {}> = ({ readonly success: true } & T) | ({ readonly success: false } & PresenceError);
 
 export interface Privacy {
@@ -127,7 +127,7 @@ export interface Privacy {
 }
 
 export type PlaybackCommand = {
-  /** Your estimate of the server's ms when the person acted; filled in. */
+  /** Your estimate of the server's ms at the user's action; filled in by default. */
   at?: number;
   duration?: number;
   baseVersion?: number;
@@ -140,7 +140,7 @@ export type PlaybackCommand = {
   | { action: "resync" | "enable" | "disable" }
 );
 
-/** Where your own player is; `room.attach(video)` sends it by itself. */
+/** Position of your own player; `room.attach(video)` sends it automatically. */
 export interface PlaybackReport {
   action: "report";
   isPlaying: boolean;
@@ -162,13 +162,13 @@ export interface RoomEvent<T extends string, D> {
 
 type Event<T extends string, D> = RoomEvent<T, D>;
 
-/** The protocol's events (docs/protocol.md) after they were folded into the snapshot, and some of the SDK's own. */
+/** The protocol's events (docs/protocol.md) after they were applied to the snapshot, and some of the SDK's own. */
 export interface RoomEvents {
   user_joined: Event<"user_joined", {
     name: string; image?: string; color: string; sessionCount: number; status: Status; activity: Activity; index: number;
   }>;
   user_left: Event<"user_left", { reason: "left" | "disconnected" | "timeout" | "kicked"; sessionCount: number }>;
-  /** Also made of each row of compact cursors. `hidden`: no cursor any more. */
+  /** Also created from each row of compact cursors. `hidden`: the cursor was removed. */
   cursor_moved: Event<"cursor_moved", Cursor & { color: string; hidden?: true }>;
   selection_changed: Event<"selection_changed", Partial<Selection> & { color: string; cleared?: true }>;
   typing_started: Event<"typing_started", { context?: string }>;
@@ -190,11 +190,11 @@ export interface RoomEvents {
   /** `data` is the sender's own object: treat it as text, never as HTML. */
   broadcast: Event<"broadcast", { readonly type?: string; readonly [key: string]: unknown }>;
   server_notice: { readonly type: "server_notice"; readonly code: string; readonly message: string; readonly retryAfterMs?: number; readonly sendIntervalMs?: number };
-  /** A fresh snapshot is there: at the first entry and after each reconnect. */
+  /** A new snapshot has arrived: at the first entry and after each reconnect. */
   joined: { readonly type: "joined"; readonly roomId: string };
   /** The connection's state changed. */
   status: ConnectionStatus;
-  /** Anything refused or failed. Nothing is thrown or rejected instead. */
+  /** A request was refused or failed. No exception or rejection is used instead. */
   error: PresenceError;
   /** Any change of the snapshot; at most once per message of the server. */
   change: RoomSnapshot;
@@ -207,7 +207,7 @@ export interface RoomEvents {
 export type Undo = () => void;
 
 export interface Clock {
-  /** The server's time now, in ms since 1970, as well as is known. */
+  /** Estimate of the server's time now, in ms since 1970. */
   now(): number;
   /** Server ms minus local ms. */
   readonly offset: number;
@@ -219,8 +219,8 @@ export interface AttachOptions {
   /** Keep the video in step with the room; false only reports. Default true. */
   correct?: boolean;
   /**
-   * What the person's own play, pause, seek or speed does when somebody else has control. `release` (default): the video
-   * follows nothing any more until `room.follow(true)`. `snap`: it goes back to the room.
+   * Effect of the local user's play, pause, seek or speed while another user has control. `release` (default): the video
+   * stops following until `room.follow(true)`. `snap`: it returns to the room's playback.
    */
   whenNotAllowed?: "release" | "snap";
 }
@@ -236,12 +236,12 @@ export interface Room {
   getSnapshot(): RoomSnapshot;
   /** Call back after each change; returns its undo. */
   subscribe(callback: () => void): Undo;
-  /** Call back for an event; returns its undo. A listener that throws is reported and harms no other. */
+  /** Call back for an event; returns its undo. A listener that throws is reported and does not affect others. */
   on<E extends keyof RoomEvents>(event: E, callback: (event: RoomEvents[E]) => void): Undo;
   /** Resolves true when the room is live, false when it is closed. Never rejects. */
   ready(): Promise<boolean>;
 
-  /** Show your cursor; null hides it. At most 20 a second travel, the last one always does; none while you are alone. */
+  /** Show your cursor; null hides it. At most 20/s are sent, the last one always; none without another session. */
   updateCursor(cursor: Cursor | null): void;
   /** Show a stretch of the timeline; null clears it. */
   updateSelection(selection: Selection | null): void;
@@ -250,12 +250,12 @@ export interface Room {
   setStatus(status: Status, statusMessage?: string): Promise<Answer<{ status: Status; statusMessage?: string }>>;
   setPrivacy(privacy: Privacy): Promise<Answer<Required<Omit<Privacy, "scope">>>>;
 
-  /** Play, pause, seek... for everybody. The snapshot shows it at once, the server's answer settles it. */
+  /** Play, pause, seek... for the whole room. The snapshot shows it at once; the server's answer confirms or reverts it. */
   playback(command: PlaybackCommand): Promise<Answer<Partial<Playback>>>;
   playback(report: PlaybackReport): void;
-  /** Second of the video at which the room is, now or at a server time in ms; 0 before the first command. */
+  /** Playback position of the room in seconds, now or at a server time in ms; 0 before the first command. */
   position(serverTime?: number): number;
-  /** May this person play, pause and seek, as far as the snapshot tells? */
+  /** Whether this user may play, pause and seek, according to the snapshot. */
   readonly mayControl: boolean;
   requestControl(): Promise<Answer<{ granted: boolean; controller: string | null }>>;
   cancelRequest(): Promise<Answer>;
@@ -263,20 +263,20 @@ export interface Room {
   denyControl(userId: string): Promise<Answer>;
   releaseControl(): Promise<Answer>;
 
-  /** Keep a `<video>` in step, report where it is, and turn the person's hand on it into commands. Returns its undo. */
+  /** Keep a `<video>` in step, report its position, and send the user's actions on it as commands. Returns its undo. */
   attach(video: HTMLVideoElement, options?: AttachOptions): Undo;
   /** Follow the room (true, also resynchronises), nothing (false), or a person's playhead (user id). Resolves false if the
-   * person is not here, or follows you, directly or through others. */
+   * person is not in the room, or follows you, directly or through others. */
   follow(whom: boolean | string): Promise<boolean>;
 
-  /** Send your own JSON object, at most 8 KiB, to everybody here or to at most 20 users. Not stored. */
+  /** Send your own JSON object, at most 8 KiB, to all members of the room or to at most 20 users. Not stored. */
   broadcast(data: Record<string, unknown>, to?: readonly string[]): Promise<Answer<{ delivered: number }>>;
   /** Undoes one `enter`. With the last one the room is left, listeners and timers are gone. */
   leave(): void;
 }
 
 export interface EnterOptions {
-  /** May be left out when the id begins with `video_`, `project_`, `comment_thread_` or `comparison_`. */
+  /** Optional if the id begins with `video_`, `project_`, `comment_thread_` or `comparison_`. */
   type?: RoomType;
   privacy?: Privacy;
   /** Leaves the room when it aborts. */
@@ -286,11 +286,11 @@ export interface EnterOptions {
 export interface PresenceOptions {
   /** `wss://host/presence`, or an address relative to the page. */
   url: string | URL;
-  /** Gives a token; called at the first connection and whenever the old token is not good any more. */
+  /** Returns a token; called at the first connection and whenever the old token is no longer valid. */
   auth: () => Promise<string> | string;
   /** Least time between two cursors of a room, ms. Default 50; the server may ask for more. */
   throttleMs?: number;
-  /** Without interaction for so long a person is idle, ms. Default 120000. */
+  /** The user is idle after this time without interaction, ms. Default 120000. */
   idleMs?: number;
   /** Heartbeats come from a Web Worker, which hidden tabs do not slow down. By default it is made of a data address; where
    * the page's policy forbids that (`worker-src data:`), give the address of the SDK's timer.js, or false for none. */

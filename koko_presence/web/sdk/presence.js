@@ -1,7 +1,7 @@
 /**
  * Presence, cursors, typing and shared playback over one WebSocket. The types are in presence.d.ts, the protocol is in
- * docs/protocol.md. link.js owns the socket, room.js what one does in a room, store.js what is known of it; this file has
- * the rooms, and the questions that wait for an answer or for a connection.
+ * docs/protocol.md. link.js owns the socket, room.js the actions in a room, store.js its state; this file has the rooms, and
+ * the requests that wait for an answer or for a connection.
  */
 
 import { createEvents } from "./events.js";
@@ -18,10 +18,10 @@ export function createPresence(options) {
   const rooms = new Map();
   const { on, emit } = createEvents();
   const clock = createClock();
-  const asked = new Map(); // id -> { message, key, resolve, sent }: what waits for an answer, or to be sent at all
+  const asked = new Map(); // id -> { message, key, resolve, sent }: requests that wait for an answer or to be sent
   let ids = 0;
   let hello = {};
-  let status; // the person's own, set by hand
+  let status; // set by the user
   let { privacy } = options;
 
   const settle = (reply, which) => {
@@ -36,7 +36,7 @@ export function createPresence(options) {
       if (!entry.sent && online() && (!roomId || type === "join" || rooms.get(roomId)?.live())) send(entry.message, (entry.sent = true));
     }
   };
-  /** Resolves with the answer, never rejects. Without a connection it waits; of one `key` only the last does. */
+  /** Resolves with the answer, never rejects. Without a connection the request waits; of one `key` only the last one. */
   const ask = (message, key) => new Promise((resolve) => {
     if (key) settle(OFFLINE, (old) => !old.sent && old.key === key);
     asked.set(++ids, { message: { ...message, id: ids }, key, resolve });
@@ -62,7 +62,7 @@ export function createPresence(options) {
       const room = rooms.get(roomId ?? entry?.message.roomId);
       const failed = type === "error";
       settle({ success: !failed, ...message }, (each) => each === entry);
-      if (type === "joined" && !room) send({ type: "leave", roomId }); // given up meanwhile
+      if (type === "joined" && !room) send({ type: "leave", roomId }); // left meanwhile
       else if (room) room.message(message);
       else if (!roomId) each("message", message);
       if (failed && !room) emit(type, message);
@@ -95,18 +95,18 @@ export function createPresence(options) {
   const setStatus = (data) => ask({ type: "status", data: (status = data) }, "status");
   const setPrivacy = (data) => {
     each("hold", data);
-    // a scope is for its own message: in the next auth it would do to other tabs what was said of this one later
+    // a scope applies to its own message only: in the next auth it would apply later settings of this tab to the others
     privacy = { ...privacy, ...data, scope: undefined };
     return ask({ type: "privacy", data }, "privacy");
   };
   const forget = (roomId) => {
     rooms.delete(roomId);
     settle(OFFLINE, (entry) => entry.message.roomId === roomId);
-    // after the caller's own turn: who goes from room to room keeps the connection
+    // after the caller's task: a change from room to room keeps the connection
     queueMicrotask(() => rooms.size || stop());
   };
 
-  const end = () => close(); // what calls it says no error
+  const end = () => close(); // its callers pass no error
   life?.addEventListener("abort", end);
 
   return {

@@ -2,7 +2,7 @@
 
 import type { Answer, Person, Playback, PlaybackCommand, Presence, Privacy, Room, RoomSnapshot, RoomType, Undo } from "./presence.js";
 
-/** What is used of React; the `React` of your page fits. */
+/** The used part of React; the `React` of your page has it. */
 export interface ReactLike {
   createContext: Function;
   createElement: Function;
@@ -16,7 +16,7 @@ export interface ReactLike {
 
 export interface RoomProviderProps {
   presence: Presence;
-  /** The room's id; another one leaves this room and enters that. */
+  /** The room's id; a new id leaves this room and enters the other. */
   id: string;
   type?: RoomType;
   privacy?: Privacy;
@@ -32,25 +32,25 @@ export interface PlaybackHook extends Pick<RoomSnapshot, "playback" | "controlle
 }
 
 export interface PresenceHooks {
-  /** Enters the room while it is mounted; everything below it uses the hooks. */
+  /** Enters the room while it is mounted; all components below it may use the hooks. */
   RoomProvider: (props: RoomProviderProps) => any;
   /** The room, or null before the first effect. */
   useRoom(): Room | null;
   /** Any part of the snapshot. Renders when it changes by `isEqual` (default: the same, or arrays of the same). */
   useSnapshot(): RoomSnapshot;
   useSnapshot<T>(select: (snapshot: RoomSnapshot) => T, isEqual?: (a: T, b: T) => boolean): T;
-  /** The others, one per person, or what `select` makes of them. */
+  /** The other people, or the result of `select`. */
   useOthers(): readonly Person[];
   useOthers<T>(select: (others: readonly Person[]) => T, isEqual?: (a: T, b: T) => boolean): T;
-  /** Oneself; null before the first snapshot. */
+  /** The local user; null before the first snapshot. */
   useSelf(): Person | null;
   useSelf<T>(select: (self: Person) => T, isEqual?: (a: T, b: T) => boolean): T | null;
-  /** Handlers for the element over which your cursor is shown; `time` gives the second of the video. */
+  /** Handlers for the element over which your cursor is shown; `time` returns the second of the video. */
   useCursor(time?: () => number): {
     onPointerMove(event: { clientX: number; clientY: number; currentTarget: Element }): void;
     onPointerLeave(): void;
   };
-  /** Who types (in this context), and what to call at each key press (true) and at the end (false). */
+  /** The people who type (in this context), and the function to call at each key press (true) and at the end (false). */
   useTyping(context?: string): [readonly Person[], (isTyping: boolean) => void];
   usePlayback(): PlaybackHook;
 }

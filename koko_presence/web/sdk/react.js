@@ -5,11 +5,11 @@ const EMPTY = {
   controllerSessionId: null, requests: [], synced: null, following: true,
 };
 
-/** The same value, or arrays of the same values: what a selector makes anew each time does not render anew. */
+/** The same value, or arrays of the same values: an equal result of a selector causes no render. */
 const same = (a, b) =>
   Object.is(a, b) || (Array.isArray(a) && Array.isArray(b) && a.length === b.length && a.every((each, i) => Object.is(each, b[i])));
 const all = (value) => value;
-/** What usePlayback shows, oneself last because of `mayControl`; not the others, whose cursors move all the time. */
+/** The state of usePlayback, the local user last because of `mayControl`; not the others, whose cursors change. */
 const watching = ({ playback, controller, requests, synced, following, syncEnabled, self }) =>
   [playback, controller, requests, synced, following, syncEnabled, self?.userId];
 const never = () => () => {};
@@ -26,7 +26,7 @@ export function createHooks(React) {
       setRoom(entered);
       return () => {
         setRoom(null);
-        queueMicrotask(entered.leave); // StrictMode enters again before that, and nobody outside notices
+        queueMicrotask(entered.leave); // StrictMode enters again before that, so no leave is sent
       };
     }, [presence, id, type]);
     return createElement(Context.Provider, { value: room }, children);

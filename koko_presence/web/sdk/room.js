@@ -1,4 +1,4 @@
-/** What one does in a room: cursors, selection, typing, broadcasts. Its state is the store's; the presence has the link. */
+/** Actions in a room: cursors, selection, typing, broadcasts. The store has its state, the presence the link. */
 
 import { createEvents } from "./events.js";
 import { createStore } from "./store.js";
@@ -9,7 +9,7 @@ const TYPING_LIFE_MS = 5000;
 const RETRY_MS = 1000;
 const MAX_S = 1e6;
 
-/** Numbers in their range, rounded to what anybody can see [E5]. */
+/** Numbers in their range, rounded to a visible precision [E5]. */
 function clamped(data) {
   const result = data && { ...data };
   for (const key in result) {
@@ -19,7 +19,7 @@ function clamped(data) {
   return result;
 }
 
-/** `joining` is the message that enters. Returns what the presence calls, with what the application gets as `room`. */
+/** `joining` is the join message. Returns the functions for the presence; `room` is the object for the application. */
 export function createRoom(clock, ask, flush, throttleMs, send, full, hello, setStatus, setPrivacy, forget, joining) {
   const { roomId, roomType = roomId } = joining;
   const [set, update, fold, expand, company, get] = createStore(roomId);
@@ -27,9 +27,9 @@ export function createRoom(clock, ask, flush, throttleMs, send, full, hello, set
   let live = false;
   let retryTimer;
   let typingUntil = 0;
-  let watching; // promise of what media.js makes
+  let watching; // promise of the result of media.js
   let media;
-  let told = get(); // the snapshot that listeners know
+  let told = get(); // the snapshot that listeners were called with
 
   const notify = () => told !== get() && emit("change", (told = get()));
   const become = (status, error = null) => {
@@ -39,19 +39,19 @@ export function createRoom(clock, ask, flush, throttleMs, send, full, hello, set
   };
   const say = (type, data, to) => send({ type, roomId, data, to });
 
-  // the newest value, when its turn has come and somebody is there to see it
+  // the newest value, when it may be sent and another session is in the room
   const seen = () => live && company() && !full();
   const showing = (type) => createSlot((data) => say(type, data), seen);
   const cursor = showing("cursor");
   const selection = showing("selection");
   const typing = createSlot((data) => clock.now() < typingUntil && say("typing", data), seen);
   const slots = [cursor, selection, typing];
-  const show = (slot, data) => (data || slot.value) && slot.offer(clamped(data)); // what is cleared already is not cleared again
+  const show = (slot, data) => (data || slot.value) && slot.offer(clamped(data)); // a cleared value is not cleared again
   const advise = (ms = 0) => {
     cursor.wait = selection.wait = Math.max(throttleMs, ms, 1000 / hello().limits.cursorHz);
   };
 
-  /** Playback, control and video come in a file of their own; rooms that may need it load it before they are entered. */
+  /** Playback, control and video are in a file of their own; rooms that may need it load it before they are entered. */
   const watch = () => (watching ??= import("./media.js").then(
     ({ createMedia }) => (media = createMedia(room, createSlot, slots, set, update, get, notify, emit, say, ask, seen, isLive, company)),
     ({ message }) => emit("error", { code: "LOAD", message }),
@@ -130,7 +130,7 @@ export function createRoom(clock, ask, flush, throttleMs, send, full, hello, set
     live: isLive,
     error: (error) => emit("error", error),
     hide: () => room.updateCursor(null),
-    // the next join says what holds by then, or a reconnect would undo it
+    // the next join sends the current values, or a reconnect would undo this one
     hold(data) {
       joining.privacy &&= { ...joining.privacy, ...data, scope: undefined };
     },
@@ -140,7 +140,7 @@ export function createRoom(clock, ask, flush, throttleMs, send, full, hello, set
       if (over()) return; // left meanwhile
       const reply = await ask(joining);
       const { code, retryAfterMs } = reply;
-      // FORBIDDEN comes with a time when nobody could say whether the room is open
+      // FORBIDDEN has a retry time if access could not be checked
       if (retryAfterMs || /^(RATE|INT)/.test(code)) retryTimer = setTimeout(entry.join, (retryAfterMs || RETRY_MS) * (1 + Math.random()));
       else if (code && code !== "OFFLINE") entry.end(reply, true);
     },

@@ -1,7 +1,7 @@
-/** What is known of a room: a snapshot of the server's and every event folded into it, shown as immutable objects. What
- * belongs to watching together is folded by media.js. */
+/** The state of a room: a snapshot of the server with every later event applied, as immutable objects. Events of playback
+ * and control are applied by media.js. */
 
-/** One person from their sessions: the first that is connected counts, the others fill up. */
+/** One person from its sessions: fields of the first connected session, completed from the others. */
 function merge(sessions) {
   const person = {};
   for (const session of [...sessions].sort((a, b) => b.connected - a.connected)) {
@@ -14,7 +14,7 @@ function merge(sessions) {
 export function createStore(roomId) {
   const members = new Map(); // session id -> member
   const numbers = new Map(); // number in compact cursors -> session id
-  const stale = new Set(); // user ids whose person is out of date
+  const stale = new Set(); // user ids whose person has to be built again
   let people = new Map(); // user id -> person
   let me = {};
   const watching = { playback: null, controller: null, controllerSessionId: null, synced: null };
@@ -45,7 +45,7 @@ export function createStore(roomId) {
       me = { sessionId, color };
       users.forEach(put);
       set({ ...watching, ...room, requests });
-      stale.add(); // whoever is gone
+      stale.add(); // users that have left
     },
     user_joined({ userId, sessionId, timestamp, data: { sessionCount, ...shown } }) {
       put({ userId, sessionId, connected: true, isTyping: false, isWatching: false, lastActiveAt: timestamp, ...shown });
@@ -62,7 +62,7 @@ export function createStore(roomId) {
       const { connected, isWatching, ...shown } = event.data;
       update(event, { connected, isWatching });
       for (const member of members.values()) {
-        // a session in its grace is shown as away, which is not what the person's other sessions show [D2]
+        // a session in its grace period is shown as away, independently of the person's other sessions [D2]
         const meant = member.sessionId === event.sessionId || (connected && member.connected);
         if (meant && member.userId === event.userId) update(member, { statusMessage: undefined, ...shown });
       }
@@ -72,16 +72,16 @@ export function createStore(roomId) {
   return [
     set,
     update,
-    // fold: take over an event
+    // fold: apply an event
     (event) => folds[event.type]?.(event),
-    // expand: a row of compact cursors as the `cursor_moved` that it stands for; undefined if nobody has that number
+    // expand: the `cursor_moved` of a row of compact cursors; undefined if no session has that number
     (row, envelope) => {
       const [index, timestamp, x, y, target] = row.map((value) => value ?? undefined);
       const { userId, sessionId, color } = members.get(numbers.get(index)) ?? {};
       const data = row.length > 1 ? { color, timestamp, x, y, target } : { color, hidden: true };
       return userId && { ...envelope, type: "cursor_moved", userId, sessionId, data };
     },
-    // company: are there other sessions, one's own tabs included?
+    // company: whether there are other sessions, including own tabs
     () => members.size > members.has(me.sessionId),
     // get
     () => {

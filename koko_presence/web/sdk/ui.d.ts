@@ -2,17 +2,17 @@
 
 import type { Person, Room } from "./presence.js";
 
-/** What all components have. `room` may be set before or after the element is in the page; null takes it away. */
+/** Properties of all components. `room` may be set before or after the element is in the page; null removes it. */
 export declare class KokoElement extends HTMLElement {
   room: Room | null | undefined;
 }
 
-/** `<koko-avatars max="3">`. Fires `koko-person` when somebody is chosen in the list. */
+/** `<koko-avatars max="3">`. Fires `koko-person` when a person is chosen in the list. */
 export declare class KokoAvatars extends KokoElement {}
 
-/** `<koko-cursors for="video" receive-only>`: over the picture of the element that `for` names. */
+/** `<koko-cursors for="video" receive-only>`: above the picture of the element that `for` names. */
 export declare class KokoCursors extends KokoElement {
-  /** Let a reaction rise over the picture, of somebody or of nobody. */
+  /** Let a reaction rise over the picture, with or without a person. */
   float(emoji: string, person?: Pick<Person, "name">): void;
 }
 
@@ -28,7 +28,7 @@ export declare class KokoWatch extends KokoElement {
   react(emoji: string): ReturnType<Room["broadcast"]>;
 }
 
-/** Where a mouse event points, 0 to 1 of the letter-boxed picture of `media`; null outside of it. */
+/** Position of a mouse event, 0 to 1 of the letter-boxed picture of `media`; null outside of it. */
 export declare function pointOn(media: Element, event: { clientX: number; clientY: number }): { x: number; y: number } | null;
 
 declare global {

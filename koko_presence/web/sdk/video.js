@@ -1,19 +1,19 @@
-/** A `<video>` in step with the room: reports where it is [H6], corrects drift [H8], never fights the person's hand. */
+/** A `<video>` in step with the room: reports its position [H6], corrects drift [H8], obeys the user's actions. */
 
 import { positionOf } from "./media.js";
 
 const IGNORE_S = 0.08; // less is not corrected ...
-const DONE_S = 0.02; // ... but what is being corrected goes on until here, else it would flutter
+const DONE_S = 0.02; // ... but a correction continues until here, else it would oscillate
 const FAST_S = 1; // more is corrected by 10 % instead of 5 %
-const SEEK_S = 2; // more is jumped over
-const STEP_S = 0.25; // a new command is jumped to if it is farther than this
-const FRAME_S = 0.03; // a paused picture is the right one within this
-const SETTLE_MS = 3000; // after a jump nothing is corrected
+const SEEK_S = 2; // more is corrected by a seek
+const STEP_S = 0.25; // a new command causes a seek if it is farther away than this
+const FRAME_S = 0.03; // tolerance of a paused picture
+const SETTLE_MS = 3000; // no correction after a seek
 const TICK_MS = 250;
 const REPORT_MS = 1000;
-const REPORT_PAUSED_MS = 5000; // a report is good for 10 s
+const REPORT_PAUSED_MS = 5000; // a report is valid for 10 s
 
-/** What to do about `drift` seconds (own minus room, behind is negative): "seek", or a factor for the speed [H8]. */
+/** Correction for `drift` seconds (own minus room, behind is negative): "seek", or a factor for the speed [H8]. */
 export function correction(drift, correcting) {
   const off = Math.abs(drift);
   if (off > SEEK_S) return "seek";
@@ -25,15 +25,15 @@ export function attachVideo(video, { room, follow, playback, emit, options: { co
   const { document } = globalThis;
   const { clock } = room;
   let seekS = 0.05; // how long a seek takes here, measured
-  let seekAt = 0; // local ms at which our own seek began, 0: none is under way
-  let aim; // where to
+  let seekAt = 0; // local ms at which the own seek began; 0: none is pending
+  let aim; // target of that seek
   let settleAt = 0;
   let correcting = false;
   let buffering = false;
-  let blocked = false; // the browser wants a click first
-  let last; // the goal at the last tick
+  let blocked = false; // the browser requires a click before it plays
+  let last; // the target at the last tick
   let reportAt = 0;
-  let paused = video.paused; // as it should be, by us or by the last hand
+  let paused = video.paused; // intended state, set by this code or by the user's last action
 
   const follows = () => room.getSnapshot().following;
   const jump = (to, rate) => {
@@ -66,7 +66,7 @@ export function attachVideo(video, { room, follow, playback, emit, options: { co
     }
   }
 
-  /** Bring the video to where its goal is. */
+  /** Move the video to its target. */
   function steer() {
     const goal = follow.goal();
     const news = goal !== last;
@@ -96,7 +96,7 @@ export function attachVideo(video, { room, follow, playback, emit, options: { co
     setSpeed(playbackRate * how);
   }
 
-  /** The person did something to the player itself: it becomes a command, or the end of following. */
+  /** The user acted on the player itself: send it as a command, or stop following. */
   function byHand(command) {
     settleAt = 0;
     if (follows() === true && room.mayControl) {
@@ -112,14 +112,14 @@ export function attachVideo(video, { room, follow, playback, emit, options: { co
 
   const listeners = {
     play() {
-      if (blocked) last = settleAt = 0; // the click that was wanted: on, from where the others are
+      if (blocked) last = settleAt = 0; // the required click: continue at the room's position
       blocked = false;
       if (paused) byHand({ action: "play" });
       paused = false;
       report(true);
     },
     pause() {
-      // the browser itself pauses at the end, and what nobody sees
+      // the browser itself pauses at the end, and while the video is not visible
       if (!paused && !video.ended && !document?.hidden) {
         paused = true;
         byHand({ action: "pause" });

@@ -48,18 +48,18 @@ const others: readonly Person[] = room.others;
 for (const person of others) {
   console.log(person.name, person.color, person.status === "busy", person.sessions.map(({ cursor, viewerSync }) => [cursor?.x, viewerSync?.driftMs]));
 }
-// @ts-expect-error snapshots are not written to
+// @ts-expect-error snapshots are read-only
 room.others.push(others[0]!);
-// @ts-expect-error nor are people
+// @ts-expect-error so are people
 room.self!.name = "Me";
 
 room.updateCursor({ timestamp: 1, x: 0.5, y: 0.5, target: "left" });
 room.updateCursor(null);
-// @ts-expect-error numbers
+// @ts-expect-error numbers are required
 room.updateCursor({ x: "left" });
 room.updateSelection({ startTime: 1, endTime: 2 });
 room.updateSelection(null);
-// @ts-expect-error an end
+// @ts-expect-error endTime is missing
 room.updateSelection({ startTime: 1 });
 room.typing(true, "comment");
 room.playback({ action: "report", isPlaying: true, currentTime: 1, playbackRate: 1, buffering: false, follow: true });

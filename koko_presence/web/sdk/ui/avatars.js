@@ -1,4 +1,4 @@
-/** `<koko-avatars max="3">`: who is here, one entry per person; "+2 more" opens the list of all. */
+/** `<koko-avatars max="3">`: the people in the room, one entry each; "+2 more" opens the list of all. */
 
 import { h, keyed, KokoElement, setText, tint } from "./element.js";
 import { arrivals, initials } from "./words.js";

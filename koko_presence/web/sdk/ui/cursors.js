@@ -1,12 +1,12 @@
-/** `<koko-cursors for="video">`: everybody's cursors and reactions over the picture; the own cursor is sent from there. */
+/** `<koko-cursors for="video">`: all cursors and reactions over the picture; sends the own cursor. */
 
 import { h, KokoElement, setText, tint, wake } from "./element.js";
 import { pictureRect, settle, strength } from "./picture.js";
 
-const SILENCE_MS = 300; // after a longer pause the last place says nothing about the way
+const SILENCE_MS = 300; // after a longer pause a cursor jumps instead of moving from its last position
 const MOST = 200; // cursors and reactions together
 
-/** The overlays that are in a page, so that <koko-watch> can show the own reactions, which no server sends back. */
+/** The overlays in the page, so that <koko-watch> can show the own reactions, which the server does not send back. */
 export const overlays = new Set();
 
 const calm = globalThis.matchMedia?.("(prefers-reduced-motion: reduce)");
@@ -20,7 +20,7 @@ function pictureOf(media) {
   return { ...rect, left: rect.left + left + media.clientLeft, top: rect.top + top + media.clientTop };
 }
 
-/** Where the point of a mouse event is, 0 to 1 of the picture of `media`; null outside. */
+/** Position of a mouse event, 0 to 1 of the picture of `media`; null outside. */
 export function pointOn(media, { clientX, clientY }) {
   const { left, top, width, height } = pictureOf(media);
   const x = (clientX - left) / width;
@@ -114,7 +114,7 @@ export class KokoCursors extends KokoElement {
       return `${shown.axes[i].at.toFixed(1)}px`;
     });
     style.transform = `translate(${place})`;
-    // a cursor that rests belongs to the moment at which its person's film is by now
+    // a resting cursor belongs to the current time of its person's video
     const rate = playback?.isPlaying && viewerSync?.state !== "paused" ? playback.playbackRate : 0;
     style.opacity = strength(cursor.timestamp + ((now - shown.heardAt) / 1000) * rate - this.target.currentTime);
     return moving;

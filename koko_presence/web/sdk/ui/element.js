@@ -1,9 +1,9 @@
-/** What the components share: a room, one frame loop, one style sheet, one way to speak, and DOM without HTML. */
+/** Shared by the components: a room, one frame loop, one style sheet, live regions, and DOM without HTML. */
 
 import { inkOn } from "./words.js";
 
-const PACE_MS = 70; // between two looks at the room
-const QUIET_MS = 5000; // a live region speaks at most so often
+const PACE_MS = 70; // between two reads of the room
+const QUIET_MS = 5000; // shortest time between two texts of a live region
 
 // --- one requestAnimationFrame for all ------------------------------------------------------------------------------
 
@@ -26,9 +26,9 @@ function run(now) {
   for (const element of elements) if (element.isConnected && element.frame(now, dt)) wake(element);
 }
 
-// --- speaking -------------------------------------------------------------------------------------------------------
+// --- live regions ---------------------------------------------------------------------------------------------------
 
-/** Say `make()`, but no oftener than every 5 s; it is made when its time has come. Undefined: nothing. */
+/** Put the text of `make()` into the live region, at most every 5 s; `make` is called then. Undefined: no text. */
 export function createVoice(speak) {
   let timer;
   let make;
@@ -43,7 +43,7 @@ export function createVoice(speak) {
   };
 }
 
-// --- DOM without HTML: whatever a person is called stays a text node ------------------------------------------------
+// --- DOM without HTML: a person's name is always a text node --------------------------------------------------------
 
 /** An element whose class and part are `part`. */
 export function h(tag, part, properties, ...children) {
@@ -56,7 +56,7 @@ export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Give `element` the person's colour, and one that can be read on it. */
+/** Give `element` the person's colour, and a text colour with enough contrast. */
 export function tint(element, { color }) {
   element.style.setProperty("--color", color);
   element.style.setProperty("--ink", inkOn(color));
@@ -79,7 +79,7 @@ export function keyed(parent, people, make, update) {
 
 let sheet;
 
-/** One sheet for every shadow root; nothing is seen before it is there. */
+/** One sheet for every shadow root; the components are hidden until it is loaded. */
 export async function loadStyles(url) {
   sheet = new CSSStyleSheet();
   sheet.replaceSync(":host{visibility:hidden}");
@@ -118,13 +118,13 @@ export class KokoElement extends (globalThis.HTMLElement ?? class {}) {
     return document.getElementById(this.getAttribute("for"));
   }
 
-  /** What to show: nothing of a room that was left, where nobody moves any more. */
+  /** The room to show; none after it was left, because its state is stale then. */
   get snapshot() {
     const { room } = this;
     return !room || room.status === "closed" ? EMPTY : room.getSnapshot();
   }
 
-  /** Everybody, oneself first. */
+  /** All people, the local user first. */
   get people() {
     const { self, others } = this.snapshot;
     return self ? [self, ...others] : others;
@@ -141,7 +141,7 @@ export class KokoElement extends (globalThis.HTMLElement ?? class {}) {
   connectedCallback() {
     this.disconnectedCallback();
     const { room } = this;
-    delete this.room; // where it stands if it was set before the element was defined
+    delete this.room; // an own property if it was set before the element was defined
     this.#room = room;
     if (!room) return;
     this.keep(room.on("change", () => wake(this)));
@@ -159,7 +159,7 @@ export class KokoElement extends (globalThis.HTMLElement ?? class {}) {
     return this.draw();
   }
 
-  /** What to undo when the room or the element goes. */
+  /** Functions to call when the room or the element is removed. */
   keep(undo) {
     this.#undo.push(undo);
   }

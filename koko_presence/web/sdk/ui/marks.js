@@ -1,12 +1,12 @@
-/** `<koko-marks for="video">`: under a timeline, where everybody is in the film, and the stretches they have selected. */
+/** `<koko-marks for="video">`: under a timeline, the position of each person in the video, and the selected ranges. */
 
 import { h, keyed, KokoElement, setText, tint, wake } from "./element.js";
 import { playhead } from "./picture.js";
 import { initials } from "./words.js";
 
-const REACH_PX = 26; // nearer ones share a place
+const REACH_PX = 26; // nearer marks are merged
 const APART_PX = 20;
-const MOST = 5; // of one place; the last one only says that there are more
+const MOST = 5; // of one position; the last one only shows that there are more
 
 export class KokoMarks extends KokoElement {
   #bands = h("div");
@@ -40,7 +40,7 @@ export class KokoMarks extends KokoElement {
 
     const placed = [];
     for (const person of others) {
-      const { cursor, connected, userId } = person; // a cursor without a place on the picture points at the timeline
+      const { cursor, connected, userId } = person; // a cursor without x and y points at the timeline
       const moment = cursor && cursor.x === undefined ? cursor.timestamp : playhead(person, playback, position) ?? cursor?.timestamp;
       if (connected && moment !== undefined) placed.push({ userId, person, at: x(moment) });
     }

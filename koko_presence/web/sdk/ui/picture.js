@@ -1,4 +1,4 @@
-/** Where the picture is inside its element, how a cursor moves over it, and how strongly it is drawn. No DOM here. */
+/** The picture's rectangle inside its element, the motion of a cursor over it, and its opacity. Uses no DOM. */
 
 const STIFFNESS = 28; // 1/s; nine tenths of the way in 140 ms
 const REST_PX = 0.1;
@@ -8,7 +8,7 @@ const LEAST = 0.25;
 
 /**
  * The rectangle of the picture inside a box of `box` pixels, as CSS object-fit (contain, cover, fill) and object-position
- * place it. What has no size of its own fills the box.
+ * place it. Media without a size of its own fill the box.
  */
 export function pictureRect(box, media, fit = "contain", position = "50% 50%") {
   if (!(media.width > 0 && media.height > 0) || fit === "fill") return { left: 0, top: 0, ...box };
@@ -36,14 +36,14 @@ export function settle(spring, to, dt) {
   return false;
 }
 
-/** 0.25 to 1: how strongly to draw what belongs to a moment `seconds` away from the own one [N10]. */
+/** 0.25 to 1: opacity of a cursor whose time is `seconds` away from the own one [N10]. */
 export function strength(seconds) {
   const away = Math.abs(seconds);
-  if (!(away > NEAR_S)) return 1; // also when a moment is not known
+  if (!(away > NEAR_S)) return 1; // also if a time is unknown
   return 1 - (1 - LEAST) * Math.min(1, (away - NEAR_S) / (FAR_S - NEAR_S));
 }
 
-/** Where a person's player is when the room is at `position` s, as last told by their viewer_sync; else undefined. */
+/** Position of a person's player when the room is at `position` s, by the last viewer_sync; else undefined. */
 export function playhead(member, playback, position) {
   const { state, driftMs } = member.viewerSync ?? {};
   return playback && state && state !== "unknown" ? Math.max(0, position + driftMs / 1000) : undefined;

@@ -1,4 +1,4 @@
-/** `<koko-watch reactions="👍 ❤️ 😂">`: who has control, who is in step, and what they feel about it. */
+/** `<koko-watch reactions="👍 ❤️ 😂">`: the controller, the state of each viewer, and reactions. */
 
 import { overlays } from "./cursors.js";
 import { h, keyed, KokoElement, setText, tint } from "./element.js";
@@ -6,7 +6,7 @@ import { viewerWords } from "./words.js";
 
 export class KokoWatch extends KokoElement {
   #said;
-  #act; // what the button does now
+  #act; // the current action of the button
   #who = h("bdi", "controller");
   #control = this.#button("button", "", (room) => room[this.#act]());
   #resync = this.#button("button", "Resync", (room) => void room.follow(true));
@@ -22,7 +22,7 @@ export class KokoWatch extends KokoElement {
       this.#requests, this.#error, h("div", "head", {}, this.#count, this.#resync), this.#viewers, this.#faces);
   }
 
-  /** A button whose refusal is shown; the second half of a double click is nothing. */
+  /** A button that shows a refusal; the second click of a double click is ignored. */
   #button(part, label, act) {
     const onclick = async ({ detail }) => {
       setText(this.#error, (detail < 2 && (await act(this.room))?.message) || "");

@@ -1,6 +1,6 @@
-/** What the components say, and colours that can be read. No DOM here. */
+/** Texts of the components, and colours with enough contrast. Uses no DOM. */
 
-/** "Jane van der Berg" is JB; one word gives one letter. Whole characters, whatever the script. */
+/** Initials: JB for "Jane van der Berg"; one character for one word. Whole characters, in any script. */
 export function initials(name) {
   const words = name.trim().split(/\s+/);
   return [...new Set([words[0], words.at(-1)])].map(([letter]) => letter).join("").toUpperCase();
@@ -11,7 +11,7 @@ const and = (names) => (names.length > 2 ? `${names[0]} and ${names.length - 1} 
 /** "Jane is typing...", "Jane and Tom are typing...", "Jane and 2 others are typing..." */
 export const typingSentence = (names) => names[0] && `${and(names)} ${names[1] ? "are" : "is"} typing...`;
 
-/** What a viewer does, as a person would say it [H7]. */
+/** The state of a viewer as readable text [H7]. */
 export function viewerWords({ viewerSync: { state, driftMs } = {}, connected }, controls) {
   if (!connected) return "reconnecting";
   if (state === "behind" || state === "ahead") return `${state} ${(Math.abs(driftMs) / 1000).toFixed(1)} s`;
@@ -19,7 +19,7 @@ export function viewerWords({ viewerSync: { state, driftMs } = {}, connected }, 
   return /^un/.test(state) ? "not watching" : state; // unknown or undefined
 }
 
-/** Who came and who went between two maps of user id to name; "" when nobody did. */
+/** Text of the joins and leaves between two maps of user id to name; "" without any. */
 export function arrivals(before, after) {
   const changed = (from, to, verb) => {
     const names = [...to].filter(([id]) => !from.has(id)).map(([, name]) => name);
@@ -28,7 +28,7 @@ export function arrivals(before, after) {
   return changed(before, after, "joined") + changed(after, before, "left");
 }
 
-/** Black or white, whichever reads better on #rrggbb: never less than 4.5:1. A power is near enough to sRGB for that. */
+/** Black or white, whichever has more contrast on #rrggbb: at least 4.5:1. A power approximates sRGB. */
 export function inkOn(color) {
   const [r, g, b] = [1, 3, 5].map((at) => (parseInt(color.slice(at, at + 2), 16) / 255) ** 2.218);
   return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 ? "#000" : "#fff";
