@@ -11,7 +11,7 @@ cursors and selections wait for its pong (`holds`), and a free one with a ping n
 late. Pure: times are arguments, in seconds of one monotonic clock. Written by the `Outbox` of the connection alone.
 """
 
-cdef Py_ssize_t ROUND_BYTES = 4096  # about the newest cursors of everybody in a room of 20
+cdef Py_ssize_t ROUND_BYTES = 4096  # about one cursor of each member of a room of 20
 cdef Py_ssize_t FREE_BYTES = 128 * 1024  # the free state pings after so many at the latest
 cdef double LATE_S = 0.3  # a pong that takes longer ends the free state
 cdef double PROMPT_S = 0.1  # pongs that take no longer begin it: the line carries 40 kB/s and more ...

@@ -45,7 +45,7 @@
 #define MOST_SLOW 64
 #define SLOW_TURN_US 20000 /* how often a slow reader reads */
 #define RECOVERY_US 2000000 /* after the load has fallen, before what came back is measured */
-#define TURN 64 /* sockets read before looking at the clock again, or a burst to everybody would make the sends late */
+#define TURN 64 /* sockets read before looking at the clock again, or a burst to all clients would make the sends late */
 #define EARLY_US 50 /* sends that are so close share a look at the sockets, which costs as much as a send */
 #define UNREAD_US 1000 /* reads come first again after so long, or a generator that is late would not read at all */
 

@@ -1,7 +1,7 @@
 """A room of which the client is a member: its state, the client's actions in it, and its callbacks and streams.
 
-`Room` writes what the client shows and asks for; `RoomState`, its base, writes the state from the server's messages, in
-their order.
+`Room` writes the state of the client's own actions; `RoomState`, its base, writes the state from the server's messages,
+in their order.
 """
 
 from __future__ import annotations

@@ -383,7 +383,7 @@ def merge_delayed_privacy(user: User, record: UserRecord) -> None:
 
 
 def _restore_privacy_defaults(user: User, record: UserRecord) -> None:
-    """Take what the user hides with scope "user" from a record, where it is not known here."""
+    """Restore the privacy settings with scope "user" from a record, where this owner has none."""
     for name, default in zip(("invisible", "share_cursor", "share_selection"), record.privacy_defaults, strict=True):
         if default is not None and not isinstance(getattr(user.privacy_defaults, name), bool):
             setattr(user.privacy_defaults, name, default)

@@ -148,9 +148,9 @@ def _restored(shard: Shard, room_id: str, gathered: GatheredRoom, now: float) ->
 
 
 def _record_competing_room(shard: Shard, room: Room, record: RoomRecord, now: float) -> None:
-    """Record webhook events for a room that two owners have created, of which the other one's is given up: the leaves
-    of the members that were only in that one. If that was created later, its `room_created` has cleared the entries of
-    this one: record them once more."""
+    """Record webhook events for a room that two owners have created, of which `record` is given up: the leaves of the
+    members that were only in `record`. If that room was created later, its `room_created` has cleared the entries of
+    `room`: record them once more."""
     _record_missed_leaves(shard, room, (each for key, each in record.members.items() if key not in room.members), now)
     created_at = record.head.created_at
     if created_at > room.created_at:

@@ -71,7 +71,7 @@ class Member:
         self.drained = False
         self.gone_by: float | None = None  # when it is killed; set when `Stop` is sent
         self.lost = False
-        self.accepts: frozenset[int] = frozenset()  # the slots whose sockets it was last told to accept from
+        self.accepts: frozenset[int] = frozenset()  # the slots whose sockets it accepts from, as last sent to it
         self.lateness = Lateness()
         self.watch = Watch()
         self.unreached: dict[int, tuple[float, float]] = {}  # by reporting worker: since when, and its last report

@@ -14,8 +14,8 @@ Hertz = Annotated[float, Meta(gt=0.0, le=100_000.0)]
 Bytes = Annotated[int, Meta(ge=256, le=1 << 30)]
 
 
-# What a merged kind may be early by, in intervals, plus one. A sender's steady 50 ms reach us a little early or late; a
-# bucket without any slack would delay every value after one late one. Below 2 the rule holds to the letter: any closed
+# What a merged kind may be early by, in intervals, plus one. Messages sent every 50 ms arrive a little early or late; a
+# bucket without any slack would delay every value after one late one. Below 2 the rule holds exactly: any closed
 # window of one second sees at most `hz` + 1 values [L1].
 MERGED_BURST = 1.9
 
@@ -124,7 +124,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = 2000.0
 
-    # what one address may have on this machine, before it is known whose it is [Q5]
+    # limits of one address on this machine, which apply before authentication [Q5]
     address_connections: Annotated[
         Count,
         Meta(

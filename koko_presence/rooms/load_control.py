@@ -49,7 +49,7 @@ SLOWER, FASTER = 1.05, 0.95  # factor of the advised interval per tenth of a sec
 # A smaller change of the advised interval is not sent to the clients; less than `FULL / RELIEVED`.
 ANNOUNCE_STEP = 1.15
 ANNOUNCE_EVERY_S = 0.5
-MEMORY_S = 0.5  # averaging time of the load before clients are asked to send less
+MEMORY_S = 0.5  # averaging time of the load that lengthens the send interval of clients
 
 
 class FlushWindowController:

@@ -183,7 +183,7 @@ def sync_totals(room: Room) -> tuple[int, int]:
 
 
 def _follows(member: Member) -> bool:
-    # a session without a socket receives no events to follow, unless its own reports say that it does [M2]
+    # a session without a socket receives no events to follow, unless its own reports contain that it does [M2]
     return not member.leased if member.viewer is None else member.viewer.following
 
 

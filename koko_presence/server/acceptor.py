@@ -263,7 +263,7 @@ class Acceptor:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, RECEIVE_BUFFER_BYTES)
             below, _ = await loop.connect_accepted_socket(asyncio.Protocol, sock)
             below.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
-            # by default this transport would buffer 64 KiB before the TLS layer is told to pause
+            # by default this transport would buffer 64 KiB before it pauses the TLS layer
             below.set_write_buffer_limits(high=1)
             transport = self._poller.wrap_loop_transport(ProtocolSniffer(self, use))
             secure = await loop.start_tls(

@@ -59,7 +59,7 @@ class UserSession:
 
     @property
     def hides(self) -> tuple[bool, bool, bool, bool]:
-        """The values that its rooms need to know of what it hides."""
+        """Its privacy settings, as its rooms apply them: invisible, disabled, share_cursor, share_selection."""
         return self.invisible, self.disabled, self.share_cursor, self.share_selection
 
     def hide(self, privacy: Privacy) -> bool:
