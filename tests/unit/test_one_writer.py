@@ -1,5 +1,5 @@
 """One writer per state: attributes that decide who receives what, and which replicas are valid, are written by the
-modules of their class only. Others call its methods. docs/architecture.md has the whole table, "Who writes what".
+modules of their class only. Others call its methods. docs/architecture.md has the whole table, "Writers of state".
 Queries change nothing: properties, and functions with the name of a question."""
 
 import ast
