@@ -141,7 +141,7 @@ async def rolling(crowd: Crowd, supervisor: int, port: int) -> dict[str, float]:
 
 async def run(arguments: argparse.Namespace, supervisor: int) -> bool:
     crowd = Crowd(arguments.port, SECRET, rooms=arguments.rooms, people=arguments.people, hz=arguments.hz)
-    print(f"{len(crowd.clients)} people come into {arguments.rooms} rooms", flush=True)
+    print(f"{len(crowd.clients)} clients join {arguments.rooms} rooms", flush=True)
     await crowd.come()
     fine = True
     bars = (*BARS, "refused")

@@ -156,18 +156,18 @@ def peak(bench: Bench, users: int, start: float) -> list[str]:
             contender.name, f"{least}{best['deliveries_per_s']:,}", f"{best['us_per_delivery']:.2f}",
             f"{best['latency_ms']['p99']:.1f}", f"{best['generator_cores']:.2f}", why,
         ])  # fmt: skip
-    head = "server|deliveries/s sustained|us per delivery there|p99 ms there|generator's core there|the next step up"
+    head = "server|deliveries/s sustained|us per delivery there|p99 ms there|generator's core there|next step"
     text = (
-        f"Rooms of {users} users, 20 cursors/s each, more and more of them until fewer than "
+        f"Rooms of {users} users, 20 cursors/s each. The number of rooms rises until fewer than "
         f"{figures.MIN_DELIVERED:.0%} arrive, p99 is over {figures.MAX_P99_MS:.0f} ms or the generator is late. One "
-        f"search each, {seconds:g} s a step."
+        f"search for each server, {seconds:g} s a step."
     )
     return [text, "", *table(head.split("|"), rows)]
 
 
 def stopped(bench: Bench) -> list[str]:
     load = Load(1, 100, 20.0)
-    results = bench.rounds(load, [Contender("everybody reads"), STOPPED])
+    results = bench.rounds(load, [Contender("all members read"), STOPPED])
     rows = [
         [
             name, f"{middle(runs, 'latency_ms', 'p50'):.2f}", f"{middle(runs, 'latency_ms', 'p99'):.2f}",
@@ -177,13 +177,13 @@ def stopped(bench: Bench) -> list[str]:
         for name, runs in results.items()
     ]  # fmt: skip
     head = "|p50 ms of the others|p99 ms|max ms|delivered to the others|server MiB|closed|generator late p99 ms"
-    return [f"Our server alone. {load}.", "", *table(head.split("|"), rows)]
+    return [f"This server only. {load}.", "", *table(head.split("|"), rows)]
 
 
 def slow(bench: Bench) -> list[str]:
     """Measure the age of what slow readers get, and the effect on the fast readers of their room."""
     load, bench = Load(1, 20, 16.0), replace(bench, seconds=max(SLOW_S, bench.seconds))
-    results = bench.rounds(load, [Contender("everybody reads"), SLOW])
+    results = bench.rounds(load, [Contender("all members read"), SLOW])
     fast = [
         [
             name, f"{middle(runs, 'latency_ms', 'p50'):.2f}", f"{middle(runs, 'latency_ms', 'p99'):.2f}",
@@ -192,14 +192,14 @@ def slow(bench: Bench) -> list[str]:
         ]
         for name, runs in results.items()
     ]  # fmt: skip
-    head = "|p50 ms of the fast ones|p99 ms|max ms|delivered to them|server MiB|generator late p99 ms"
+    head = "|p50 ms of the fast readers|p99 ms|max ms|delivered to them|server MiB|generator late p99 ms"
     text = (
-        f"Our server alone. {load}. In the second row the last {len(SLOW_BYTES_PER_S)} read so slowly, with a receive "
-        f"buffer of 4096 bytes, and send as the others do; {bench.seconds:g} s a run."
+        f"This server only. {load}. In the second row the last {len(SLOW_BYTES_PER_S)} members read at the speeds "
+        f"below, with a receive buffer of 4096 bytes, and send like the others; {bench.seconds:g} s a run."
     )
     about = (
-        "The age of the newest cursor at each look (every 20 ms) that brought a slow reader one, over all of its speed "
-        "and all rounds; `cut` is how many the server closed."
+        "The age of the newest cursor whenever a read (every 20 ms) returned one, over all readers of a speed and all "
+        "rounds; `closed`: readers that the server disconnected."
     )
     return [
         text, "", *table(head.split("|"), fast), "", about, "",
@@ -212,9 +212,10 @@ def storm(bench: Bench) -> list[str]:
     keys = ("p50", "p99", "max")
     row = [f"{middle(runs, 'all_in_s'):.2f}", *(f"{middle(runs, 'join_ms', key):.1f}" for key in keys)]
     text = (
-        "Our server alone. 2,000 people connect, authenticate and join 20 rooms at once, each seeing the others come."
+        "This server only. 2,000 clients connect, authenticate and join 20 rooms at once; each receives the joins of "
+        "the others."
     )
-    return [text, "", *table(["all in, s", "join p50 ms", "p99 ms", "max ms"], [row])]
+    return [text, "", *table(["all joined, s", "join p50 ms", "p99 ms", "max ms"], [row])]
 
 
 def overload(bench: Bench) -> list[str]:
@@ -229,16 +230,16 @@ def overload(bench: Bench) -> list[str]:
     loads = [(rooms, bench.rounds(Load(rooms, 10, 20.0), [*ours, *peers])) for rooms in bench.rooms]
     text = (
         "Rooms of 10 users, 20 cursors/s each: 1,800 deliveries/s offered per room. `delivered/s` counts what is read "
-        "within the measurement, whenever it was sent; `of its best`: against the same server's highest. `updates/s`: "
-        "how often each receiver sees each sender move. A row whose generator is over "
+        "within the measurement, whenever it was sent; `of its best`: ratio to the same server's highest. `updates/s`: "
+        "cursors of each sender that each receiver gets. A row whose generator is over "
         f"{figures.FULL_CORE:.0%} busy is void. Clients that obey are measured from {OBEDIENT.warmup_s:g} s on, when "
         "the advised interval has settled."
     )
     lines = [text, "", *table(figures.OVERLOAD_HEAD, figures.overload_rows(loads))]
     if bench.extras:
         text = (
-            "Beside it, in quiet rooms of two and for newcomers: p50, p99 ms (samples). `join` is from the message to "
-            "`joined`, `newcomer` from the connect."
+            "At the same time, in quiet rooms of two and for new clients: p50, p99 ms (samples). `join` is from the "
+            "message to `joined`, `connect` from the start of the connection to the same."
         )
         rows = [
             [str(rooms), each.name, *figures.probe_row(by_name[each.name])] for rooms, by_name in loads for each in ours
@@ -293,15 +294,15 @@ def environment(peers: Sequence[str], repeat: int, seconds: float, phases: str) 
     """Describe the machine, the versions and the method in one paragraph."""
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     ours = ", ".join(f"{name} {version(name)}" for name in ("uvloop", "picows", "msgspec"))
-    against = "; ".join(PEERS[name].about() for name in peers) or "nobody"
+    against = "; ".join(PEERS[name].about() for name in peers) or "no peer"
     machine = f"{model[1].strip() if model else platform.machine()}, {os.cpu_count()} cores"
     system = f"{platform.system()} {platform.release().split('-')[0]}, Python {platform.python_version()}"
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, {machine}, {system}. Ours: koko_presence {version('koko-presence')} ({ours}). "
-        f"Against: {against}. Over loopback, server and generator pinned to a core each, servers in turns, "
+        f"Against: {against}. Over loopback, server and generator pinned to a core each, servers alternating, "
         f"{repeat} rounds of {seconds:g} s after 1 s of warm-up, {phases} phases; medians over the rounds. "
         "`ours / its` is the CPU per delivery within a round, lowest to highest in brackets; below 1 ours is cheaper. "
-        "The peers check, limit and remember nothing."
+        "The peers check, limit and store nothing."
     )
 
 

@@ -429,7 +429,7 @@ class Crowd:
         await self.all_in(10.0)
 
     async def all_in(self, within_s: float) -> None:
-        await until(lambda: all(client.view is not None for client in self.clients), within_s, "not everybody is in")
+        await until(lambda: all(client.view is not None for client in self.clients), within_s, "not all have joined")
 
     def _tick(self) -> None:
         if self.over:

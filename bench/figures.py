@@ -19,7 +19,7 @@ Result = dict[str, Any]
 
 def progress(result: Result) -> str:
     if "us_per_delivery" not in result:
-        return f"all in after {result['all_in_s']:.2f} s  join p99 {result['join_ms']['p99']:.1f} ms"
+        return f"all joined after {result['all_in_s']:.2f} s  join p99 {result['join_ms']['p99']:.1f} ms"
     latency, late = result["latency_ms"], result["late_ms"]["p99"]
     return (
         f"{result['us_per_delivery']:6.2f} us/delivery  p50 {latency['p50']:6.2f}  p99 {latency['p99']:6.2f} ms"
@@ -98,7 +98,7 @@ def percentile(samples: Sequence[float], part: float) -> float:
     return sorted(samples)[max(0, math.ceil(len(samples) * part) - 1)]
 
 
-SLOW_HEAD = ["reads", "newest cursor's age p50 ms", "max ms", "looks", "cut"]
+SLOW_HEAD = ["speed", "age of the newest cursor, p50 ms", "max ms", "samples", "closed"]
 
 
 def slow_rows(results: Sequence[Result]) -> list[list[str]]:
@@ -114,7 +114,7 @@ def slow_rows(results: Sequence[Result]) -> list[list[str]]:
     return rows
 
 
-PROBED = ("playback", "control", "typing", "join", "newcomer")
+PROBED = ("playback", "control", "typing", "join", "connect")
 
 
 def overload_rows(loads: Sequence[tuple[int, Mapping[str, Sequence[Result]]]]) -> list[list[str]]:

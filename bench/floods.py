@@ -449,7 +449,7 @@ def holds(row: dict[str, Any]) -> bool:
 
 
 HEAD = (
-    "| way | flood | sockets | restarts | failures | longest turn, CPU ms | cursors p99 ms | join p99 ms "
+    "| way | flood | sockets | restarts | failures | longest iteration, CPU ms | cursors p99 ms | join p99 ms "
     "| arrival p99 ms | sends/s | connects/s | |\n|---|---|---|---|---|---|---|---|---|---|---|---|"
 )
 
@@ -459,7 +459,7 @@ def line(row: dict[str, Any], seconds: float) -> str:
         f"| {row['way']} | {row['flood']} | {row['sockets']} | {row['restarts']} | {row['failed']} "
         f"| {row['turn_ms']:.1f} | {row['cursor_p99_ms']:.1f} | {row['join_p99_ms']:.1f} | {row['arrival_p99_ms']:.1f} "
         f"| {row['sends'] / seconds:,.0f} | {row['connects'] / seconds:,.0f} "
-        f"| {'' if holds(row) else 'above a bar'} |"
+        f"| {'' if holds(row) else 'above a limit'} |"
     )
 
 

@@ -221,7 +221,7 @@ def missed(result: dict[str, Any], bar: tuple[float, float] | None) -> list[str]
 
 async def run(arguments: argparse.Namespace, pid: int) -> bool:
     herd = Herd(arguments.port, rooms=arguments.rooms, people=arguments.people)
-    print(f"{len(herd.clients)} people come into {arguments.rooms} rooms", flush=True)
+    print(f"{len(herd.clients)} clients join {arguments.rooms} rooms", flush=True)
     await herd.come()
     fine = True
     for share in arguments.shares:

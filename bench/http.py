@@ -67,10 +67,10 @@ async def fill(tokens: Sequence[str], room: dict[str, str], port: int = PORT) ->
 
 def callers(folder: Path) -> Path:
     """Write the tokens of the callers, who are not in the room, to a file."""
-    everybody = folder / "everybody"
-    write_tokens(everybody, 100 + CALLERS)
+    all_tokens = folder / "all_tokens"
+    write_tokens(all_tokens, 100 + CALLERS)
     found = folder / "callers"
-    found.write_text("\n".join(everybody.read_text().split()[100:]))
+    found.write_text("\n".join(all_tokens.read_text().split()[100:]))
     return found
 
 
@@ -78,7 +78,7 @@ def measure_alone(tokens: Path, seconds: float, server_core: int, cores: Sequenc
     """Measure getActive on a room of 100, at the highest rate."""
     room = {"roomId": "video_busy", "roomType": "video"}
     with koko_server(PORT, server_core, **SETTINGS) as pid:
-        members = (tokens.parent / "everybody").read_text().split()[:100]
+        members = (tokens.parent / "all_tokens").read_text().split()[:100]
         asyncio.run(fill(members, room))
         http_load(tokens, room, 0.5, cores)
         before, began = cpu_s(pid), time.monotonic()
@@ -152,7 +152,7 @@ def main() -> None:
     print("\n".join(table(head, [alone_row(alone)])), end="\n\n")
     head = ["room of 100 at 20 Hz", "p50 ms", "p99 ms", "last receiver p99 ms", "delivered", "server cores"]
     head += ["HTTP/s", "HTTP p99 ms", f"p99 < {BAR_MS:.0f} ms"]
-    rows = [beside_row("cursors alone", quiet, None), beside_row("with HTTP beside", busy, beside)]
+    rows = [beside_row("cursors only", quiet, None), beside_row("cursors and HTTP", busy, beside)]
     print("\n".join(table(head, rows)))
 
 

@@ -84,7 +84,7 @@ def main() -> None:
         people = [join(number, number // arguments.rooms_of) for number in range(WARM)]
         time.sleep(0.5)
         before_kib = rss_kib(pid)
-        print(f"joining: {arguments.users} people", flush=True)
+        print(f"joining: {arguments.users} clients", flush=True)
         people += [join(WARM + n, (WARM + n) // arguments.rooms_of) for n in range(arguments.users)]
         time.sleep(0.5)
         each_kib = (rss_kib(pid) - before_kib) / arguments.users

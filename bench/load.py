@@ -225,7 +225,7 @@ def show(result: dict[str, Any]) -> None:
     keys += ["server_rss_kib", "all_in_s", "closed"]
     print("  ".join(f"{key} {result[key]}" for key in keys if key in result))
     if result["generator_saturated"]:
-        print("The generator was late itself (late_ms): latencies above are partly its own. Use fewer users or cores.")
+        print("The generator itself was late (late_ms) and adds to the latencies above. Use fewer users or cores.")
 
 
 def main() -> None:

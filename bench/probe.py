@@ -78,7 +78,7 @@ class Person:
         asked = time.monotonic()
         await self.say({"type": "join", "roomId": self.room, "roomType": "video"}, self.expect("joined"))
         self.samples.add("join", asked)
-        self.samples.add("newcomer", begun)
+        self.samples.add("connect", begun)
 
     async def go(self) -> None:
         if self.socket is not None:
@@ -151,7 +151,7 @@ async def newcomers(port: int, secret: str, samples: Samples) -> None:
             await person.come()
             await person.go()
         except (TimeoutError, OSError, WebSocketException) as error:
-            samples.lose("newcomer", type(error).__name__, begun)
+            samples.lose("connect", type(error).__name__, begun)
         number += 1
         await asyncio.sleep(max(0.0, begun + 1.0 / NEWCOMERS_HZ - time.monotonic()))
 

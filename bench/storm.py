@@ -57,7 +57,8 @@ def main() -> None:
         run("crowd", "storm=1", rooms=arguments.rooms, users=arguments.users, measure_s=1.0)
         there.join()
     crowd = found["crowd"]
-    print(f"{crowd['clients']} people: all in after {crowd['all_in_s']:.2f} s; join ms {percentiles(crowd['join_ms'])}")
+    print(f"{crowd['clients']} clients: all joined after {crowd['all_in_s']:.2f} s")
+    print(f"join ms: {percentiles(crowd['join_ms'])}")
     print(f"cursors of the {arguments.there} who were there, ms: {percentiles(found['there']['latency_ms'])}")
     print(f"listen queue overflows: {listen_overflows() - before}")
 

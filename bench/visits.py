@@ -49,7 +49,7 @@ def settle(pid: int, sockets: int) -> None:
         if len(os.listdir(f"/proc/{pid}/fd")) <= sockets:
             return
         time.sleep(0.05)
-    raise SystemExit("bench: the server keeps sockets of people who are gone")
+    raise SystemExit("bench: the server keeps sockets of disconnected clients")
 
 
 def visit(number: int, people: int, rooms_of: int) -> None:
@@ -74,7 +74,7 @@ def come_and_go(pid: int, rounds: int, people: int, rooms_of: int) -> None:
         settle(pid, sockets)
         time.sleep(1.0)
         sizes.append(rss_kib(pid))
-        print(f"round {number + 1}: {people} people came and went, {sizes[-1] / 1024:.1f} MiB", flush=True)
+        print(f"round {number + 1}: {people} clients joined and left, {sizes[-1] / 1024:.1f} MiB", flush=True)
     later = sizes[SETTLED_ROUNDS - 1 :]
     if len(later) > 1:
         grown = (later[-1] - later[0]) * 1024 / (people * (len(later) - 1))

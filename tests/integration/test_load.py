@@ -42,7 +42,7 @@ def test_requests_beside_a_load_are_answered_and_no_message_is_lost() -> None:
     result = load("--rooms", "1", "--users", "2", "--hz", "5", "--warmup", "0.1", "--seconds", "2", "--probe")
     probe = result["probe"]
     assert isinstance(probe, dict) and probe["lost"] == {}
-    assert set(probe["ms"]) == {"playback", "typing", "control", "join", "newcomer"} and all(probe["ms"].values())
+    assert set(probe["ms"]) == {"playback", "typing", "control", "join", "connect"} and all(probe["ms"].values())
 
 
 def test_clients_that_obey_send_as_often_as_the_server_advises() -> None:

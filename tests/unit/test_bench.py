@@ -223,7 +223,7 @@ def test_slow_readers_are_measured_for_longer_and_beside_a_room_without_them() -
         return result(slow=[{"bytes_per_s": 1000, "ages_ms": [9.0], "closed": 0}] if contender is compare.SLOW else [])
 
     lines = compare.slow(Bench(run, repeat=1, seconds=1.0))
-    assert seen == {"everybody reads": (20.0, 320.0), "some members read slowly": (20.0, 320.0)}
+    assert seen == {"all members read": (20.0, 320.0), "some members read slowly": (20.0, 320.0)}
     assert row_of(lines, "1 kB/s")
 
 
