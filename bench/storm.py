@@ -59,7 +59,7 @@ def main() -> None:
     crowd = found["crowd"]
     print(f"{crowd['clients']} clients: all joined after {crowd['all_in_s']:.2f} s")
     print(f"join ms: {percentiles(crowd['join_ms'])}")
-    print(f"cursors of the {arguments.there} who were there, ms: {percentiles(found['there']['latency_ms'])}")
+    print(f"cursors of the {arguments.there} connected before, ms: {percentiles(found['there']['latency_ms'])}")
     print(f"listen queue overflows: {listen_overflows() - before}")
 
 
