@@ -199,7 +199,7 @@ def test_a_rate_limited_variant_is_a_server_of_its_own_and_only_ours_is_probed()
         "koko_presence, clients obey": (True, ("obey=1", "relief=2")),
         "bun": (False, ()),
     }
-    assert row_of(lines, "3 | bun") and [line for line in lines if line.startswith("Beside it")]
+    assert row_of(lines, "3 | bun") and [line for line in lines if line.startswith("At the same time")]
 
 
 # --- slow readers ---------------------------------------------------------------------------------------------------
