@@ -117,7 +117,7 @@ def token(arguments: argparse.Namespace) -> int:
 
     if arguments.image is not None and clean_image(arguments.image) is None:
         raise WrongUse(
-            f"token: --image: nobody is shown it: use an https address of at most {MAX_IMAGE_CHARS} characters"
+            f"token: --image: clients would not show it: use an https address of at most {MAX_IMAGE_CHARS} characters"
         )
     if not config.auth.secret_algorithms:
         raise WrongUse("token: here others sign the tokens: auth.algorithms has none of HS256, HS384, HS512")
@@ -240,7 +240,7 @@ def _operator_url(arguments: argparse.Namespace, command: str, path: str) -> str
     if url is None:
         operator = _load(arguments, needs_secret=False).operator
         if operator.port == 0:
-            raise WrongUse(f"{command}: operator.port is 0, so nobody knows it: set a port, or use --url")
+            raise WrongUse(f"{command}: operator.port is 0, so the address is not known: set a port, or use --url")
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(operator.host, operator.host)
         return f"http://{_authority(host, operator.port)}/{path}"
     if not _is_address(url):

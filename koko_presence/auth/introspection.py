@@ -195,7 +195,7 @@ class IntrospectVerifier:
         `VerifierUnavailable`."""
         check_length(token)
         if self._skips_signed and looks_signed(token):
-            raise TokenRefused("it is a JWT, which auth.introspect is not asked for", FORM)
+            raise TokenRefused("it is a JWT, which auth.introspect does not check", FORM)
         if not _PRINTABLE.fullmatch(token):
             raise TokenRefused("it holds characters that no session id has", FORM)
         key = hash_of(token)
@@ -209,13 +209,17 @@ class IntrospectVerifier:
         was_good = self._verdicts.was_good(key, now_s)
         endpoint = self._endpoints[was_good]
         if not endpoint.questions.accepts(key, MAX_QUESTIONS):
-            raise VerifierUnavailable("too many ask now whose theirs is", RETRY_AFTER_S, is_silence=self._is_silent)
+            raise VerifierUnavailable(
+                "too many tokens are waiting to be checked", RETRY_AFTER_S, is_silence=self._is_silent
+            )
         is_new = not (was_good or endpoint.questions.is_pending(key))
         if is_new and not may_query():
-            text = "too many tokens that are not known come from where this one does"
+            text = "this address has sent too many unknown tokens"
             raise TooManyQueries(text, QUERY_RETRY_S, is_silence=self._is_silent)
         if is_new and not self._budget.take(now_s):
-            raise VerifierUnavailable("too many ask now whose theirs is", RETRY_AFTER_S, is_silence=self._is_silent)
+            raise VerifierUnavailable(
+                "too many tokens are waiting to be checked", RETRY_AFTER_S, is_silence=self._is_silent
+            )
 
         async def question() -> CachedValue[Verdict]:
             verdict = await self._answer(endpoint.http_client, token, now_s)
@@ -242,7 +246,7 @@ class IntrospectVerifier:
         except RequestFailed as failure:
             self._is_silent = True
             log.warning("token introspection failed", extra={"url": question.url, "why": str(failure)})
-            raise VerifierUnavailable("the application does not say now whose it is", RETRY_AFTER_S) from None
+            raise VerifierUnavailable("the application gave no usable answer about it", RETRY_AFTER_S) from None
         try:
             identity = self._identity(document, now_s)
         except TokenRefused as refused:
@@ -344,4 +348,4 @@ def _unix(value: Any) -> float | None:
         at = datetime.fromisoformat(value)
         return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
     except (TypeError, ValueError, OverflowError):
-        raise TokenRefused("the application says no time that can be read for its end") from None
+        raise TokenRefused("its end, as given by the application, is not a valid time") from None

@@ -50,7 +50,7 @@ ADMISSION_WAIT_LIMIT_S = 0.25  # while accepted connections wait longer for thei
 REFUSED_SHARE = 8  # connections that are being refused may use the reserved descriptors divided by this
 USUALLY_OPEN = 24  # descriptors that a process has open when it starts, with a margin
 TOO_MANY_OF_ADDRESS = "This address has as many connections as it may. Try again in a moment."
-TOO_LATE = "The server is behind with those who came before. Try again in a moment."
+TOO_LATE = "The server is overloaded. Try again in a moment."
 RETRY_LATE = "Retry-After: 5\r\n"
 RETRY_CONNECTION, RETRY_RATE = (f"Retry-After: {after_s}\r\n" for after_s in (RETRY_CONNECTION_S, RETRY_RATE_S))
 
@@ -142,8 +142,8 @@ class Acceptor:
     def work_waits_for(self, now: float) -> float:
         """`waits_for` without the wait for a free descriptor. Joins are refused by this value; a connected client needs
         no further descriptor."""
-        lacks_room = self._listener is not None and self._listener.lacks_room
-        return self._admission_waits_for(now) if lacks_room else self.waits_for(now)
+        lacks_descriptors = self._listener is not None and self._listener.lacks_descriptors
+        return self._admission_waits_for(now) if lacks_descriptors else self.waits_for(now)
 
     def _admission_waits_for(self, now: float) -> float:
         handshake_wait_s = 0.0 if self._handshakes is None else self._handshakes.waits_for(now)

@@ -37,7 +37,7 @@ HELD_BACK_S = 0.01
 LONG_WAIT_S, LONG_QUEUE_S = 7.5, 12.0
 LAST_DATA_RECV = 52  # offset of tcpi_last_data_recv, in milliseconds, in struct tcp_info
 QUIET_S = 10.0  # without a failed accept before the next one is logged
-_NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+_NO_RESOURCES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 
 class Listener:
@@ -57,13 +57,13 @@ class Listener:
     ) -> None:
         self.sockets: list[socket.socket] = []
         self.given_up = 0  # connections closed by the client before they were accepted
-        self.lacks_room = False  # connections wait for a free descriptor or memory
+        self.lacks_descriptors = False  # connections wait for a free descriptor, or for memory
         self._on_connection, self._on_late = on_connection, on_late
         self._holds_back, self._is_full, self._clock = holds_back, is_full, clock
         self._long_since: float | None = None  # since then each accepted connection had waited for LONG_WAIT_S
         self._since: dict[socket.socket, float] = {}  # lower bound of the arrival of connections pending at each socket
         self._loop = asyncio.get_running_loop()
-        self._no_room_at = -QUIET_S
+        self._failed_at = -QUIET_S
         self._pauses: dict[socket.socket, asyncio.TimerHandle] = {}
 
     async def open(self, host: str, port: int, *, backlog: int) -> None:
@@ -111,8 +111,8 @@ class Listener:
         may_accept = 1 if held_back else ACCEPTS_PER_ITERATION
         for _ in range(LOOKS_PER_ITERATION):
             if self._is_full():
-                self.lacks_room = _has_waiting(listening)
-                if self.lacks_room:
+                self.lacks_descriptors = _has_waiting(listening)
+                if self.lacks_descriptors:
                     self._since.setdefault(listening, now)
                     self._pause(listening, PAUSE_S)
                 else:
@@ -121,17 +121,17 @@ class Listener:
             try:
                 sock, address = listening.accept()
             except (BlockingIOError, InterruptedError):
-                self.lacks_room = False
+                self.lacks_descriptors = False
                 self._since.pop(listening, None)
                 return
             except OSError as error:
-                if error.errno in _NO_ROOM:  # the socket stays readable: without a pause the loop would spin
-                    self._complain(error)
-                    self.lacks_room = True
+                if error.errno in _NO_RESOURCES:  # the socket stays readable: without a pause the loop would spin
+                    self._log_failed_accept(error)
+                    self.lacks_descriptors = True
                     self._since.setdefault(listening, now)
                     self._pause(listening, PAUSE_S)
                 return  # any other error: the connection was lost before it was accepted
-            self.lacks_room = False
+            self.lacks_descriptors = False
             if listening in self._since:
                 waited_s = _waited_s(sock)
                 if waited_s >= GIVEN_UP_AFTER_S and is_over(sock):
@@ -162,12 +162,12 @@ class Listener:
             log.exception("new connection dropped after an error")
             sock.close()
 
-    def _complain(self, error: OSError) -> None:
+    def _log_failed_accept(self, error: OSError) -> None:
         """Log a failed accept, once until none has failed for QUIET_S."""
         now = self._loop.time()
-        if now - self._no_room_at > QUIET_S:
+        if now - self._failed_at > QUIET_S:
             log.warning("accept failed, new connections wait: %s", error.strerror)
-        self._no_room_at = now
+        self._failed_at = now
 
     def _pause(self, listening: socket.socket, for_s: float) -> None:
         if listening in self._pauses:

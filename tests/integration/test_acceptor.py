@@ -105,7 +105,7 @@ def test_a_connection_that_has_waited_for_too_long_gets_503(run: Run, monkeypatc
                     client.send(http("GET", f"/{number}"))
                 answers = [(await asyncio.to_thread(client.read_to_end)).decode("latin-1") for client in waiting]
             refused = [answer for answer in answers if "GET" not in answer]
-            assert refused and all("503" in one and "Retry-After: 5" in one and "behind" in one for one in refused)
+            assert refused and all("503" in one and "Retry-After: 5" in one and "overloaded" in one for one in refused)
             assert counters.read().turned_away - before == len(refused) and not acceptor.open_count
 
     run(test())
@@ -130,7 +130,7 @@ def test_regression_joins_were_refused_while_others_waited_for_a_free_descriptor
             assert b"GET /third" in (await raw(port, http("GET", "/third"))).encode()
             assert acceptor._listener is not None
             listener = acceptor._listener
-            await until(lambda: not listener.lacks_room)
+            await until(lambda: not listener.lacks_descriptors)
 
     run(test())
 

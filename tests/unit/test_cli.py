@@ -222,8 +222,8 @@ def test_check_token_without_a_token_is_wrong_use(
         (["--user", "u", "--ttl", "86401"], "--ttl is from 1 to 86400 seconds"),
         (["--user", "u", "--ttl", "soon"], "invalid int value: 'soon'"),
         (["--name", "n"], "--user"),
-        (["--user", "u", "--image", "http://x"], "--image: nobody is shown it: use an https address"),
-        (["--user", "u", "--image", ""], "--image: nobody is shown it: use an https address"),
+        (["--user", "u", "--image", "http://x"], "--image: clients would not show it: use an https address"),
+        (["--user", "u", "--image", ""], "--image: clients would not show it: use an https address"),
     ],
 )
 def test_a_token_that_cannot_be_made_is_wrong_use(

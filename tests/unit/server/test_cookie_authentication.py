@@ -90,13 +90,13 @@ class Down:
 
     def verify(self, token: str, now_s: float, may_query: MayQuery = unlimited) -> Any:
         if self.how == "at once":
-            raise VerifierUnavailable("the application does not say now whose it is", 5.0)
+            raise VerifierUnavailable("the application gave no usable answer about it", 5.0)
         return self._later()
 
     async def _later(self) -> Identity:
         await asyncio.sleep(0)
         if self.how == "later":
-            raise VerifierUnavailable("the application does not say now whose it is", 5.0)
+            raise VerifierUnavailable("the application gave no usable answer about it", 5.0)
         raise RuntimeError("a fault of ours")
 
 
