@@ -14,7 +14,7 @@ cdef class StreamFrame:
     cdef bytes _single
 
 
-cdef class RoomBatch:
+cdef class RoomFlush:
     cdef readonly str room_id
     cdef readonly list items
     cdef readonly str timestamp

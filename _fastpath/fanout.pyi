@@ -25,7 +25,7 @@ class StreamFrame:
 
 def is_plain(items: list[StreamFrame]) -> bool: ...
 
-class RoomBatch:
+class RoomFlush:
     room_id: str
     items: list[StreamFrame]
     timestamp: str

@@ -78,7 +78,7 @@ cdef class StreamFrame:
         self.refusal = refusal
 
 
-cdef class RoomBatch:
+cdef class RoomFlush:
     """The frames of one room for one edge in one flush, in order [B11]; `timestamp` is the time of the flush, ISO 8601
     [B6]."""
 

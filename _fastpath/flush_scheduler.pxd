@@ -44,7 +44,7 @@ cdef class FlushScheduler:
 cdef class CursorRoute:
     cdef readonly bytes key
     cdef double at  # when the last accepted cursor arrived
-    cdef bint holds  # `value` waits for the session's own budget
+    cdef bint has_deferred  # `value` waits for the session's own budget
     cdef CursorText value
     cdef RoomCore _room
     cdef MemberCore _member

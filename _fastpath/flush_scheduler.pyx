@@ -49,9 +49,9 @@ cdef class FlushScheduler:
 
     `deliver(room, items, now)` delivers a flush through the bus; `flushed(now)` follows when all, or as many as are
     written at once, are delivered. `judge(now)` is called about every tenth of a second in which a room is flushed,
-    `advise(room)` if the send interval of the plan differs from the one the room has announced. Due rooms are flushed
-    in this order: those with playback or control, those with any other event, those with cursors only; within each
-    group those scheduled first.
+    `advise(room)` if the send interval of `flush_queue` differs from the one the room has applied. Due rooms are
+    flushed in this order: those with playback or control, those with any other event, those with cursors only; within
+    each group those scheduled first.
     """
 
     def __init__(self, FlushQueue flush_queue not None, timers, clock, alarm, deliver, flushed, judge, advise):
@@ -142,11 +142,11 @@ cdef class FlushScheduler:
                     if room.advised_ms != self.flush_queue.advised_ms:
                         self._advise(room)
                     self.deliver(room, room.take_items(now), now)
-                    if room._late:
+                    if room._deferred:
                         self.flush_queue.touch(room, now)
                 except Exception:  # a fault in one room must not affect the others
                     log.exception("a flush failed")
-                    if room._late:  # deferred cursors do not schedule a flush themselves
+                    if room._deferred:  # deferred cursors do not schedule a flush themselves
                         self.flush_queue.touch(room, now + SAMPLE_S)
                 if self._write_batch is not None and self._write_batch.waiting() >= WRITES_AT_ONCE:
                     self.write(now)

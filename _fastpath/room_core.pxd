@@ -7,7 +7,7 @@ from koko_presence._fastpath.wallclock cimport WallClock
 cdef enum State:
     IDLE
     FRESH  # its tokens are taken and it is not encoded yet: a newer one replaces it
-    LATE  # its newest cursor waits for a token
+    DEFERRED  # its newest cursor waits for a token
 
 cdef struct CursorValue:
     bint has_timestamp
@@ -35,13 +35,13 @@ cdef class RoomCore:
     cdef readonly FlushPacing pacing
     cdef readonly dict members
     cdef public bint urgent
-    cdef public int advised_ms  # the send interval that the room has announced last
+    cdef public int advised_ms  # the send interval of the worker that the room has applied
     cdef bint eventful  # the stream contains something other than cursors
     cdef list _out
     cdef unsigned long long _seq
     cdef MemberCore _first  # the members with a FRESH cursor, in the order of arrival
     cdef MemberCore _last
-    cdef list _late  # the members with a deferred cursor, in the order in which they began to wait
+    cdef list _deferred  # the members with a deferred cursor, in the order in which they began to wait
     cdef double scheduled_at
     cdef double touched_at  # when the first of the pending frames arrived
     cdef double flushing_since  # `touched_at` of the frames being flushed; below 0 for none
@@ -51,7 +51,7 @@ cdef class RoomCore:
     cdef offer(self, MemberCore member, CursorText* cursor, double now)
     cdef release(self, double now)
     cdef admit(self, MemberCore member, double now)
-    cdef double late_at(self, double now)
+    cdef double deferred_until(self, double now)
     cdef encode(self, MemberCore member)
 
 
@@ -72,7 +72,7 @@ cdef class MemberCore:
     cdef object _cursor
     cdef bint _unread
     cdef CursorValue _shown
-    cdef CursorValue _newest  # the deferred cursor, while `_state` is LATE
+    cdef CursorValue _newest  # the deferred cursor, while `_state` is DEFERRED
     cdef State _state
     cdef double _came_at  # when the FRESH cursor arrived
     cdef MemberCore _after

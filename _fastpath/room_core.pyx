@@ -9,7 +9,7 @@ per member and flush, may take a sixteenth of the worker's time.
 
 A plain cursor is a coalesced value of its member core. Once its tokens are taken it is FRESH until the room is flushed,
 or until anything else is appended to the stream, and only then encoded: a newer one of the same session replaces it and
-costs no token. Above its budgets it is LATE: the newest one is kept, and every flush of the room admits those whose
+costs no token. Above its budgets it is DEFERRED: the newest one is kept, and every flush of the room admits those whose
 tokens are available. So the work depends on the number of users and flushes, not of messages [E1, L1].
 """
 
@@ -77,7 +77,7 @@ cdef class RoomCore:
         self.pacing = FlushPacing()
         self.members = {}
         self._out = []
-        self._late = []
+        self._deferred = []
         self.urgent = False  # playback and control do not wait for a window
         self.scheduled_at = INFINITY
 
@@ -133,7 +133,7 @@ cdef class RoomCore:
     cpdef list take_items(self, double now):
         """Admit the cursors whose tokens are available, and take all frames out of the stream."""
         cdef list items
-        if self._late:
+        if self._deferred:
             self.release(now)
         self.encode_all()
         items = self._out
@@ -154,22 +154,22 @@ cdef class RoomCore:
         cdef CursorText text
         read_cursor(&text, cursor)
         self.encode_all()
-        self.drop_late(member)
+        self.drop_deferred(member)
         copy_value(&member._newest, &text)
         self.admit(member, now)
 
-    def drop_late(self, MemberCore member not None):
+    def drop_deferred(self, MemberCore member not None):
         """Drop the deferred cursor of a member; returns whether there was one."""
-        if member._state != LATE:
+        if member._state != DEFERRED:
             return False
         member._state = IDLE
-        self._late.remove(member)
+        self._deferred.remove(member)
         return True
 
-    def admit_late(self, double now):
+    def admit_deferred(self, double now):
         """Admit all deferred cursors regardless of their budgets, since they are not part of the room's record."""
-        late, self._late = self._late, []
-        for member in late:
+        deferred, self._deferred = self._deferred, []
+        for member in deferred:
             self.admit(<MemberCore>member, now)
 
     cdef offer(self, MemberCore member, CursorText* cursor, double now):
@@ -185,11 +185,11 @@ cdef class RoomCore:
             hot.cursors_superseded += 1
             return
         copy_value(&member._newest, cursor)
-        if member._state == LATE:
+        if member._state == DEFERRED:
             hot.cursors_superseded += 1
             return
-        member._state = LATE
-        self._late.append(member)
+        member._state = DEFERRED
+        self._deferred.append(member)
 
     cdef admit(self, MemberCore member, double now):
         """Make the newest cursor the shown one; it is encoded later."""
@@ -207,21 +207,21 @@ cdef class RoomCore:
     cdef release(self, double now):
         """Admit deferred cursors, the earliest first, as far as their budgets allow."""
         cdef MemberCore member
-        cdef list late = self._late, still = []
-        for each in late:
+        cdef list deferred = self._deferred, still = []
+        for each in deferred:
             member = <MemberCore>each
             if member.cursor_bucket.ready_at(now) <= now and self.budget.take(now):
                 member.cursor_bucket.take(now)
                 self.admit(member, now)
             else:
                 still.append(member)
-        self._late = still
+        self._deferred = still
 
-    cdef double late_at(self, double now):
-        """When the first deferred cursor may get its token; a shared budget is checked again after
+    cdef double deferred_until(self, double now):
+        """Return when the first deferred cursor may get its token; a shared budget is checked again after
         SHARED_BUDGET_WAIT_S."""
         cdef double at = INFINITY, ready_at
-        for each in self._late:
+        for each in self._deferred:
             ready_at = (<MemberCore>each).cursor_bucket.ready_at(now)
             if ready_at < at:
                 at = ready_at
@@ -345,8 +345,8 @@ cdef class FlushQueue:
             if room.scheduled_at == INFINITY or room.touched_at > now:
                 room.touched_at = now
             self.schedule(room, now if room.urgent else self.paced_at(room, now))
-        elif room._late:  # else the flush above admits them or schedules the next one
-            at = room.late_at(now)
+        elif room._deferred:  # else the flush above admits them or schedules the next one
+            at = room.deferred_until(now)
             if room.scheduled_at == INFINITY:
                 room.touched_at = at
             self.schedule(room, self.paced_at(room, at))
@@ -359,7 +359,7 @@ cdef class FlushQueue:
         return max(self.window_s, min(long_enough, self.ceiling_s))
 
     cdef double paced_at(self, RoomCore room, double at):
-        """When to flush a room whose frames are ready at monotonic second `at`."""
+        """Return when to flush a room whose frames are ready at monotonic second `at`."""
         cdef double window_s = self.window_for(len(room.members))
         return room.pacing.after(at, window_s) if self.full else room.pacing.flush_at(at, window_s)
 
@@ -399,4 +399,4 @@ cdef class FlushQueue:
     cdef begun(self, RoomCore room):
         """The flush of a removed room begins: later frames belong to the next flush."""
         room.scheduled_at = INFINITY
-        room.flushing_since = room.touched_at if room._first is not None or room._out or room._late else -1.0
+        room.flushing_since = room.touched_at if room._first is not None or room._out or room._deferred else -1.0

@@ -3,8 +3,8 @@
 
 A worker reads in rounds: received data are handled first, then everything that follows from them is written. A round is
 limited in time, and the share of each socket in bytes and time, so that no sender delays the others. Rates and timeouts
-are judged by `received_at`, the start of the round: data that wait for a busy worker are not late, and two messages read
-one after the other may have arrived together.
+are judged by `received_at`, the start of the round: data that wait for a busy worker are not late, and two messages
+read one after the other may have arrived together.
 """
 
 from time import monotonic as real_clock
@@ -61,6 +61,6 @@ cdef class Round:
         return now - self._admission_waits_since if self._admission_waits_since else 0.0
 
     cpdef double received_at(self, double now):
-        """When data handled at monotonic second `now` could have been read: the start of the current round, `now`
-        outside of rounds."""
+        """Return when data handled at monotonic second `now` could have been read: the start of the current round,
+        `now` outside of rounds."""
         return self.started_at if self.open else now

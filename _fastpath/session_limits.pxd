@@ -14,11 +14,11 @@ cdef class SessionRateLimiter(DeferredSender):
     cdef TokenBucket _cursors
     cdef Py_ssize_t _max_bytes
     cdef object _clock
-    cdef object _rooms
+    cdef object _memberships
     cdef Round _round
     cdef list _routes
-    cdef list _late
+    cdef list _deferred
 
     cdef bint pass_through(self, const char* text, Py_ssize_t size) except -1
-    cdef hold(self, CursorRoute route, CursorText* cursor, double now)
+    cdef defer(self, CursorRoute route, CursorText* cursor, double now)
     cdef CursorRoute find(self, str room_id)

@@ -8,7 +8,7 @@ from .rounds import Round
 from .throttle import TokenBucket
 
 class Memberships(Protocol):
-    def show_late(self, room_id: str, cursor: Cursor, now: float) -> None: ...
+    def show_deferred(self, room_id: str, cursor: Cursor, now: float) -> None: ...
     def note_flood(self, now: float) -> bool: ...
 
 class SessionRateLimiter:
@@ -24,7 +24,7 @@ class SessionRateLimiter:
         max_bytes: int,
         clock: Callable[[], float],
         now: float,
-        rooms: Memberships,
+        memberships: Memberships,
         round: Round,
     ) -> None: ...
     def note_received(self, now: float) -> None: ...

@@ -33,21 +33,21 @@ cdef class SessionRateLimiter(DeferredSender):
     `seen_at` is the time of the last message, `last_activity_at` of the last one that was not only a heartbeat [D4].
     Plain cursors pass while the session is `open` (past auth), `active` (no status change to active is due) and not
     `has_pending` (no cursor waits on the Python path, and the session is not invisible).
-    `rooms.show_late(room_id, cursor, now)` gets a deferred cursor that its route does not accept any more;
-    `rooms.note_flood(now)` is called for each cursor above the connection's rate and returns whether that is still
-    tolerated.
+    `memberships.show_deferred(room_id, cursor, now)` gets a deferred cursor that its route does not accept any more;
+    `memberships.note_flood(now)` is called for each cursor above the connection's rate and returns whether that is
+    still tolerated.
     """
 
     def __init__(self, TokenBucket messages not None, TokenBucket cursors not None, Py_ssize_t max_bytes, clock,
-                 double now, rooms, Round round not None):
+                 double now, memberships, Round round not None):
         self._messages = messages
         self._cursors = cursors
         self._max_bytes = max_bytes
         self._clock = clock
-        self._rooms = rooms
+        self._memberships = memberships
         self._round = round
         self._routes = []
-        self._late = []  # routes whose newest cursor waits for the session's budget, the longest first
+        self._deferred = []  # routes whose newest cursor waits for the session's budget, the longest first
         self.seen_at = self.last_activity_at = now
 
     def note_received(self, double now):
@@ -62,9 +62,9 @@ cdef class SessionRateLimiter(DeferredSender):
         """Add the route to a room that the session has joined; a deferred cursor moves to it from a previous route."""
         cdef CursorRoute before = self.find(route.key.decode())
         self._routes = [route] + [each for each in self._routes if (<CursorRoute>each).key != route.key]
-        if before is not None and before.holds:
-            route.holds, route.value = True, before.value
-            self._late[self._late.index(before)] = route
+        if before is not None and before.has_deferred:
+            route.has_deferred, route.value = True, before.value
+            self._deferred[self._deferred.index(before)] = route
 
     def drop_route(self, str room_id not None):
         """Remove the route to a room. Returns the deferred cursor, None without one."""
@@ -76,18 +76,18 @@ cdef class SessionRateLimiter(DeferredSender):
     def take_back(self, str room_id not None):
         """Remove and return the deferred cursor for a room; None without one."""
         cdef CursorRoute route = self.find(room_id)
-        if route is None or not route.holds:
+        if route is None or not route.has_deferred:
             return None
-        route.holds = False
-        self._late.remove(route)
+        route.has_deferred = False
+        self._deferred.remove(route)
         return as_cursor(&route.value)
 
     def take_all_back(self):
         """Remove and return all deferred cursors, as (room id, cursor), the longest waiting first."""
-        late, self._late = self._late, []
-        for each in late:
-            (<CursorRoute>each).holds = False
-        return [((<CursorRoute>each).key.decode(), as_cursor(&(<CursorRoute>each).value)) for each in late]
+        deferred, self._deferred = self._deferred, []
+        for each in deferred:
+            (<CursorRoute>each).has_deferred = False
+        return [((<CursorRoute>each).key.decode(), as_cursor(&(<CursorRoute>each).value)) for each in deferred]
 
     def unsent(self, str room_id not None):
         """Whether the session's last cursor is still on its way into the room, so that the next one replaces it."""
@@ -142,42 +142,42 @@ cdef class SessionRateLimiter(DeferredSender):
         now = self._round.started_at if self._round.open else read_clock(self._clock)
         if not route.admits(&cursor):
             return False
-        if route.at != now and not self._messages.take(now) and not self._rooms.note_flood(now):
+        if route.at != now and not self._messages.take(now) and not self._memberships.note_flood(now):
             return False
         route.at = self.seen_at = self.last_activity_at = now
         hot.cursors_received += 1
-        if route.holds:
+        if route.has_deferred:
             route.value = cursor
             hot.cursors_superseded += 1
         elif route.unsent() or self._cursors.take(now):
             route.put(&cursor, now)
         else:
-            self.hold(route, &cursor, now)
+            self.defer(route, &cursor, now)
         return True
 
-    cdef hold(self, CursorRoute route, CursorText* cursor, double now):
-        route.holds, route.value = True, cursor[0]
-        self._late.append(route)
-        if len(self._late) == 1:
+    cdef defer(self, CursorRoute route, CursorText* cursor, double now):
+        route.has_deferred, route.value = True, cursor[0]
+        self._deferred.append(route)
+        if len(self._deferred) == 1:
             route._scheduler.wait(self, self._cursors.ready_at(now), now)
 
     cdef double release(self, double now) except? -1.0:
         cdef CursorRoute route
-        while self._late:
+        while self._deferred:
             if not self.open:
-                for each in self._late:
-                    (<CursorRoute>each).holds = False
-                self._late = []
+                for each in self._deferred:
+                    (<CursorRoute>each).has_deferred = False
+                self._deferred = []
                 break
             if not self._cursors.take(now):
                 return self._cursors.ready_at(now)
-            route = <CursorRoute>self._late.pop(0)
-            route.holds = False
+            route = <CursorRoute>self._deferred.pop(0)
+            route.has_deferred = False
             try:
                 if route.admits(&route.value):
                     route.put(&route.value, now)
                 else:
-                    self._rooms.show_late(route.key.decode(), as_cursor(&route.value), now)
+                    self._memberships.show_deferred(route.key.decode(), as_cursor(&route.value), now)
             except Exception:  # a fault in one cursor must not affect those of other rooms
                 log.exception("a deferred cursor failed")
         return INFINITY

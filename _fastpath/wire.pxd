@@ -5,7 +5,7 @@ from koko_presence._fastpath.cursor_parser cimport CursorText
 cdef class PeerBuffer:
     cdef char* _data
     cdef Py_ssize_t _size
-    cdef Py_ssize_t _room
+    cdef Py_ssize_t _capacity
     cdef Py_ssize_t _batch_at
     cdef unsigned long long _batch  # its number; only cursors may follow a batch
     cdef bint _scheduled

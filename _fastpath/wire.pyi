@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 from koko_presence.protocol.messages import Cursor
 
-from .fanout import RoomBatch
+from .fanout import RoomFlush
 from .flush_scheduler import CursorRoute, FlushScheduler
 
 CURSORS: int
@@ -30,5 +30,5 @@ class RemoteCursorRoute(CursorRoute):
 def show_cursors(
     body: bytes, routes: dict[int, CursorRoute], now: float, refused: Callable[[int, Cursor], None]
 ) -> None: ...
-def pack_packet(packet: RoomBatch, epoch: int, before: int, seq: int, delta: bytes) -> bytes: ...
-def unpack_packet(data: bytes) -> tuple[RoomBatch, int, int, int, bytes]: ...
+def pack_flush(flush: RoomFlush, epoch: int, before: int, seq: int, delta: bytes) -> bytes: ...
+def unpack_flush(data: bytes) -> tuple[RoomFlush, int, int, int, bytes]: ...

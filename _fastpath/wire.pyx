@@ -16,7 +16,7 @@ from libc.string cimport memcpy
 from msgspec import UNSET
 
 from koko_presence._fastpath.counters cimport hot
-from koko_presence._fastpath.fanout cimport StreamFrame, RoomBatch
+from koko_presence._fastpath.fanout cimport StreamFrame, RoomFlush
 from koko_presence._fastpath.flush_scheduler cimport CursorRoute, FlushScheduler
 from koko_presence._fastpath.cursor_parser cimport CursorText
 from koko_presence.protocol.messages import Cursor
@@ -55,13 +55,13 @@ cdef class PeerBuffer:
     cdef char* grow(self, Py_ssize_t more) except NULL:
         """Reserve `more` bytes at the end, which count as used."""
         cdef char* data
-        cdef Py_ssize_t room = self._room
-        if self._size + more > room:
-            room = max(4096, 2 * (self._size + more))
-            data = <char*>realloc(self._data, room)
+        cdef Py_ssize_t capacity = self._capacity
+        if self._size + more > capacity:
+            capacity = max(4096, 2 * (self._size + more))
+            data = <char*>realloc(self._data, capacity)
             if data == NULL:
                 raise MemoryError()
-            self._data, self._room = data, room
+            self._data, self._capacity = data, capacity
         data = self._data + self._size
         self._size += more
         self.put_bytes += more
@@ -114,9 +114,9 @@ cdef class PeerBuffer:
         self._batch_at = -1
         self._batch += 1
         self._scheduled = False
-        if self._room > 1 << 20:  # a large buffer is freed after a burst
+        if self._capacity > 1 << 20:  # a large buffer is freed after a burst
             free(self._data)
-            self._data, self._room = NULL, 0
+            self._data, self._capacity = NULL, 0
         return data
 
 
@@ -153,7 +153,7 @@ cdef class FrameDecoder:
         while size - at >= HEAD:
             memcpy(&length, text + at, 4)
             if length < 1 or length > self._longest:
-                raise PeerMessageTooLong(f"a letter of {length} bytes")
+                raise PeerMessageTooLong(f"a peer message of {length} bytes")
             if size - at - 4 < length:
                 break
             found.append((<unsigned char>text[at + 4], PyBytes_FromStringAndSize(text + at + HEAD, length - 1)))
@@ -250,13 +250,13 @@ cdef inline char* put_text(char* out, bytes text) noexcept:
     return out + 4 + size
 
 
-def pack_packet(
-    RoomBatch packet not None, unsigned long long epoch, unsigned long long before, unsigned long long seq,
+def pack_flush(
+    RoomFlush flush not None, unsigned long long epoch, unsigned long long before, unsigned long long seq,
     bytes delta not None,
 ):
     """Encode a flush as the body of a message. The room's number was `before`, and is `seq` after the flush. `delta` is
     the room's delta for replica holders."""
-    cdef list parts = [packet.room_id.encode(), packet.timestamp.encode(), delta]
+    cdef list parts = [flush.room_id.encode(), flush.timestamp.encode(), delta]
     cdef StreamFrame item
     cdef bytes compact, skip, only, merge, data
     cdef Py_ssize_t size = 24 + 12
@@ -265,7 +265,7 @@ def pack_packet(
     for part in parts:
         size += PyBytes_GET_SIZE(<bytes>part)
     cdef list heads = []
-    for item in packet.items:
+    for item in flush.items:
         skip, only = item.skip.encode(), item.only.encode()
         flags = (ATTACH if item.attach else 0) | (DETACH if item.detach else 0) | (REFUSAL if item.refusal else 0)
         if item.merge and item.merge[0] == "c" and item.merge[1:] == item.skip:
@@ -306,10 +306,10 @@ cdef class _FieldReader:
         cdef unsigned int size
         cdef bytes found
         if self.left < 4:
-            raise ValueError("a packet that ends too early")
+            raise ValueError("a flush that ends too early")
         memcpy(&size, self.text, 4)
         if self.left - 4 < size:
-            raise ValueError("a packet that ends too early")
+            raise ValueError("a flush that ends too early")
         found = PyBytes_FromStringAndSize(self.text + 4, size)
         self.text += 4 + size
         self.left -= 4 + size
@@ -319,9 +319,9 @@ cdef class _FieldReader:
         return self.read().decode()
 
 
-def unpack_packet(bytes data not None):
-    """Decode the flush in a message body: packet, epoch, before, seq and memo. Errors: ValueError for a body that is
-    not from `pack_packet`."""
+def unpack_flush(bytes data not None):
+    """Decode the flush in a message body: the flush, epoch, before, seq and delta. Errors: ValueError for a body that
+    is not from `pack_flush`."""
     cdef _FieldReader reader = _FieldReader.__new__(_FieldReader)
     cdef StreamFrame item
     cdef unsigned long long epoch, before, seq
@@ -330,7 +330,7 @@ def unpack_packet(bytes data not None):
     cdef bytes delta
     cdef str room_id, timestamp
     if PyBytes_GET_SIZE(data) < 24:
-        raise ValueError("a packet that ends too early")
+        raise ValueError("a flush that ends too early")
     reader.text = PyBytes_AS_STRING(data) + 24
     reader.left = PyBytes_GET_SIZE(data) - 24
     memcpy(&epoch, PyBytes_AS_STRING(data), 8)
@@ -354,4 +354,4 @@ def unpack_packet(bytes data not None):
         item.attach, item.detach = flags & ATTACH != 0, flags & DETACH != 0
         item.refusal = flags & REFUSAL != 0
         items.append(item)
-    return RoomBatch(room_id, items, timestamp), epoch, before, seq, delta
+    return RoomFlush(room_id, items, timestamp), epoch, before, seq, delta

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from koko_presence._fastpath.wire import pack_packet, unpack_packet
+from koko_presence._fastpath.wire import pack_flush, unpack_flush
 from koko_presence.cluster import wire_messages
 from koko_presence.protocol import commands, snapshots
 
@@ -56,11 +56,11 @@ def translated(kind: int, body: bytes, by_s: float) -> bytes:
         return wire_messages.encode_command(_shift(wire_messages.decode_command(body), by_s))
     if kind in _RECORDS:
         return wire_messages.encode(_shift(wire_messages.decode(kind, body), by_s))
-    if kind == wire_messages.PACKET:
-        packet, epoch, before, seq, delta = unpack_packet(body)
+    if kind == wire_messages.FLUSH:
+        flush, epoch, before, seq, delta = unpack_flush(body)
         if delta:
             delta = wire_messages.encode(_shift(_delta.decode(delta), by_s))
-            return pack_packet(packet, epoch, before, seq, delta)
+            return pack_flush(flush, epoch, before, seq, delta)
     return body
 
 

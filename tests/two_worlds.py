@@ -188,7 +188,7 @@ class Story:
                 if room_id == "den":
                     kick(client.session, "Out.")
                 else:
-                    client.session.rooms.expel(room_id, "Out.", world.now)
+                    client.session.memberships.expel(room_id, "Out.", world.now)
             return
         room = world.shard.rooms.get(room_id)
         if room is None or not room.shown:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from koko_presence._fastpath.fanout import RoomBatch, StreamFrame
+from koko_presence._fastpath.fanout import RoomFlush, StreamFrame
 from koko_presence._fastpath.flush_scheduler import CursorRoute, FlushScheduler
 from koko_presence._fastpath.outbox import WriteBatch
 from koko_presence._fastpath.rounds import Round
@@ -50,7 +50,7 @@ class EdgePort(Protocol):
 
     def on_edge_message(self, message: EdgeMessage, now: float) -> None: ...
 
-    def on_packet(self, packet: RoomBatch, now: float) -> None: ...
+    def on_flush(self, flush: RoomFlush, now: float) -> None: ...
 
     def on_flushed(self, now: float) -> None: ...
 
@@ -231,9 +231,9 @@ class LocalBus:
         self._scheduler.run()
 
     def _deliver(self, room: Room, items: list[StreamFrame], now: float) -> None:
-        packet = self._shard.packet(room, items, now)
+        flush = self._shard.make_flush(room, items, now)
         for edge_id in room.take_flush_edges():
-            self._edges[edge_id].on_packet(packet, now)
+            self._edges[edge_id].on_flush(flush, now)
 
     def _flushed(self, now: float) -> None:
         for edge in self._edges.values():

@@ -15,7 +15,7 @@ from msgspec import UNSET
 from koko_presence._fastpath.fanout import StreamFrame
 from koko_presence._fastpath.flush_scheduler import CursorRoute
 from koko_presence._fastpath.room_core import FlushPacing
-from koko_presence._fastpath.wire import RemoteCursorRoute, pack_packet, show_cursors, unpack_packet
+from koko_presence._fastpath.wire import RemoteCursorRoute, pack_flush, show_cursors, unpack_flush
 from koko_presence.owner import reconcile
 from koko_presence.owner.shard import Shard
 from koko_presence.protocol.commands import Command, RoomAction
@@ -40,8 +40,8 @@ log = logging.getLogger("koko_presence.cluster")
 # often: reading a message costs more than its content.
 PEER_FLUSH_WINDOW_S = 0.002
 SEND_DELAY_EVERY_S = 1.0
-LOOK_EVERY_S = 1.0  # for workers that confirm no commands
-CONFIRM_S = 0.05  # longer than any flush window: the effects of a command are written by then
+LOOK_EVERY_S = 1.0  # for workers that acknowledge no commands
+ACKNOWLEDGE_S = 0.05  # longer than any flush window: the effects of a command are written by then
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -80,7 +80,7 @@ class ClusterBus(LocalBus):
         self._route_handles: dict[tuple[str, str], int] = {}
         self._route_targets: dict[int, tuple[str, str]] = {}  # the inverse of `_route_handles`
         self._last_handle = 0
-        self._confirm_alarm = Alarm(timers, clock, self._confirm)
+        self._acknowledge_alarm = Alarm(timers, clock, self._acknowledge)
         self._stuck_alarm = Alarm(timers, clock, self._look_for_stuck)
         self._delay_sent_at = float("-inf")
         self.transfer = OwnershipTransfer(self, clock, timers, on_serving)
@@ -107,7 +107,7 @@ class ClusterBus(LocalBus):
         for worker in lost:
             connection = self.peers.pop(worker)
             connection.close()
-            self.transfer.unacknowledged.extend(connection.unconfirmed)
+            self.transfer.unacknowledged.extend(connection.unacknowledged)
         for peer in view.peers:
             if peer.id != self.me and peer.id not in self.peers:
                 connection = self.peers[peer.id] = PeerConnection(self._open_link(peer), self._schedule_peer_flush)
@@ -124,7 +124,7 @@ class ClusterBus(LocalBus):
     def stop(self) -> None:
         """Stop all timers."""
         super().stop()
-        self._confirm_alarm.stop()
+        self._acknowledge_alarm.stop()
         self._stuck_alarm.stop()
         self.transfer.stop()
 
@@ -201,16 +201,16 @@ class ClusterBus(LocalBus):
         self._flush_peers()
         super()._flushed(now)
 
-    def _confirm(self) -> None:
+    def _acknowledge(self) -> None:
         if self.transfer.holds_commands:
-            self._confirm_alarm.schedule(self._clock() + CONFIRM_S)
+            self._acknowledge_alarm.schedule(self._clock() + ACKNOWLEDGE_S)
             return
-        more = [peer.confirm() for peer in self.peers.values()]
+        more = [peer.acknowledge() for peer in self.peers.values()]
         if any(more):
-            self._confirm_alarm.schedule(self._clock() + CONFIRM_S)
+            self._acknowledge_alarm.schedule(self._clock() + ACKNOWLEDGE_S)
 
     def _look_for_stuck(self) -> None:
-        """Record a delay while workers confirm no commands: clients that wait for such an owner are not late
+        """Record a delay while workers acknowledge no commands: clients that wait for such an owner are not late
         themselves."""
         now = self._clock()
         for peer in self.peers.values():
@@ -240,15 +240,15 @@ class ClusterBus(LocalBus):
     def _on_peer_message(self, sender: int, peer: PeerConnection, kind: int, body: bytes, now: float) -> None:
         if kind == wire_messages.CURSORS:
             show_cursors(body, self._routes, now, self._on_refused_cursor)
-        elif kind == wire_messages.PACKET:
-            self._on_packet(sender, body, now)
+        elif kind == wire_messages.FLUSH:
+            self._on_flush(sender, body, now)
         elif kind in (wire_messages.COMMAND, wire_messages.RELIABLE_COMMAND):
             if kind == wire_messages.RELIABLE_COMMAND:
                 peer.on_reliable_command()
-                self._confirm_alarm.schedule(now + CONFIRM_S)
+                self._acknowledge_alarm.schedule(now + ACKNOWLEDGE_S)
             self.transfer.on_command(sender, wire_messages.decode_command(body), now)
-        elif kind == wire_messages.CONFIRMED:
-            peer.on_confirmed(wire_messages.decode(kind, body))
+        elif kind == wire_messages.ACKNOWLEDGED:
+            peer.on_acknowledged(wire_messages.decode(kind, body))
         elif kind == wire_messages.EDGE_MESSAGE:
             self.edge.on_edge_message(wire_messages.decode(kind, body), now)
         elif kind == wire_messages.ROUTE:
@@ -285,28 +285,28 @@ class ClusterBus(LocalBus):
 
     # --- flushes --------------------------------------------------------------------------------------------------
 
-    def _on_packet(self, sender: int, body: bytes, now: float) -> None:
-        packet, epoch, before, seq, delta = unpack_packet(body)
-        if not self.fence.admit(sender, packet.room_id, epoch, body):
+    def _on_flush(self, sender: int, body: bytes, now: float) -> None:
+        flush, epoch, before, seq, delta = unpack_flush(body)
+        if not self.fence.admit(sender, flush.room_id, epoch, body):
             return
-        if delta and not self.replicas.store_room(packet.room_id, delta) and sender in self.peers:
-            self.peers[sender].outgoing.put(wire_messages.REPLICA_REQUEST, wire_messages.encode(packet.room_id))
-        received_seq = self.received_seqs.pop(packet.room_id, before)
-        if before <= seq < received_seq and (subscription := self.edge.subscriptions.get(packet.room_id)) is not None:
+        if delta and not self.replicas.store_room(flush.room_id, delta) and sender in self.peers:
+            self.peers[sender].outgoing.put(wire_messages.REPLICA_REQUEST, wire_messages.encode(flush.room_id))
+        received_seq = self.received_seqs.pop(flush.room_id, before)
+        if before <= seq < received_seq and (subscription := self.edge.subscriptions.get(flush.room_id)) is not None:
             # another room of the same id: the room that these members had was lost with all its replicas
             for session_id in list(subscription.subscribers):
                 self.edge.on_edge_message(SessionLost(session_id=session_id), now)
             received_seq = before
         # (`before` above `seq`: the room has begun anew for all but its invisible members, which have received that)
-        if received_seq != before and packet.room_id in self.edge.subscriptions:
+        if received_seq != before and flush.room_id in self.edge.subscriptions:
             # an owner was lost or cut off before all its flushes arrived: the members here need a new snapshot
-            self.fence.refresh(packet.room_id, self.me, now)
-        packet = self.fence.strip_unknown(packet, now)
-        self.replicas.note_seq(packet.room_id, seq)
-        if packet.items:
-            self.edge.on_packet(packet, now)
-        if packet.room_id in self.edge.subscriptions:
-            self.received_seqs[packet.room_id] = seq  # not the maximum: a room of the same id may have begun anew
+            self.fence.refresh(flush.room_id, self.me, now)
+        flush = self.fence.strip_unknown(flush, now)
+        self.replicas.note_seq(flush.room_id, seq)
+        if flush.items:
+            self.edge.on_flush(flush, now)
+        if flush.room_id in self.edge.subscriptions:
+            self.received_seqs[flush.room_id] = seq  # not the maximum: a room of the same id may have begun anew
         if len(self.received_seqs) > 2 * len(self.edge.subscriptions) + 64:  # rooms whose last member here has left
             self.received_seqs = {
                 room_id: seq for room_id, seq in self.received_seqs.items() if room_id in self.edge.subscriptions
@@ -322,19 +322,19 @@ class ClusterBus(LocalBus):
             deltas = self._deltas(room)
         if not items and not deltas:
             return
-        packet = self._shard.packet(room, items, now)
+        flush = self._shard.make_flush(room, items, now)
         plain = b""
         before = room.note_flushed()
         for edge_id in edges:
             if edge_id == self.me:
-                self._edges[edge_id].on_packet(packet, now)
+                self._edges[edge_id].on_flush(flush, now)
             elif (peer := self.peers.get(edge_id)) is not None:
                 delta = deltas.pop(edge_id, b"") if deltas else b""
                 if delta:
-                    body = pack_packet(packet, self.transfer.epoch, before, room.seq, delta)
+                    body = pack_flush(flush, self.transfer.epoch, before, room.seq, delta)
                 else:
-                    plain = body = plain or pack_packet(packet, self.transfer.epoch, before, room.seq, b"")
-                peer.outgoing.put(wire_messages.PACKET, body)
+                    plain = body = plain or pack_flush(flush, self.transfer.epoch, before, room.seq, b"")
+                peer.outgoing.put(wire_messages.FLUSH, body)
                 self._grant_routes(room, edge_id, items)
         for worker, delta in deltas.items():
             self._send_delta(worker, room, delta, now)
@@ -362,9 +362,9 @@ class ClusterBus(LocalBus):
     def _send_delta(self, worker: int, room: Room, delta: bytes, now: float) -> None:
         peer = self.peers.get(worker)
         if peer is not None:
-            packet = self._shard.packet(room, [], now)
+            flush = self._shard.make_flush(room, [], now)
             seq = room.flushed_seq  # events for the edges come with a flush
-            peer.outgoing.put(wire_messages.PACKET, pack_packet(packet, self.transfer.epoch, seq, seq, delta))
+            peer.outgoing.put(wire_messages.FLUSH, pack_flush(flush, self.transfer.epoch, seq, seq, delta))
 
     def _end_replicas(self, now: float) -> None:
         """Delete the replicas of rooms that are gone."""

@@ -1,5 +1,5 @@
 """Sends the messages of this worker to one other worker: in order, written once per loop iteration, and kept until
-confirmed if they must not be lost."""
+acknowledged if they must not be lost."""
 
 from collections import deque
 from collections.abc import Callable
@@ -20,19 +20,20 @@ class PeerTransport(Protocol):
 
 
 class PeerConnection:
-    """The connection to one worker. `unconfirmed` are the commands that it has not confirmed; if it dies, they are sent
-    to its backup owners."""
+    """The connection to one worker. `unacknowledged` are the commands that it has not acknowledged; if it dies, they
+    are sent to its backup owners."""
 
     __slots__ = (
-        "_completed", "_confirmed", "_last_progress", "_link", "_received", "_reported", "outgoing", "unconfirmed",
+        "_acknowledged", "_completed", "_last_progress", "_link", "_received", "_reported", "outgoing",
+        "unacknowledged",
     )  # fmt: skip
 
     def __init__(self, link: PeerTransport, schedule: Callable[[], object]) -> None:
         self._link = link
         self.outgoing = PeerBuffer(schedule)
-        self.unconfirmed: deque[Command] = deque()
-        self._confirmed = 0
-        # The last progress seen: number of confirmed commands, and the monotonic second, while others were unconfirmed.
+        self.unacknowledged: deque[Command] = deque()
+        self._acknowledged = 0
+        # The last progress seen: number of acknowledged commands, and the monotonic second, while others waited.
         self._last_progress = (0, 0.0)
         self._received = 0  # kept commands received from the peer
         self._completed = 0  # of these, the ones whose effects are all written
@@ -41,9 +42,9 @@ class PeerConnection:
     def send_command(self, command: Command, now: float) -> None:
         """Send a command to an owner there, at monotonic second `now`."""
         if wire_messages.is_reliable(command):
-            if not self.unconfirmed:
-                self._last_progress = (self._confirmed, now)
-            self.unconfirmed.append(command)
+            if not self.unacknowledged:
+                self._last_progress = (self._acknowledged, now)
+            self.unacknowledged.append(command)
             self.outgoing.put(wire_messages.RELIABLE_COMMAND, wire_messages.encode_command(command))
         else:
             self.outgoing.put(wire_messages.COMMAND, wire_messages.encode_command(command))
@@ -52,27 +53,27 @@ class PeerConnection:
         """Count a kept command of the peer that was read."""
         self._received += 1
 
-    def on_confirmed(self, count: int) -> None:
-        """Drop the kept commands that the peer has confirmed, `count` in total. Errors: ValueError when the count is
+    def on_acknowledged(self, count: int) -> None:
+        """Drop the kept commands that the peer has acknowledged, `count` in total. Errors: ValueError when the count is
         impossible."""
-        if not 0 <= count - self._confirmed <= len(self.unconfirmed):
+        if not 0 <= count - self._acknowledged <= len(self.unacknowledged):
             raise ValueError(
-                f"{count} commands are confirmed after {self._confirmed}, {len(self.unconfirmed)} are left"
+                f"{count} commands are acknowledged after {self._acknowledged}, {len(self.unacknowledged)} are left"
             )
-        for _ in range(count - self._confirmed):
-            self.unconfirmed.popleft()
-        self._confirmed = count
+        for _ in range(count - self._acknowledged):
+            self.unacknowledged.popleft()
+        self._acknowledged = count
 
     def note_progress(self, now: float) -> None:
-        """Record whether the peer has confirmed anything since the previous call, if commands wait."""
-        if self.unconfirmed and self._last_progress[0] != self._confirmed:
-            self._last_progress = (self._confirmed, now)
+        """Record whether the peer has acknowledged anything since the previous call, if commands wait."""
+        if self.unacknowledged and self._last_progress[0] != self._acknowledged:
+            self._last_progress = (self._acknowledged, now)
 
     @property
     def stuck_since(self) -> float | None:
-        """Since which monotonic second the peer has confirmed nothing although commands wait, as precisely as
+        """Since which monotonic second the peer has acknowledged nothing although commands wait, as precisely as
         `note_progress` is called often enough; None when none wait."""
-        return self._last_progress[1] if self.unconfirmed else None
+        return self._last_progress[1] if self.unacknowledged else None
 
     def flush(self) -> None:
         """Write all waiting messages."""
@@ -80,12 +81,12 @@ class PeerConnection:
         if data:
             self._link.write(data)
 
-    def confirm(self) -> bool:
-        """Confirm the peer's commands that had arrived at the previous call: between two calls all their effects are
-        written, the flushes of their rooms included. Return whether there are more to confirm."""
+    def acknowledge(self) -> bool:
+        """Acknowledge the peer's commands that had arrived at the previous call: between two calls all their effects
+        are written, the flushes of their rooms included. Return whether there are more to acknowledge."""
         if self._completed != self._reported:
             self._reported = self._completed
-            self.outgoing.put(wire_messages.CONFIRMED, wire_messages.encode(self._completed))
+            self.outgoing.put(wire_messages.ACKNOWLEDGED, wire_messages.encode(self._completed))
         self._completed = self._received
         return self._completed != self._reported
 

@@ -9,7 +9,7 @@ would be unknown there. The edge repeats the join.
 from collections.abc import Mapping
 from typing import Protocol
 
-from koko_presence._fastpath.fanout import RoomBatch
+from koko_presence._fastpath.fanout import RoomFlush
 from koko_presence.owner.shard import Shard
 from koko_presence.rooms.room import Room
 
@@ -32,7 +32,7 @@ class Ownership(Protocol):
 
     def owners_of(self, key: str) -> set[int]: ...
 
-    def has_announced(self, key: str) -> bool: ...
+    def has_reported(self, key: str) -> bool: ...
 
 
 class FenceBus(Protocol):
@@ -60,7 +60,7 @@ class FenceBus(Protocol):
 class StreamFence:
     """Decides which flushes the edge of one worker passes on, and whose members get a new snapshot."""
 
-    __slots__ = ("_behind", "_bus", "_deferred", "_deferred_rooms", "_discarded", "_epochs", "_to_refresh")
+    __slots__ = ("_awaiting_snapshot", "_bus", "_deferred", "_deferred_rooms", "_discarded", "_epochs", "_to_refresh")
 
     def __init__(self, bus: FenceBus) -> None:
         self._bus = bus
@@ -71,7 +71,7 @@ class StreamFence:
         # rooms of which edges need new snapshots, once their owners are settled
         self._to_refresh: list[tuple[str, int]] = []
         # By room: the sessions that have missed events and wait for a new snapshot, and until when.
-        self._behind: dict[str, tuple[set[str], float]] = {}
+        self._awaiting_snapshot: dict[str, tuple[set[str], float]] = {}
 
     def admit(self, sender: int, room_id: str, epoch: int, body: bytes) -> bool:
         """Decide on a flush. Return whether it may be passed on now; one that is too early is kept for `settle`."""
@@ -82,7 +82,7 @@ class StreamFence:
             self._deferred.append((sender, body))
             self._deferred_rooms.add(room_id)
             return False
-        outdated = epoch < self._epochs.get(room_id, 0) or transfer.has_announced(room_key(room_id))
+        outdated = epoch < self._epochs.get(room_id, 0) or transfer.has_reported(room_key(room_id))
         if outdated or sender not in transfer.owners_of(room_key(room_id)):
             self._discarded = True
             return False
@@ -97,7 +97,7 @@ class StreamFence:
         bus = self._bus
         room = bus.shard.rooms.get(room_id)
         if edge == bus.me:
-            self._behind.pop(room_id, None)
+            self._awaiting_snapshot.pop(room_id, None)
         if bus.transfer.recovering:
             self._to_refresh.append((room_id, edge))
             self._await_snapshots(room_id, edge, now)
@@ -115,40 +115,42 @@ class StreamFence:
         subscriptions = self._bus.edge.subscriptions
         if edge != self._bus.me or room_id not in subscriptions:
             return
-        if len(self._behind) > 64:
-            self._behind = {each: behind for each, behind in self._behind.items() if each in subscriptions}
-        self._behind[room_id] = set(subscriptions[room_id].subscribers), now + SNAPSHOT_WITHIN_S
+        if len(self._awaiting_snapshot) > 64:
+            self._awaiting_snapshot = {
+                each: sessions for each, sessions in self._awaiting_snapshot.items() if each in subscriptions
+            }
+        self._awaiting_snapshot[room_id] = set(subscriptions[room_id].subscribers), now + SNAPSHOT_WITHIN_S
 
-    def strip_unknown(self, packet: RoomBatch, now: float) -> RoomBatch:
+    def strip_unknown(self, flush: RoomFlush, now: float) -> RoomFlush:
         """Return the flush, without cursors and selections while snapshots are awaited: these may belong to members
         that the clients have not received yet, and a snapshot has both."""
-        if not self._behind or packet.room_id not in self._behind:
-            return packet
-        sessions, until = self._behind[packet.room_id]
-        sessions.difference_update(item.only for item in packet.items if item.attach)
+        if not self._awaiting_snapshot or flush.room_id not in self._awaiting_snapshot:
+            return flush
+        sessions, until = self._awaiting_snapshot[flush.room_id]
+        sessions.difference_update(item.only for item in flush.items if item.attach)
         if not sessions:
-            del self._behind[packet.room_id]
+            del self._awaiting_snapshot[flush.room_id]
         if not sessions or now >= until:
-            return packet
-        return RoomBatch(packet.room_id, [item for item in packet.items if not item.merge], packet.timestamp)
+            return flush
+        return RoomFlush(flush.room_id, [item for item in flush.items if not item.merge], flush.timestamp)
 
     def settle(self, now: float) -> None:
         """Pass on the flushes that have waited: the change of owners is over. Rooms that still waited for a snapshot
         when their owner was lost are refreshed by the new one."""
         to_refresh, self._to_refresh = self._to_refresh, []
         subscriptions, me = self._bus.edge.subscriptions, self._bus.me
-        behind, self._behind = self._behind, {}
+        awaiting_snapshot, self._awaiting_snapshot = self._awaiting_snapshot, {}
         to_refresh += [
             (room, me)
-            for room, (who, _) in behind.items()
-            if room in subscriptions and who & subscriptions[room].subscribers.keys()
+            for room, (session_ids, _) in awaiting_snapshot.items()
+            if room in subscriptions and session_ids & subscriptions[room].subscribers.keys()
         ]
         for room_id, edge in dict.fromkeys(to_refresh):
             self.refresh(room_id, edge, now)
-        packets, self._deferred = self._deferred, []
+        flushes, self._deferred = self._deferred, []
         self._deferred_rooms.clear()
         self._discarded = False
-        for sender, body in packets:
-            self._bus.on_peer_messages(sender, [(wire_messages.PACKET, body)])
+        for sender, body in flushes:
+            self._bus.on_peer_messages(sender, [(wire_messages.FLUSH, body)])
         if self._discarded:  # perhaps with the answer to a join: its room has moved on while it waited here
             self._bus.edge.retry_pending(now)

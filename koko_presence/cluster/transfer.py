@@ -85,7 +85,7 @@ class TransferBus(Protocol):
 
 class OwnershipTransfer:
     """The change of owners at one worker. Written by itself, from views and peer messages. `unacknowledged` are the
-    commands that lost workers have not confirmed."""
+    commands that lost workers have not acknowledged."""
 
     def __init__(
         self, bus: TransferBus, clock: Callable[[], float], timers: Timers, on_serving: Callable[[int], None]
@@ -120,7 +120,7 @@ class OwnershipTransfer:
 
     @property
     def recovering(self) -> bool:
-        """Is a change of owners under way?"""
+        """Whether a change of owners is under way."""
         return self._change.stage != STABLE
 
     def stop(self) -> None:
@@ -129,7 +129,7 @@ class OwnershipTransfer:
 
     @property
     def holds_commands(self) -> bool:
-        """Do commands of other workers wait here? They must not be confirmed yet."""
+        """Whether commands of other workers wait here, which must not be acknowledged yet."""
         return self.recovering or bool(self._awaiting_view)
 
     @property
@@ -143,8 +143,8 @@ class OwnershipTransfer:
         assert self._owners is not None
         return {ring.owner(key) for ring in (self._change.rings if self.recovering else [self._owners])}
 
-    def has_announced(self, key: str) -> bool:
-        """Have the next owners received which sessions are connected here, while `key` changes its owner?"""
+    def has_reported(self, key: str) -> bool:
+        """Return whether `key` changes its owner, and its next owner has received which sessions are connected here."""
         return self._change.stage == SYNCED and self._change.moved(key)
 
     def is_owner(self, worker: int, key: str, epoch: int) -> bool:
@@ -269,7 +269,7 @@ class OwnershipTransfer:
                 self._release(now)
                 self._send_stage(TRANSFERRED, now)
             elif self._change.stage == TRANSFERRED:
-                self._announce()
+                self._report_sessions()
                 self._send_stage(SYNCED, now)
             else:
                 self._settle(now)
@@ -338,7 +338,7 @@ class OwnershipTransfer:
             for room in waiting:
                 self._bus.flush_now(room, now)
 
-    def _announce(self) -> None:
+    def _report_sessions(self) -> None:
         """Send the next owners which sessions are connected here."""
         bus = self._bus
         for room_id, sessions in bus.edge.presences().items():
@@ -390,9 +390,9 @@ class OwnershipTransfer:
         self._on_serving(self._change.epoch)
 
     def _has_ended(self, command: Command) -> bool:
-        """Return whether an unconfirmed command of a lost worker is an `AdmitMember` for a membership that has ended
+        """Return whether an unacknowledged command of a lost worker is an `AdmitMember` for a membership that has ended
         since, by the state of its user's owner, if that is this worker. The `RemoveMember` may have gone to another
-        owner of the room, and been confirmed there."""
+        owner of the room, and been acknowledged there."""
         if not isinstance(command, AdmitMember) or command.enter.call is not None:  # the room must answer a call
             return False
         user_id, session_id = command.enter.user_id, command.enter.session_info.session_id
@@ -404,7 +404,7 @@ class OwnershipTransfer:
 
     def _take_over(self, now: float) -> None:
         """Restore the gathered rooms and users, or apply late reports to those that exist."""
-        bus, announced = self._bus, self._change.announced()
+        bus, reporting_edges = self._bus, self._change.reporting_edges()
         rooms, self._rooms = self._rooms, {}
         users, self._users = self._users, {}
         self._gathered.clear()
@@ -414,16 +414,16 @@ class OwnershipTransfer:
             made = room_id not in bus.shard.rooms
             if made and (room.best is None or not room.best.final):
                 self._recovered_rooms.add(room_id)  # the last events of its previous owner may be lost
-            take_over_room(bus.shard, room_id, room, announced, self._change.target.view.ids, now)
+            take_over_room(bus.shard, room_id, room, reporting_edges, self._change.target.view.ids, now)
             if made:
-                self._unconfirmed.note_room(bus.shard, room_id, room.presences, announced)
+                self._unconfirmed.note_room(bus.shard, room_id, room.presences, reporting_edges)
                 if room_id in self._recovered_rooms and room_id in bus.shard.rooms:
                     bus.shard.rooms[room_id].repeat_private(now)
             bus.replicas.rooms.pop(room_id, None)
             received_seq = bus.received_seqs.pop(room_id, None)
             taken = bus.shard.rooms.get(room_id)
             if taken is not None:
-                lagging_edges = room.behind(taken.flushed_seq)
+                lagging_edges = room.workers_below(taken.flushed_seq)
                 # The last events of its previous owner had not arrived here.
                 if received_seq is not None and received_seq != taken.flushed_seq:
                     lagging_edges = lagging_edges | {bus.me}
@@ -435,9 +435,9 @@ class OwnershipTransfer:
         for user_id, user in users.items():
             made = user_id not in bus.shard.users
             edges = self._change.target.view.ids
-            take_over_user(bus.shard, user_id, user, announced, edges, delayed=not self.recovering, now=now)
+            take_over_user(bus.shard, user_id, user, reporting_edges, edges, delayed=not self.recovering, now=now)
             if made:
-                self._unconfirmed.note_user(bus.shard, user_id, user.sessions_by_edge, announced)
+                self._unconfirmed.note_user(bus.shard, user_id, user.sessions_by_edge, reporting_edges)
             bus.replicas.users.pop(user_id, None)
         if not self.recovering:
             found = [bus.shard.rooms[room_id] for room_id in delayed if room_id in bus.shard.rooms]
@@ -469,9 +469,9 @@ class OwnershipTransfer:
         self._sweep_replicas()
 
     def _sweep_replicas(self) -> None:
-        """Drop the replicas that other workers hold by this view. Those of an owner that has not announced itself by
+        """Drop the replicas that other workers hold by this view. Those of an owner that has not reported by
         this view are kept: it may be gone, with records that no other worker has."""
-        bus, silent = self._bus, self._change.target.view.ids - self._change.announced()
+        bus, silent = self._bus, self._change.target.view.ids - self._change.reporting_edges()
 
         def holds(key: str) -> bool:
             return self.backup_owner(key) == bus.me or (bool(silent) and self._change.target.owner(key) in silent)

@@ -22,25 +22,25 @@ class Unconfirmed:
         self._members: dict[int, dict[tuple[str, str], Entry]] = {}  # by room and session
         self._sessions: dict[int, dict[tuple[str, str], Entry]] = {}  # by user and session
 
-    def note_room(self, shard: Shard, room_id: str, presences: dict[int, Presence], announced: set[int]) -> None:
-        """Record the members of a restored room whose edge is not among `announced`, and which no report in `presences`
-        has."""
+    def note_room(self, shard: Shard, room_id: str, presences: dict[int, Presence], reporting_edges: set[int]) -> None:
+        """Record the members of a restored room whose edge is not among `reporting_edges`, and which no report in
+        `presences` has."""
         room = shard.rooms.get(room_id)
         for member in room.members.values() if room is not None else ():
             named = member.edge in presences and member.session_id in presences[member.edge].sessions
-            if member.connected and not member.leased and member.edge not in announced and not named:
+            if member.connected and not member.leased and member.edge not in reporting_edges and not named:
                 unconfirmed = self._members.setdefault(member.edge, {})
                 unconfirmed[room_id, member.session_id] = (shard.context.epoch, member.connection, member.membership_id)
 
     def note_user(
-        self, shard: Shard, user_id: str, sessions_by_edge: dict[int, list[SessionRecord]], announced: set[int]
+        self, shard: Shard, user_id: str, sessions_by_edge: dict[int, list[SessionRecord]], reporting_edges: set[int]
     ) -> None:
-        """Record the sessions of a restored user whose edge is not among `announced`, and which no report in
+        """Record the sessions of a restored user whose edge is not among `reporting_edges`, and which no report in
         `sessions_by_edge` has."""
         user = shard.users.get(user_id)
         for session_id, session in user.sessions.items() if user is not None else ():
             named = any(record.session_id == session_id for record in sessions_by_edge.get(session.edge, ()))
-            if session.connected and not session.leased and session.edge not in announced and not named:
+            if session.connected and not session.leased and session.edge not in reporting_edges and not named:
                 unconfirmed = self._sessions.setdefault(session.edge, {})
                 unconfirmed[user_id, session_id] = (shard.context.epoch, session.connection, 0)
 
@@ -65,7 +65,7 @@ class Unconfirmed:
             session = user.sessions.get(session_id) if user is not None and not membership_id else None
             member = room.members.get(session_id) if room is not None and membership_id else None
             if user is not None and session is not None and session.connected and session.connection == connection:
-                user.hold(session_id, now)
+                user.suspend(session_id, now)
                 shard.changed_user(user, now)
             if (
                 room is not None
@@ -73,7 +73,7 @@ class Unconfirmed:
                 and member.connected
                 and (member.connection, member.membership_id) == (connection, membership_id)
             ):
-                room.drop(member, now)
+                room.suspend(member, now)
                 shard.changed_room(room, now)
         return bool(gone)
 

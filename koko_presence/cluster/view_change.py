@@ -70,7 +70,7 @@ class ViewChange:
         self._done[worker] = {known: each for known, each in done.items() if known >= self.epoch} | {epoch: stage}
 
     def is_ahead(self, worker: int) -> bool:
-        """Does a worker follow a view that has not arrived here?"""
+        """Return whether a worker follows a view that has not arrived here."""
         return max(self._done.get(worker, ()), default=0) > self.epoch
 
     def missing(self) -> set[int]:
@@ -87,7 +87,7 @@ class ViewChange:
         """Give up the workers that have not finished the present stage, for this change."""
         self._given_up |= self.missing()
 
-    def announced(self) -> set[int]:
+    def reporting_edges(self) -> set[int]:
         """Return the workers that have reported which sessions are connected to them, this one included."""
         return {worker for worker in self.target.view.ids if self._stage_of(worker) >= SYNCED} | {self._me}
 
@@ -96,7 +96,7 @@ class ViewChange:
 
     @property
     def gave_up(self) -> bool:
-        """Was any worker given up in this change?"""
+        """Whether any worker was given up in this change."""
         return bool(self._given_up)
 
     def settle(self) -> None:

@@ -22,7 +22,7 @@ from .placement import room_key, user_key
 # Kinds. The order of messages between two workers is kept: a stage (view_change.py) covers all that precedes it.
 CURSORS = wire.CURSORS
 (
-    COMMAND, RELIABLE_COMMAND, CONFIRMED, EDGE_MESSAGE, PACKET, ROUTE, STAGE, ROOM, USER, PRESENCE, SESSIONS,
+    COMMAND, RELIABLE_COMMAND, ACKNOWLEDGED, EDGE_MESSAGE, FLUSH, ROUTE, STAGE, ROOM, USER, PRESENCE, SESSIONS,
     USER_REPLICA, REPLICA_REQUEST, REFRESH, DELAY, MEMBERSHIP_ENDS,
 ) = range(2, 18)  # fmt: skip
 
@@ -124,7 +124,7 @@ _command: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(
     | RelayedAction
 )
 _decoders: dict[int, msgspec.msgpack.Decoder[Any]] = {
-    CONFIRMED: msgspec.msgpack.Decoder(int),
+    ACKNOWLEDGED: msgspec.msgpack.Decoder(int),
     EDGE_MESSAGE: msgspec.msgpack.Decoder(EdgeMessage),
     ROUTE: msgspec.msgpack.Decoder(RouteGranted),
     STAGE: msgspec.msgpack.Decoder(Stage),
@@ -199,8 +199,8 @@ _RETRIED_BY_EDGE = (commands.OpenSession, commands.EnterRoom, commands.LeaveRoom
 
 
 def is_reliable(command: Command) -> bool:
-    """Return whether an unconfirmed command of a lost worker is repeated to the backup owner. All commands may be that
-    are idempotent. A broadcast is delivered at most once [J2], and a cursor is followed by the next one."""
+    """Return whether an unacknowledged command of a lost worker is repeated to the backup owner. All commands may be
+    that are idempotent. A broadcast is delivered at most once [J2], and a cursor is followed by the next one."""
     if isinstance(command, RoomAction):
         return not isinstance(command.message, (Broadcast, CursorMessage))
     return not isinstance(command, (*_RETRIED_BY_EDGE, commands.ServerBroadcast))

@@ -64,8 +64,8 @@ class Certificate(Struct, frozen=True):
 
 
 def fault(server: Server) -> str:
-    """Why the certificate that `server` names cannot be used, with the key of the configuration in front; empty when it
-    can. Blocks while it reads the files."""
+    """Return why the certificate that `server` names cannot be used, with the key of the configuration in front; empty
+    when it can. Blocks while it reads the files."""
     if not (server.tls_cert and server.tls_key):
         return ""
     try:

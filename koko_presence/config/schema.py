@@ -494,7 +494,7 @@ _COMMON_MISTAKES: tuple[_OriginRule, ...] = (
 
 
 def origin_problem(origin: str) -> str:
-    """Why no browser sends exactly this Origin [RFC 6454 section 7]; empty when a browser can send it."""
+    """Return why no browser sends exactly this Origin [RFC 6454 section 7]; empty when a browser can send it."""
     for is_mistake, problem in _COMMON_MISTAKES:
         if is_mistake(origin):
             return problem

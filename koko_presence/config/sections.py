@@ -39,7 +39,8 @@ def check_secret(dotted: str, secret: str, needed: bool, faults: list[str]) -> N
 
 
 def url_problem(url: str) -> str:
-    """Why `url` cannot be used for requests that carry secrets; empty when it can: https, or http to this host."""
+    """Return why `url` cannot be used for requests that carry secrets; empty when it can: https, or http to this
+    host."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port

@@ -1,8 +1,8 @@
 """Converts rooms and users to replicated records and back, and reconciles them with the edges' reports [N-b].
 
 Pure: `record_of` and `delta_of` only read, `restore_*` return a new object, `reconcile`, `merge_live_session` and
-`hold_absent` apply which sessions an edge reports as connected. All of them are idempotent and tolerate late records
-and reports."""
+`suspend_absent_sessions` apply which sessions an edge reports as connected. All of them are idempotent and tolerate
+late records and reports."""
 
 from collections.abc import Collection, Iterable, Mapping
 
@@ -33,7 +33,7 @@ from koko_presence.users.user import User
 # the fields of `UserSession` that are in a `SessionRecord`
 SESSION_FIELDS = tuple(name for name in UserSession.__slots__ if name not in ("away_at", "named"))
 NONE_NEWER: Mapping[int, int] = {}
-JUMP = 1000  # above all numbers that a lost owner can have given and no remaining worker has received
+RESTORED_SEQ_GAP = 1000  # above all numbers that a lost owner can have given and no remaining worker has received
 
 
 # --- rooms --------------------------------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ def delta_of(room: Room, session_ids: Iterable[str]) -> RoomDelta:
 
 def release_waiting(room: Room, now: float) -> None:
     """Show the values that wait for a budget: they are not part of a record [E1]."""
-    room.admit_late(now)
+    room.admit_deferred(now)
     for member in list(room.members.values()):
         for kind in member.pending:
             value = member.pending.take(kind)
@@ -182,19 +182,19 @@ def restore_room(room_id: str, record: RoomRecord, seq: int, context: ShardConte
     room = Room(room_id, head.type, context, now)
     room.created_at, room.shown = head.created_at, head.shown
     room.sync_enabled = head.sync_enabled
-    jump = 0 if record.final else JUMP
-    room.seq = seq + jump if room.shown else 0
+    gap = 0 if record.final else RESTORED_SEQ_GAP
+    room.seq = seq + gap if room.shown else 0
     room.note_restored(record.revision, seq)
     if head.playback is not None:
         room.playback = Playback(now)
         for name in PlaybackRecord.__struct_fields__:
             setattr(room.playback, name, getattr(head.playback, name))
-        room.playback.version += jump  # clients that have the lost owner's last command must accept the next one [H16]
+        room.playback.version += gap  # clients that have the lost owner's last command must accept the next one [H16]
     private_rooms = {user_id: PrivateRoom(room_type, since) for user_id, room_type, since in head.private_rooms}
     for each in record.members.values():
         _restore_member(room, each, private_rooms.get(each.user_id, PrivateRoom(head.type, head.created_at)), now)
     control = room.control
-    control.version = head.control_version + jump
+    control.version = head.control_version + gap
     if head.controller_session in room.members:
         control.user_id, control.session_id = head.controller, head.controller_session
     for user_id, name, requested_at, expires_at in head.requests:
@@ -244,7 +244,7 @@ def _restore_member(room: Room, record: MemberRecord, private_room: PrivateRoom,
         room.attach(member)
     person.members[member.session_id] = room.members[member.session_id] = member
     if not member.connected:
-        room.hold(member, record.grace_until, now, not_before=now + RESUME_MARGIN_S)
+        room.keep_place(member, record.grace_until, now, not_before=now + RESUME_MARGIN_S)
     room.extend_lease(member, member.lease_until)
     if member.typing is not None:
         deadlines.set(("typing_stop", room.id, member.session_id), now + limits.typing_stop_s)
@@ -261,9 +261,9 @@ def reconcile(
     Return the sessions that receive the room's events but are not in it."""
     edge, sessions = presence.edge, presence.sessions
     for member in list(room.members.values()):
-        spoken_of = member.edge == edge and member.connection <= presence.newest
-        if spoken_of and member.connected and member.session_id not in sessions:
-            room.drop(member, now)
+        covered_by_report = member.edge == edge and member.connection <= presence.newest
+        if covered_by_report and member.connected and member.session_id not in sessions:
+            room.suspend(member, now)
     lost = []
     for session_id, (subscribed, connection, _) in sessions.items():
         found = room.members.get(session_id)
@@ -295,15 +295,15 @@ def show_last_cursors(room: Room, presence: Presence, now: float) -> None:
             submit(room, member, "cursor", shown, now)
 
 
-def drop_absent(room: Room, edges: Collection[int], now: float) -> bool:
-    """Hold the places of members whose edge is gone; return whether there were any. Leases have no edge."""
+def suspend_absent_members(room: Room, edges: Collection[int], now: float) -> bool:
+    """Suspend the members whose edge is gone; return whether there were any. Leases have no edge."""
     absent = [
         member
         for member in room.members.values()
         if member.connected and member.edge not in edges and not member.leased
     ]
     for member in absent:
-        room.drop(member, now)
+        room.suspend(member, now)
     return bool(absent)
 
 
@@ -361,7 +361,7 @@ def restore_user(user_id: str, record: UserRecord | None, context: ShardContext,
     for each in record.sessions:
         user.sessions[each.session_id] = _restored_session(each)
         if not each.connected:
-            user.hold_until(each.session_id, each.grace_until, not_before=now + RESUME_MARGIN_S)
+            user.keep_until(each.session_id, each.grace_until, not_before=now + RESUME_MARGIN_S)
         elif each.lease_until:
             context.deadlines.set(("session", user_id, each.session_id), each.lease_until)
     user.activity = user.liveliest()
@@ -412,7 +412,7 @@ def merge_live_session(user: User, record: SessionRecord, *, notify_rooms: bool)
     higher `session_version` keeps it, and the other one is returned [D16]. `notify_rooms`: notify the rooms in any
     case."""
     session = user.sessions.get(record.session_id)
-    loser, unknown = None, session is None
+    replaced, unknown = None, session is None
     if session is None:
         session = user.sessions[record.session_id] = _restored_session(record)
         session.rooms = {}
@@ -420,7 +420,7 @@ def merge_live_session(user: User, record: SessionRecord, *, notify_rooms: bool)
     elif session.connection != record.connection:
         if session.session_version > record.session_version:
             return record
-        loser = session_record(record.session_id, session) if session.connected else None
+        replaced = session_record(record.session_id, session) if session.connected else None
         session.edge = record.edge
         session.connection = record.connection
         session.received_privacy_seq = record.received_privacy_seq
@@ -445,7 +445,7 @@ def merge_live_session(user: User, record: SessionRecord, *, notify_rooms: bool)
     if unknown:  # the edge has the client's last change of privacy, which no room may have received yet
         for room_id in sorted(session.rooms):
             user.context.add_effect(user.privacy_command(record.session_id, room_id))
-    return loser
+    return replaced
 
 
 def leave_left_rooms(user: User, record: SessionRecord) -> None:
@@ -468,7 +468,7 @@ def _resume_in_rooms(user: User, session: UserSession, record: SessionRecord) ->
         user.context.add_effect(user.issue_resume(record.session_id, room_id, membership_id, subscribed=subscribed))
 
 
-def hold_absent(
+def suspend_absent_sessions(
     user: User, edges: Collection[int], named: dict[int, set[str]], now: float, newest: Mapping[int, int] = NONE_NEWER
 ) -> None:
     """Begin the grace period of each session that no edge holds any more. Its edge is not among `edges`, or has
@@ -479,4 +479,4 @@ def hold_absent(
             continue
         missed = session_id not in named.get(session.edge, (session_id,))
         if session.edge not in edges or (missed and session.connection <= newest.get(session.edge, session.connection)):
-            user.hold(session_id, now)
+            user.suspend(session_id, now)

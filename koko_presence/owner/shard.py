@@ -1,10 +1,10 @@
 """Holds the rooms and users of one worker and applies commands to them: commands in, effects out, without I/O.
 
-Its state is written by `handle`, `tick` and `packet`, by `UserHandlers`, and by takeover.py. `handle` applies one
-command, `tick` what is due; `take_effects` returns their effects in order: commands for other owners and messages for
-edges. A room's stream is collected in the room and returned by `packet`, of which each edge with members gets a copy,
-when `flush_queue` schedules it: at once when the room is quiet or has an event of playback or control, else at the end
-of a short window, so that events share a write [L4].
+Its state is written by `handle` and `tick`, by `UserHandlers`, and by takeover.py. `handle` applies one command, `tick`
+what is due; `take_effects` returns their effects in order: commands for other owners and messages for edges. A room's
+stream is collected in the room. When `flush_queue` schedules it, `make_flush` makes one flush of it, of which each edge
+with members gets a copy: at once when the room is quiet or has an event of playback or control, else at the end of a
+short window, so that events share a write [L4].
 """
 
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from msgspec import UNSET
 
 from koko_presence._fastpath.counters import counters
-from koko_presence._fastpath.fanout import RoomBatch, StreamFrame, frame_text
+from koko_presence._fastpath.fanout import RoomFlush, StreamFrame, frame_text
 from koko_presence._fastpath.room_core import FlushQueue
 from koko_presence._fastpath.wallclock import WallClock
 from koko_presence.protocol.commands import (
@@ -75,8 +75,8 @@ Effect = tuple[int, EdgeMessage] | Command
 
 
 class Shard:
-    """Owner of rooms and users. Its state changes only in `handle`, `tick` and `packet`, in a take-over, and through a
-    member's `CursorRoute`, the compiled path of its cursors."""
+    """Owner of rooms and users. Its state changes only in `handle` and `tick`, in a take-over, when a room is flushed,
+    and through a member's `CursorRoute`, the compiled path of its cursors."""
 
     def __init__(self, limits: Limits, options: RoomOptions, wall: WallClock) -> None:
         self.deadlines = Deadlines()
@@ -88,18 +88,18 @@ class Shard:
         self.users: dict[str, User] = {}
         self.freed: list[Room] = []  # rooms that are gone, whose replicas are to be deleted
         # Since when, and for how long, a resume token is accepted without its session: an owner was lost [N-c].
-        self._trust_from = self._trust_s = 0.0
+        self._unknown_resumes_from = self._unknown_resumes_s = 0.0
         # The rooms with something to flush, and when.
         self.flush_queue = FlushQueue(limits.flush_window_ms / 1000.0, limits.flush_ceiling_ms / 1000.0)
         # Recent ends of memberships: an `AdmitMember` that took another way may come after the `RemoveMember`.
         self._ended: dict[str, dict[str, Ended]] = {}  # by room and session
         self._swept_at = 0.0
-        self._user_handlers = UserHandlers(self.context, self.users, self.trusts)
+        self._user_handlers = UserHandlers(self.context, self.users, self.accepts_unknown_resumes)
         self._handlers: dict[type, Callable[[Any, float], None]] = {
             **self._user_handlers.handlers,
             AdmitMember: self._admit,
             RemoveMember: self._remove,
-            SuspendMember: self._drop,
+            SuspendMember: self._suspend,
             ResumeMember: self._resume,
             RenewLease: self._renew,
             ApplyProfile: self._apply_profile,
@@ -107,7 +107,7 @@ class Shard:
             UpdatePermissions: self._regrant,
             RoomAction: self._act,
             QueryActive: self._query_active,
-            ServerBroadcast: self._announce,
+            ServerBroadcast: self._broadcast_as_system,
         }
 
     def handle(self, command: Command, now: float) -> None:
@@ -129,14 +129,14 @@ class Shard:
 
     # --- time -----------------------------------------------------------------------------------------------------
 
-    def trusts(self, now: float) -> bool:
+    def accepts_unknown_resumes(self, now: float) -> bool:
         """Return whether a session that is unknown here may have been held by a lost owner [N-c]."""
-        return now < self.context.delays.ends(self._trust_from, self._trust_s)
+        return now < self.context.delays.ends(self._unknown_resumes_from, self._unknown_resumes_s)
 
-    def trust_for(self, seconds: float, now: float) -> None:
+    def accept_unknown_resumes_for(self, seconds: float, now: float) -> None:
         """Accept resume tokens of unknown sessions for `seconds`, longer while the service is behind: an owner was
         lost."""
-        self._trust_from, self._trust_s = now, seconds
+        self._unknown_resumes_from, self._unknown_resumes_s = now, seconds
 
     def was_denied(self, user_id: str) -> bool:
         """Return whether a room was notified that the user is unknown, since the last change of owners."""
@@ -178,9 +178,9 @@ class Shard:
 
     # --- flushes --------------------------------------------------------------------------------------------------
 
-    def packet(self, room: Room, items: list[StreamFrame], now: float) -> RoomBatch:
-        """Return the room's flush."""
-        return RoomBatch(room.id, items, self.context.wall.iso(now))
+    def make_flush(self, room: Room, items: list[StreamFrame], now: float) -> RoomFlush:
+        """Return the flush of a room with the frames `items`."""
+        return RoomFlush(room.id, items, self.context.wall.iso(now))
 
     def changed_room(self, room: Room, now: float) -> None:
         """Flush and replicate the whole room: anything in it may have changed."""
@@ -346,7 +346,7 @@ class Shard:
             if self.context.replicated:
                 self.freed.append(room)
 
-    def _drop(self, command: SuspendMember, now: float) -> None:
+    def _suspend(self, command: SuspendMember, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
         if room is None or member is None or member.leased or command.version < member.session_version:
             return
@@ -355,9 +355,9 @@ class Shard:
         member.session_version = command.version
         if member.connected:
             presence_state.settle(room, member, now)
-            room.drop(member, now, command.grace_until, command.away_at)
+            room.suspend(member, now, command.grace_until, command.away_at)
         elif member.grace_until != command.grace_until:  # the room's new owner did not have its beginning
-            room.hold(member, command.grace_until, now)
+            room.keep_place(member, command.grace_until, now)
         else:
             return
         self._touch(room, now, member.session_id)
@@ -486,9 +486,9 @@ class Shard:
         """Send the advised send interval to a room's members, when it differs from what they have [N17]."""
         room.advised_ms = self.flush_queue.advised_ms
         interval_ms = room.send_interval_ms
-        if interval_ms == room.announced_ms:
+        if interval_ms == room.sent_interval_ms:
             return
-        room.announced_ms = interval_ms
+        room.sent_interval_ms = interval_ms
         notice = ServerNotice(
             code="SEND_INTERVAL",
             message=f"Send cursors and selections at most every {interval_ms} ms in this room.",
@@ -524,10 +524,10 @@ class Shard:
         payload = error_reply(error, command.message.id, command.room_id)
         self.context.add_effect((command.edge, Reply(session_id=command.session_id, payload=payload, refusal=True)))
 
-    def _announce(self, command: ServerBroadcast, now: float) -> None:
+    def _broadcast_as_system(self, command: ServerBroadcast, now: float) -> None:
         room = self.rooms.get(command.room_id)
         if room is not None:
-            presence_state.announce(room, command.data, command.to, now)
+            presence_state.broadcast_as_system(room, command.data, command.to, now)
             self._touch(room, now)
 
     def _find(self, room_id: str, session_id: str) -> tuple[Room | None, Member | None]:

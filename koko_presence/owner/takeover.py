@@ -19,8 +19,8 @@ from koko_presence.users.user import User
 from . import reconcile
 from .shard import Shard
 
-ALL = 1 << 62  # above all connection numbers and versions
-TRUST_S = 1.0  # for which a resume token is accepted beyond the grace period after an owner was lost
+HIGHEST = 1 << 62  # above all connection numbers and versions
+RESUME_EXTENSION_S = 1.0  # for which a resume token is accepted beyond the grace period after an owner was lost
 
 
 class GatheredRoom:
@@ -35,7 +35,7 @@ class GatheredRoom:
         self.presences: dict[int, Presence] = {}
         self.seqs: dict[int, int] = {}  # the room's `seq` at each worker
 
-    def behind(self, flushed_seq: int) -> set[int]:
+    def workers_below(self, flushed_seq: int) -> set[int]:
         """Return the workers whose `seq` in the room is below `flushed_seq`."""
         return {worker for worker, seq in self.seqs.items() if seq < flushed_seq}
 
@@ -93,12 +93,12 @@ def take_over_room(
     shard: Shard,
     room_id: str,
     gathered: GatheredRoom,
-    announced: Collection[int],
+    reporting_edges: Collection[int],
     edges: Collection[int],
     now: float,
 ) -> None:
-    """Restore a room. `announced` are the edges that have reported all their sessions, so that a session missing there
-    is not connected; `edges` are all workers of the view. To a room that exists here only the edges' reports are
+    """Restore a room. `reporting_edges` are the edges that have reported all their sessions, so that a session missing
+    there is not connected; `edges` are all workers of the view. To a room that exists here only the edges' reports are
     applied."""
     room, best = shard.rooms.get(room_id), gathered.best
     made = room is None
@@ -111,10 +111,10 @@ def take_over_room(
             if record.revision > room.restored_revision:  # of an owner that stalled
                 _record_competing_room(shard, room, record, now)
     lost: dict[int, set[str]] = {}
-    silent = {edge: Presence(edge=edge, newest=ALL, sessions={}) for edge in (announced if made else ())}
+    silent = {edge: Presence(edge=edge, newest=HIGHEST, sessions={}) for edge in (reporting_edges if made else ())}
     for edge, presence in sorted((silent | gathered.presences).items()):
         if made:  # just restored: no connection has joined since
-            presence.newest = ALL
+            presence.newest = HIGHEST
         lost[edge] = set(reconcile.reconcile(room, presence, edges, now, delayed=not made))
     _send_session_lost(shard, lost)
     shard.changed_room(room, now)
@@ -190,14 +190,14 @@ def take_over_user(
     shard: Shard,
     user_id: str,
     gathered: GatheredUser,
-    announced: Collection[int],
+    reporting_edges: Collection[int],
     edges: Collection[int],
     *,
     delayed: bool,
     now: float,
 ) -> None:
-    """Restore a user. `announced` are the edges that have reported all their sessions, so that a session missing there
-    is not connected; `edges` are all workers of the view. `delayed`: the user was already reported to rooms as
+    """Restore a user. `reporting_edges` are the edges that have reported all their sessions, so that a session missing
+    there is not connected; `edges` are all workers of the view. `delayed`: the user was already reported to rooms as
     unknown."""
     delayed = delayed or shard.was_denied(user_id)
     user = shard.users.get(user_id)
@@ -218,19 +218,19 @@ def take_over_user(
         ]
     for records in (stale, *(records for _, records in sorted(gathered.sessions_by_edge.items()))):
         for record in records:
-            loser = reconcile.merge_live_session(user, record, notify_rooms=delayed)
-            if loser is not None:
-                edge_message = SessionReplaced(session_id=loser.session_id, connection=loser.connection)
-                shard.context.add_effect((loser.edge, edge_message))
+            replaced = reconcile.merge_live_session(user, record, notify_rooms=delayed)
+            if replaced is not None:
+                edge_message = SessionReplaced(session_id=replaced.session_id, connection=replaced.connection)
+                shard.context.add_effect((replaced.edge, edge_message))
     if made:
         for records in gathered.sessions_by_edge.values():
             for record in records:
                 reconcile.leave_left_rooms(user, record)
     named = {edge: {record.session_id for record in records} for edge, records in gathered.sessions_by_edge.items()}
     if made:
-        for edge in announced:
+        for edge in reporting_edges:
             named.setdefault(edge, set())
-    reconcile.hold_absent(user, edges, named, now, {} if made else gathered.newest)
+    reconcile.suspend_absent_sessions(user, edges, named, now, {} if made else gathered.newest)
     if changed or (made and delayed):  # rooms may show an outdated profile
         user.publish_profile(min(user.sessions, default=""), changed=True, interacted=False)
     shard.changed_user(user, now)
@@ -238,19 +238,19 @@ def take_over_user(
 
 def _session_version(user: User, session_id: str) -> int:
     session = user.sessions.get(session_id)
-    return ALL if session is None else session.session_version
+    return HIGHEST if session is None else session.session_version
 
 
 def suspend_sessions_of_lost_edges(shard: Shard, edges: Collection[int], lost_some: bool, now: float) -> None:
     """Hold the places of all sessions at edges that are not among `edges`, the workers of the view."""
     shard.forget_denied()
     for room in list(shard.rooms.values()):
-        if reconcile.drop_absent(room, edges, now):
+        if reconcile.suspend_absent_members(room, edges, now):
             shard.changed_room(room, now)
     for user in list(shard.users.values()):
         sessions = user.sessions.values()
         if any(each.connected and not each.leased and each.edge not in edges for each in sessions):
-            reconcile.hold_absent(user, edges, {}, now)
+            reconcile.suspend_absent_sessions(user, edges, {}, now)
             shard.changed_user(user, now)
     if lost_some:
-        shard.trust_for(shard.context.limits.grace_s + TRUST_S, now)
+        shard.accept_unknown_resumes_for(shard.context.limits.grace_s + RESUME_EXTENSION_S, now)

@@ -34,15 +34,17 @@ from . import replies
 
 
 class UserHandlers:
-    """The users' part of one shard; `users` is written here and by takeover.py. `trusts(now)` returns whether an
-    unknown session may have been held by a lost owner."""
+    """The users' part of one shard; `users` is written here and by takeover.py. `accepts_unknown_resumes(now)` returns
+    whether an unknown session may have been held by a lost owner."""
 
-    def __init__(self, context: ShardContext, users: dict[str, User], trusts: Callable[[float], bool]) -> None:
+    def __init__(
+        self, context: ShardContext, users: dict[str, User], accepts_unknown_resumes: Callable[[float], bool]
+    ) -> None:
         self._context = context
         self._users = users
         # users that were reported to a room as unknown, since the last change of owners
         self._denied: set[str] = set()
-        self._trusts = trusts
+        self._accepts_unknown_resumes = accepts_unknown_resumes
         self._query_budgets = Budgets()  # of all HTTP callers, also those without a session
         self.handlers: dict[type, Callable[[Any, float], None]] = {
             OpenSession: self._open,
@@ -72,7 +74,7 @@ class UserHandlers:
         user = self._users.get(command.user_id)
         if user is None:
             user = self._users[command.user_id] = User(command.user_id, self._context)
-        user.open(command, now, trusting=self._trusts(now))
+        user.open(command, now, trusting=self._accepts_unknown_resumes(now))
         self.drop_if_gone(user)  # it may have had no session to resume
 
     def _end(self, command: EndSession, now: float) -> None:

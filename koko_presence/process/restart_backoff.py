@@ -26,7 +26,7 @@ class Restarts:
         return slot in self._due
 
     def due_at(self, slot: int) -> float:
-        """When the slot is to be restarted, in monotonic seconds. Errors: KeyError without a pending restart."""
+        """Return when the slot is to be restarted, in monotonic seconds. Errors: KeyError without a pending restart."""
         return self._due[slot]
 
     def take_due(self, now: float) -> list[int]:

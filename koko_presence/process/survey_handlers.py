@@ -161,7 +161,7 @@ class SurveyHandlers:
                 kick(session, request.reason)
                 kicked += 1
             elif session.state == "open":
-                kicked += session.rooms.expel(request.room_id, request.reason, now)
+                kicked += session.memberships.expel(request.room_id, request.reason, now)
         reply(Kicked(sessions=kicked + self._end_held(request, now)))
 
     def _fitting(self, user_id: str | None, session_id: str | None = None) -> list[Session]:
@@ -219,10 +219,10 @@ class SurveyHandlers:
         for session in self._fitting(request.user_id):
             if session.state != "open":  # its rooms are checked once it is open: on resume, or when it joins
                 continue
-            for room_id in sorted(session.rooms.joined | session.rooms.joining.keys()):
+            for room_id in sorted(session.memberships.joined | session.memberships.joining.keys()):
                 if request.room_id in (None, room_id):
                     check.started += 1
-                    session.rooms.recheck(room_id, NO_LONGER_OPEN, check.on_answer)
+                    session.memberships.recheck(room_id, NO_LONGER_OPEN, check.on_answer)
         # HTTP sessions as well; some answers arrive before they are counted here
         check.started += self._hub.procedures.recheck(request.user_id, request.room_id, check.on_answer)
         check.all_started = True

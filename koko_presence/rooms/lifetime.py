@@ -17,12 +17,12 @@ from .room_state import SYNCED_TYPES, RoomState
 from .snapshot_delivery import repeat_snapshot
 
 
-def begin(room: RoomState, room_type: RoomType, now: float, but: Member | None = None) -> None:
+def begin(room: RoomState, room_type: RoomType, now: float, except_for: Member | None = None) -> None:
     """Begin the room for others, just before its first visible session enters. Its invisible members receive a new
-    snapshot, except `but`, whose own change of privacy begins the room."""
+    snapshot, except `except_for`, whose own change of privacy begins the room."""
     room.shown = True
     _reset(room, room_type, now)
-    _repeat_snapshots(room, now, but)
+    _repeat_snapshots(room, now, except_for)
 
 
 def note_removal(room: RoomState, reason: str, now: float, *, visible: bool = True) -> None:
@@ -78,16 +78,16 @@ def _reset(room: RoomState, room_type: RoomType, now: float) -> None:
     room.load = Load(context.limits, now)
     room.begin_anew(room.load.budget, room.load.meter, room_type in SYNCED_TYPES)
     room.advised_ms = context.advised_ms
-    room.announced_ms = room.send_interval_ms
+    room.sent_interval_ms = room.send_interval_ms
     if context.replicated:
         room.mark_changed(("", *room.members))
 
 
-def _repeat_snapshots(room: RoomState, now: float, but: Member | None) -> None:
-    """Send a new snapshot to each member but `but`. No member is visible at this point, so all snapshots together take
-    time proportional to the number of members."""
+def _repeat_snapshots(room: RoomState, now: float, except_for: Member | None) -> None:
+    """Send a new snapshot to each member but `except_for`. No member is visible at this point, so all snapshots
+    together take time proportional to the number of members."""
     for member in room.members.values():
         member.forget_row()
     for member in room.members.values():
-        if member is not but:
+        if member is not except_for:
             repeat_snapshot(room, member, now, own_only=True)

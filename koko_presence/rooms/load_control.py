@@ -47,8 +47,8 @@ OVERLOAD_WINDOW_S = 1.0 / 30.0  # one frame at 30 Hz [L4]
 LONGEST_ADVICE_MS = 200  # five updates a second per member
 SLOWER, FASTER = 1.05, 0.95  # factor of the advised interval per tenth of a second
 # A smaller change of the advised interval is not sent to the clients; less than `FULL / RELIEVED`.
-ANNOUNCE_STEP = 1.15
-ANNOUNCE_EVERY_S = 0.5
+ADVICE_STEP = 1.15
+ADVICE_EVERY_S = 0.5
 MEMORY_S = 0.5  # averaging time of the load that lengthens the send interval of clients
 
 
@@ -63,7 +63,7 @@ class FlushWindowController:
     """
 
     __slots__ = (
-        "_advice_ms", "_announced_at", "_ceiling_s", "_load", "_longest_s", "_ran_s", "_shortest_ms", "_shortest_s",
+        "_advice_ms", "_advised_at", "_ceiling_s", "_load", "_longest_s", "_ran_s", "_shortest_ms", "_shortest_s",
         "_since", "_waited_s", "advised_ms", "overloaded", "window_s",
     )  # fmt: skip
 
@@ -73,7 +73,7 @@ class FlushWindowController:
         self.overloaded = False
         self._load = 0.0  # averaged share of the time in which the worker ran or waited for a core
         self._advice_ms = 0.0
-        self._announced_at = now
+        self._advised_at = now
         self.advised_ms = 0
         self.set_limits(limits)
 
@@ -133,9 +133,9 @@ class FlushWindowController:
             self._advice_ms = min(longest_ms, self._advice_ms * SLOWER ** min(tenths, 1.0))
         elif self._load < RELIEVED:
             self._advice_ms = max(self._shortest_ms, self._advice_ms * FASTER**tenths)
-        wanted, announced = round(self._advice_ms), self.advised_ms
-        if wanted == announced or now - self._announced_at < ANNOUNCE_EVERY_S:
+        wanted, advised_ms = round(self._advice_ms), self.advised_ms
+        if wanted == advised_ms or now - self._advised_at < ADVICE_EVERY_S:
             return
         at_end = wanted in (self._shortest_ms, LONGEST_ADVICE_MS)
-        if at_end or not announced / ANNOUNCE_STEP < wanted < announced * ANNOUNCE_STEP:
-            self.advised_ms, self._announced_at = wanted, now
+        if at_end or not advised_ms / ADVICE_STEP < wanted < advised_ms * ADVICE_STEP:
+            self.advised_ms, self._advised_at = wanted, now

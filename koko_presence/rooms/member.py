@@ -103,23 +103,23 @@ class Member(MemberCore):
 
     @property
     def may_play(self) -> bool:
-        """May the session command playback, by the `control` scope or as a moderator [H1]?"""
+        """Whether the session may command playback, by the `control` scope or as a moderator [H1]."""
         return self.can_control or self.moderator
 
     @property
     def may_hold(self) -> bool:
-        """May the session have control? It may command playback, and has a socket to receive the events of its control
-        [I2, I7, M2]."""
+        """Whether the session may have control: it may command playback, and has a socket to receive the events of its
+        control [I2, I7, M2]."""
         return self.may_play and not self.leased
 
     @property
     def shows_cursors(self) -> bool:
-        """Do other users receive its cursor [K3, K5]?"""
+        """Whether other users receive its cursor [K3, K5]."""
         return self.visible and self.share_cursor and self.connected
 
     @property
     def shown_connected(self) -> bool:
-        """Is the session connected, or still shown as connected after a loss?"""
+        """Whether the session is connected, or still shown as connected after a loss."""
         return self.connected or self.away_at > 0.0
 
     @property

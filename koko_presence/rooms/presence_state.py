@@ -77,7 +77,7 @@ def handle_cursor(room: Room, member: Member, message: CursorMessage, now: float
         room.show_cursor(member, cursor, now)  # coalesced with cursors of the compiled path
         return None
     room.settle()
-    if room.drop_late(member):
+    if room.drop_deferred(member):
         counters.superseded("cursor")
     submit(room, member, "cursor", cursor, now)
     return None
@@ -194,7 +194,7 @@ def _send_to(room: Room, member: Member, message: Broadcast, users: set[str], no
     return sum(1 for target in targets if target.visible)
 
 
-def announce(room: Room, data: bytes, to: list[str] | None, now: float) -> None:
+def broadcast_as_system(room: Room, data: bytes, to: list[str] | None, now: float) -> None:
     """Send a broadcast of the application's server, as user `system` [J4]. It is not charged to any budget."""
     frame = room.frame("broadcast", SYSTEM, SYSTEM, Raw(data), now, public=to is None and room.shown)
     if to is None:
@@ -205,7 +205,7 @@ def announce(room: Room, data: bytes, to: list[str] | None, now: float) -> None:
 
 
 def reach(room: Room, to: list[str] | None) -> int:
-    """Return the number of sessions that an announcement goes to, without the invisible ones [M5]."""
+    """Return the number of sessions that a broadcast as `system` goes to, without the invisible ones [M5]."""
     return sum(1 for member in _recipients(room, to) if member.visible)
 
 

@@ -121,7 +121,7 @@ class Room(RoomState):
             payload = encode(LeftReply(id=id, room_id=self.id))
             edge_message = Left(session_id=member.session_id, room_id=self.id, payload=payload)
             self.context.add_effect((member.edge, edge_message))
-        self.drop_late(member)
+        self.drop_deferred(member)
         self.detach(member)
         del self.members[member.session_id]
         person = member.person
@@ -140,11 +140,11 @@ class Room(RoomState):
         self.pass_control_on(member, reason, now)
         lifetime.note_removal(self, reason, now, visible=member.visible)
 
-    def drop(self, member: Member, now: float, grace_until: float = 0.0, away_at: float = 0.0) -> None:
-        """Handle a lost socket: hold the place for the grace period, which ends at monotonic second `grace_until`; 0:
+    def suspend(self, member: Member, now: float, grace_until: float = 0.0, away_at: float = 0.0) -> None:
+        """Handle a lost socket: keep the place for the grace period, which ends at monotonic second `grace_until`; 0:
         it begins now. The session is shown as connected until monotonic second `away_at`; 0.0: it is shown as away at
         once [D2]."""
-        self.hold(member, grace_until or now + self.context.limits.grace_s, now, not_before=away_at)
+        self.keep_place(member, grace_until or now + self.context.limits.grace_s, now, not_before=away_at)
         if away_at > now:
             member.away_at = away_at
             member.connected = False
@@ -163,7 +163,7 @@ class Room(RoomState):
         for kind in member.pending:
             self.context.deadlines.cancel((kind, self.id, member.session_id))
         member.pending.clear()
-        self.drop_late(member)
+        self.drop_deferred(member)
         member.cursor_put_away = member.cursor is not None
         member.connected = member.watching = False
         self.detach(member)
@@ -175,7 +175,7 @@ class Room(RoomState):
             self._move_control(member)  # another session of the controller takes it, without an event [I6]
         self.emit_status(member, now)
 
-    def hold(self, member: Member, grace_until: float, now: float, not_before: float = 0.0) -> None:
+    def keep_place(self, member: Member, grace_until: float, now: float, not_before: float = 0.0) -> None:
         """Set the end of a lost session's grace period to monotonic second `grace_until`. Its place is kept until then,
         or until `not_before` when that is later. When `grace_until` has passed, the place is kept `RESUME_MARGIN_S`
         longer: the user's owner, which still holds the session, then ends the membership or resumes it."""
@@ -217,7 +217,7 @@ class Room(RoomState):
         hides = invisible or disabled
         begins = not hides and not self.shown
         if begins:
-            lifetime.begin(self, member.person.private_room.type, now, but=member)
+            lifetime.begin(self, member.person.private_room.type, now, except_for=member)
         if not was_visible and not hides:
             self._drop_pending(member, "cursor", "selection", "typing")
         if not member.share_cursor and share_cursor:
@@ -229,7 +229,7 @@ class Room(RoomState):
         if member.selection_shown and not share_selection and not hides:
             self.emit("selection_changed", member, SelectionShown(color=member.color, cleared=True), now)
         if not share_cursor:
-            self.drop_late(member)
+            self.drop_deferred(member)
             member.cursor = None
         if not share_selection:
             member.selection = None
@@ -270,7 +270,7 @@ class Room(RoomState):
         for kind in (*member.pending, "typing_stop"):
             self.context.deadlines.cancel((kind, self.id, member.session_id))
         member.pending.clear()
-        self.drop_late(member)
+        self.drop_deferred(member)
         if member.person.visible_count == 0:
             self.control.withdraw(member.user_id)
         data = {"reason": "left", "sessionCount": member.person.visible_count}

@@ -1,6 +1,7 @@
 """Holds the state of a room without its rules. Written by `Room`, the functions of lifetime.py, presence_state.py and
-playback_sync.py, and the owner package; read by the rest of this package. What the bus needs for flushes and replicas
-is written by methods of `RoomState`."""
+playback_sync.py, and the owner package; read by the rest of this package. `members` is written by `Room.admit`,
+`remove` and `_reveal_member`, and by owner/reconcile.py while it restores the room, and by no other code. What the bus
+needs for flushes and replicas is written by methods of `RoomState`."""
 
 from collections.abc import Iterable, Set
 
@@ -26,9 +27,9 @@ class RoomState(RoomCore):
     """One room on its owner. `Room` adds the rules; lifetime.py begins and ends it."""
 
     __slots__ = (
-        "announced_ms", "changed", "context", "control", "created_at", "edges", "edges_to_notify", "flushed_seq",
-        "gone", "load", "moved", "people", "playback", "playback_waits", "replica_holders", "restored_revision",
-        "revision", "shown", "sync_enabled", "type",
+        "changed", "context", "control", "created_at", "edges", "edges_to_notify", "flushed_seq", "gone", "load",
+        "moved", "people", "playback", "playback_waits", "replica_holders", "restored_revision", "revision",
+        "sent_interval_ms", "shown", "sync_enabled", "type",
     )  # fmt: skip
 
     def __init__(self, room_id: str, room_type: RoomType, context: ShardContext, now: float) -> None:
@@ -54,7 +55,7 @@ class RoomState(RoomCore):
         self.restored_revision = 0  # of the record it was restored from; 0: the room was created here
         self.flushed_seq = 0  # `seq` of the last flush
         self.moved = False  # another worker owns it by now
-        self.announced_ms = self.send_interval_ms  # last sent to the members
+        self.sent_interval_ms = self.send_interval_ms  # last sent to the members
         self.advised_ms = context.advised_ms
 
     @property

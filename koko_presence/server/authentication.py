@@ -73,7 +73,7 @@ class AuthenticationSession(PrivacySession, Protocol):
     def hub(self) -> AuthenticationHub: ...
 
     @property
-    def rooms(self) -> GrantedRooms: ...
+    def memberships(self) -> GrantedRooms: ...
 
     @property
     def address_use(self) -> AddressUse: ...
@@ -375,7 +375,7 @@ class Authentication:
             return
         now = session.hub.clock()
         if number < self._taken:  # a newer token was verified before and stays in force
-            self._answer(message, False, sorted(session.rooms.joined), now, with_identity=False)
+            self._answer(message, False, sorted(session.memberships.joined), now, with_identity=False)
             return
         self._taken = number
         self._unchecked = self._proof = None
@@ -387,17 +387,17 @@ class Authentication:
         sends the change to the user's owner and rechecks all rooms."""
         session = self._session
         was_hidden, self.identity = session.hidden, identity
-        session.rooms.update_has_pending()  # the token may switch presence off
+        session.memberships.update_has_pending()  # the token may switch presence off
         if session.hidden != was_hidden:
             session.rate_limiter.forget_last()
         self._warned = False
         if message is not None:
             counters.auth("refreshed")
-            self._answer(message, False, sorted(session.rooms.joined), now)
+            self._answer(message, False, sorted(session.memberships.joined), now)
         command = change_privacy(session, Privacy())
         command.disabled = not identity.presence
         session.hub.bus.send(command, now)
-        session.rooms.check_again(now)
+        session.memberships.check_again(now)
 
     def _answer(
         self, message: Auth, resumed: bool, rooms: list[str], now: float, *, with_identity: bool = True

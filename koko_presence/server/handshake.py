@@ -73,7 +73,7 @@ def read_head(data: bytes) -> Head | None:
 
 
 def refuse_upgrade(head: Head, ws_paths: Collection[str] | None, origins: Origins) -> tuple[int, str, str] | None:
-    """Why an upgrade is refused: status, reason and additional headers. None when it is allowed by path, origin,
+    """Return why an upgrade is refused: status, reason and additional headers. None when it is allowed by path, origin,
     WebSocket version and the absence of a body."""
     path = head.path.partition("?")[0]
     if ws_paths is not None and path not in ws_paths:

@@ -1,7 +1,7 @@
 """Holds messages of one connection that cannot be handled yet, in order, within one budget of bytes.
 
 Messages wait for the answer to `auth`, for the answer to a join, or, as calls at /trpc, for the session to open. Each
-of these has a queue, its place; all places share `MAX_BYTES`. Of messages with the same key only the newest is held
+of these has a queue; all queues share `MAX_BYTES`. Of messages with the same key only the newest is held
 [L3]. A message is held as the bytes received and decoded when it is handled: decoded, JSON takes up to thirty times as
 much memory. `HeldMessages` is written by the connection's `Session`, `Memberships` and `TrpcSocket`; the caller refuses
 a message that does not fit.
@@ -9,13 +9,13 @@ a message that does not fit.
 
 from typing import NamedTuple
 
-MAX_BYTES = 64 * 1024  # of one connection, in all places together
-MAX_MESSAGES = 64  # in one place without a key, and as many with one
+MAX_BYTES = 64 * 1024  # of one connection, in all queues together
+MAX_MESSAGES = 64  # in one queue without a key, and as many with one
 UNKNOWN_MAX_BYTES, UNKNOWN_MAX_MESSAGES = 16 * 1024, 16  # while the client is not authenticated [A2]
 OVERHEAD_BYTES = 64  # memory that Python uses for a short message besides its bytes, its list entry included
 KEY_BYTES = 128  # the same for a short key
 
-# Names of places; those of rooms are room ids, and no room has one of these [C17]. OPENING: messages of a session that
+# Names of queues; those of rooms are room ids, and no room has one of these [C17]. OPENING: messages of a session that
 # wait for the answer to `auth`; CALLS: calls at /trpc that wait for the session; BEHIND_JOINS: a change of privacy that
 # waits for joins, and the messages after it.
 OPENING, CALLS, BEHIND_JOINS = "", "\n", "\r"
@@ -72,12 +72,12 @@ class HeldMessages:
         return [_raw(each) for each in messages]
 
     def first(self, queue: str) -> bytes | None:
-        """The oldest message of `queue`, which stays there; None when the place is empty."""
+        """The oldest message of `queue`, which stays there; None when the queue is empty."""
         messages = self._queues.get(queue)
         return _raw(messages[0]) if messages else None
 
     def take_first(self, queue: str) -> bytes:
-        """Remove and return the oldest message of `queue`. Errors: KeyError when the place is empty."""
+        """Remove and return the oldest message of `queue`. Errors: KeyError when the queue is empty."""
         messages = self._queues[queue]
         first = messages.pop(0)
         if not messages:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from koko_presence._fastpath.counters import counters
-from koko_presence._fastpath.fanout import RoomBatch, frame_text
+from koko_presence._fastpath.fanout import RoomFlush, frame_text
 from koko_presence._fastpath.flush_scheduler import CursorRoute
 from koko_presence._fastpath.outbox import WriteBatch
 from koko_presence._fastpath.rounds import Round
@@ -142,7 +142,7 @@ class Hub:
                     subscription.drop(session.session_id)
                     if not subscription.subscribers:
                         del self.subscriptions[room_id]
-        session.rooms.end_subscriptions()
+        session.memberships.end_subscriptions()
 
     def unsubscribe(self, session: SubscribedSession, room_id: str) -> None:
         """Remove the session from a room's subscription and drop what its outbox holds back of the room: the client
@@ -255,11 +255,11 @@ class Hub:
             session = self.sessions.get(message.session_id)
             if session is not None:
                 if message.out and message.room_id not in session.subscribed_rooms:  # a room restored by a resume
-                    session.rooms.drop_joined(message.room_id)
+                    session.memberships.drop_joined(message.room_id)
                 session.on_room_refused(message.room_id, message.payload, now)
         elif isinstance(message, Left):
             session = self.sessions.get(message.session_id)
-            if session is not None and not session.rooms.unanswered.has_gone_on(message.room_id):
+            if session is not None and not session.memberships.unanswered.is_superseded(message.room_id):
                 session.write(message.payload)
                 session.on_detach(message.room_id)
         elif isinstance(message, Reply):
@@ -276,21 +276,21 @@ class Hub:
         elif isinstance(message, CallAnswered):
             self.calls.on_answer(message)
 
-    def on_packet(self, packet: RoomBatch, now: float) -> None:
+    def on_flush(self, flush: RoomFlush, now: float) -> None:
         """Copy a room's flush to the outbox of each subscriber here, in stream order."""
-        subscription = self.subscriptions.get(packet.room_id)
+        subscription = self.subscriptions.get(flush.room_id)
         if subscription is None:
-            subscription = self.subscriptions[packet.room_id] = RoomSubscription(packet.room_id)
-        subscription.deliver(packet, self._find)
+            subscription = self.subscriptions[flush.room_id] = RoomSubscription(flush.room_id)
+        subscription.deliver(flush, self._find)
         if subscription.subscribers:
-            self.subscriptions[packet.room_id] = (
+            self.subscriptions[flush.room_id] = (
                 subscription  # a session that ended during delivery may have removed the subscription
             )
         else:
-            self.subscriptions.pop(packet.room_id, None)
+            self.subscriptions.pop(flush.room_id, None)
 
     def on_flushed(self, now: float) -> None:
-        """Write all outboxes with data, one write per socket, after all packets of a flush are delivered."""
+        """Write all outboxes with data, one write per socket, after all rooms that are due are flushed."""
         self.write_batch.write()
 
     # --- view changes [N-b] ---------------------------------------------------------------------------------------
@@ -310,7 +310,7 @@ class Hub:
                 session = self.sessions[session_id]
                 waited = session.rate_limiter.drop_route(room_id)
                 if waited is not None:
-                    session.rooms.show_late(room_id, waited, self.clock())
+                    session.memberships.show_deferred(room_id, waited, self.clock())
 
     @property
     def newest(self) -> int:
@@ -325,8 +325,8 @@ class Hub:
         found: dict[str, Present] = {}
         called = self.calls.joins()
         for session in self.sessions.values():
-            pending = session.rooms.unanswered.entering | called.get(session.session_id, NONE)
-            for room_id in session.rooms.joined | session.subscribed_rooms | pending:
+            pending = session.memberships.unanswered.entering | called.get(session.session_id, NONE)
+            for room_id in session.memberships.joined | session.subscribed_rooms | pending:
                 subscribed = room_id in session.subscribed_rooms
                 cursor = session.rate_limiter.last_cursor(room_id)
                 found.setdefault(room_id, {})[session.session_id] = (subscribed, session.connection, cursor)
@@ -336,7 +336,7 @@ class Hub:
         """Repeat all requests without an answer, after the loss of an owner."""
         for session in list(self.connections.values()):
             session.authentication.retry_pending(now)
-            session.rooms.retry_pending(now)
+            session.memberships.retry_pending(now)
         self.calls.retry_pending(now)
 
     def session_records(self) -> dict[str, list[SessionRecord]]:

@@ -91,7 +91,7 @@ class MembershipsSession(PrivacySession, RecheckedSession, Protocol):
     def hub(self) -> MembershipsHub: ...
 
     @property
-    def rooms(self) -> Memberships: ...
+    def memberships(self) -> Memberships: ...
 
     @property
     def identity(self) -> Identity: ...
@@ -201,8 +201,8 @@ class Memberships(Reauthorization):
                 if answering.done() or session is None or session.state != "open" or room_id not in self.joined:
                     return
                 entered = True
-                session.rooms._note_wait(room_id, now)
-                session.rooms._enter(message, UNSURE)
+                session.memberships._note_wait(room_id, now)
+                session.memberships._enter(message, UNSURE)
 
             hub.timers.call_later(MEMBER_WAITS_S, on_wait_over)
 
@@ -293,7 +293,7 @@ class Memberships(Reauthorization):
             return
         self.subscribed_rooms.add(room_id)
         self.joined.add(room_id)
-        self.unanswered.entered_again(room_id)
+        self.unanswered.note_entered_again(room_id)
         if room_id in self._began:
             counters.joined(now - self._began.pop(room_id))
         self._session.link.promote()
@@ -308,7 +308,7 @@ class Memberships(Reauthorization):
     def on_detach(self, room_id: str) -> None:
         """End the membership when the room's last frame for this session has been written."""
         self.subscribed_rooms.discard(room_id)
-        self.unanswered.left(room_id)
+        self.unanswered.note_left(room_id)
         if room_id not in self.joining:
             self._forget(room_id)
 
@@ -341,7 +341,7 @@ class Memberships(Reauthorization):
     def retry_pending(self, now: float) -> None:
         """Repeat commands without an answer, after the loss of an owner."""
         self._session.clear_all_expelled()  # the lost owner sends no more frames
-        for command in self.unanswered.again(now):
+        for command in self.unanswered.begin_retry(now):
             if isinstance(command, LeaveRoom) and command.room_id in self.subscribed_rooms:
                 # the new owner may not have the member, and then sends no `left`
                 self._session.hub.unsubscribe(self._session, command.room_id)
@@ -350,7 +350,7 @@ class Memberships(Reauthorization):
             self._send(command, now)
 
     def _release_held(self, room_id: str) -> None:
-        self.unanswered.entered(room_id)
+        self.unanswered.note_entered(room_id)
         if room_id in self.joining:
             del self.joining[room_id]
             before, self._catching_up = self._catching_up, True  # older than BEHIND_JOINS: not queued there
@@ -361,14 +361,16 @@ class Memberships(Reauthorization):
         self._catch_up()
 
     @property
-    def behind(self) -> bool:
+    def has_held_changes(self) -> bool:
         """True while a change of privacy, and all later messages, wait for joins."""
         return self._session.held.first(BEHIND_JOINS) is not None
 
     def hold_back(self, message: Any, raw: bytes) -> bool:
         """Hold a change of privacy while joins are pending, and any message while one is held. Returns True when the
         message, received as `raw`, is held. Errors: RATE_LIMITED, TOO_LARGE."""
-        if self._catching_up or not (self.behind or (self.joining and changes_privacy(self._session, message))):
+        if self._catching_up or not (
+            self.has_held_changes or (self.joining and changes_privacy(self._session, message))
+        ):
             return False
         self.hold(BEHIND_JOINS, message, raw)
         self.update_has_pending()
@@ -378,7 +380,7 @@ class Memberships(Reauthorization):
         """Handle messages held in BEHIND_JOINS, in order, up to the next change of privacy that has to wait for another
         pending join."""
         session, now = self._session, self._session.hub.clock()
-        if self._catching_up or not self.behind:
+        if self._catching_up or not self.has_held_changes:
             return
         self._catching_up = True
         try:
@@ -478,7 +480,7 @@ class Memberships(Reauthorization):
                 self._waiting.hold((CursorMessage, room_id), CursorMessage(room_id=room_id, data=cursor))
         return False
 
-    def show_late(self, room_id: str, cursor: Cursor, now: float) -> None:
+    def show_deferred(self, room_id: str, cursor: Cursor, now: float) -> None:
         """Send a cursor that waited in the rate limiter for a room without a cursor route."""
         if self._session.state == "open" and room_id in self.joined:
             self._pass_on(CursorMessage(room_id=room_id, data=cursor), now)
@@ -510,7 +512,7 @@ class Memberships(Reauthorization):
     def update_has_pending(self) -> None:
         """Update whether cursors must be handled in Python: while one waits there, while messages are held behind
         joins, and while the session is invisible."""
-        waits = self.behind or any(kind is CursorMessage for kind, _ in self._waiting)
+        waits = self.has_held_changes or any(kind is CursorMessage for kind, _ in self._waiting)
         self._session.rate_limiter.has_pending = waits or self._session.hidden
 
     def _next_release(self, now: float) -> float:

@@ -365,11 +365,11 @@ class Procedures:
         """True when the access check has no answer and the caller's session is in the room with its socket here. Such a
         session keeps its permissions, and the check is repeated later."""
         own = self._here(caller, session_id) if grant.retry_after_s is not None else None
-        if own is None or own.state != "open" or room_id not in own.rooms.joined:
+        if own is None or own.state != "open" or room_id not in own.memberships.joined:
             return False
         if own.identity.forward != caller.identity.forward:  # authenticated by another token, which may allow less
             return False
-        own.rooms.note_undecided(room_id, self._hub.clock())
+        own.memberships.note_undecided(room_id, self._hub.clock())
         return True
 
     async def _still_open(self, caller: Caller, room_id: str) -> None:

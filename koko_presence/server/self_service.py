@@ -57,7 +57,7 @@ class PrivacySession(SessionContext, Protocol):
     def rate_limiter(self) -> SessionRateLimiter: ...
 
     @property
-    def rooms(self) -> UserReports: ...
+    def memberships(self) -> UserReports: ...
 
     def change_privacy(self, privacy: Privacy) -> int: ...
 
@@ -86,7 +86,7 @@ def handle_heartbeat(session: SelfServiceSession, message: Heartbeat, now: float
     """Handle presence.heartbeat: accepted at any rate, answered at most every 5 s [D3, D7, D9]."""
     status = message.status
     if isinstance(status, str) and (status == session.activity.activity or session.activity_changes.take(now)):
-        session.rooms.report(session.activity.declare(status, now), now, interacted=status == "active")
+        session.memberships.report(session.activity.declare(status, now), now, interacted=status == "active")
     if now - session.ponged_at < session.hub.limits.heartbeat_min_interval_s:
         return
     session.note_pong_sent(now)
@@ -158,7 +158,7 @@ def _on_privacy(session: PrivacySession, acted: SessionActed) -> None:
 def _note_change(session: PrivacySession, before: set[type]) -> None:
     """Drop what a change of the hidden kinds invalidates; `before` are the kinds hidden until now."""
     after = _hidden(session.privacy)
-    session.rooms.drop_waiting(before - after)
+    session.memberships.drop_waiting(before - after)
     if CursorMessage in before ^ after:  # the last cursor is hidden now, or was sent while cursors were hidden
         session.rate_limiter.forget_last()
 
@@ -196,7 +196,7 @@ def note_acted(session: SelfServiceSession, acted: SessionActed, now: float) -> 
     _on_privacy(session, acted)
     if acted.activity is not None:
         session.activity.note_received(now)
-        session.rooms.report(session.activity.declare(acted.activity, now), now, interacted=False)
+        session.memberships.report(session.activity.declare(acted.activity, now), now, interacted=False)
 
 
 def _hidden(privacy: Privacy) -> set[type]:

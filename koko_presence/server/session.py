@@ -87,8 +87,8 @@ class Session:
 
     __slots__ = (
         "__weakref__", "_link_watch", "_messages_before_auth", "abuse", "activity", "activity_changes", "address_use",
-        "authentication", "connection", "expelled", "held", "hub", "link", "opened_at", "outbox", "ponged_at",
-        "privacy", "privacy_seq", "privacy_version", "rate_limiter", "refusal", "rooms", "session_id", "state",
+        "authentication", "connection", "expelled", "held", "hub", "link", "memberships", "opened_at", "outbox",
+        "ponged_at", "privacy", "privacy_seq", "privacy_version", "rate_limiter", "refusal", "session_id", "state",
         "status_bucket", "unacknowledged_privacy", "version",
     )  # fmt: skip
 
@@ -104,9 +104,15 @@ class Session:
         self.authentication = Authentication(self)
         self.outbox = Outbox(link, limits.send_soft_bytes, limits.send_hard_bytes, hub.write_batch, self._on_slow)
         self.abuse = Abuse(limits)
-        self.rooms = Memberships(self)
+        self.memberships = Memberships(self)
         self.rate_limiter = SessionRateLimiter(
-            self.abuse.messages, self.rooms.cursors, self.rooms.max_bytes, hub.clock, now, self.rooms, hub.round
+            self.abuse.messages,
+            self.memberships.cursors,
+            self.memberships.max_bytes,
+            hub.clock,
+            now,
+            self.memberships,
+            hub.round,
         )
         self.expelled: frozenset[str] = NONE
         self.activity = ActivityWatch(limits, now, self.rate_limiter)
@@ -137,7 +143,7 @@ class Session:
     @property
     def subscribed_rooms(self) -> set[str]:
         """Rooms that this session is subscribed to."""
-        return self.rooms.subscribed_rooms
+        return self.memberships.subscribed_rooms
 
     # --- state that other parts of the edge report ---------------------------------------------------------------
 
@@ -192,7 +198,7 @@ class Session:
 
     def end_subscription(self, room_id: str) -> None:
         """End the session's subscription to a room."""
-        self.rooms.end_subscription(room_id)
+        self.memberships.end_subscription(room_id)
 
     def move(self, event: str) -> None:
         """Change the state by the table `TRANSITIONS`. Errors: KeyError for a transition that is not in it, a fault of
@@ -318,7 +324,7 @@ class Session:
         self.held.clear()
         self.outbox.end(CLOSED_LINK)
         self.authentication.release()
-        self.rooms.release()
+        self.memberships.release()
 
     # --- messages -------------------------------------------------------------------------------------------------
 
@@ -347,14 +353,16 @@ class Session:
             return
         kind = type(message)
         try:
-            if (self.rooms.joining or self.rooms.behind) and self.rooms.hold_back(message, raw):
+            if (self.memberships.joining or self.memberships.has_held_changes) and self.memberships.hold_back(
+                message, raw
+            ):
                 return
             if kind in ROOM_HANDLERS:
                 room_id: str = message.room_id  # type: ignore[union-attr]
-                if room_id in self.rooms.joining:
-                    self.rooms.hold(room_id, message, raw)
+                if room_id in self.memberships.joining:
+                    self.memberships.hold(room_id, message, raw)
                 else:
-                    ROOM_HANDLERS[kind](self.rooms, message, len(raw), within, now)
+                    ROOM_HANDLERS[kind](self.memberships, message, len(raw), within, now)
                 return
             if not within:
                 raise PresenceError("RATE_LIMITED", retry_after_s=0.1)
@@ -386,12 +394,12 @@ class Session:
         self.version = opened.session_version
         self.privacy = opened.privacy
         self.privacy_version = opened.privacy_version
-        self.rooms.update_has_pending()
+        self.memberships.update_has_pending()
         self.activity.restore(opened.activity, now)
-        self.rooms.resume(opened.rooms)
+        self.memberships.resume(opened.rooms)
         self.authentication.on_opened(opened, now)
         if opened.resumed:
-            self.rooms.check_again(now)  # the token may open fewer rooms than the one before
+            self.memberships.check_again(now)  # the token may open fewer rooms than the one before
         self.on_tick(now)
         self.dispatch_held(OPENING)
 
@@ -428,14 +436,14 @@ class Session:
         if judges and self._end_if_over(now):
             return
         if judges:
-            self.rooms.report(self.activity.lapse(now), now, interacted=False)
+            self.memberships.report(self.activity.lapse(now), now, interacted=False)
         if self._link_watch.take_ping(now):
             self.outbox.ping()
         times = [judges_from]
         if judges:
             times = [self.activity.next_at(), self._link_watch.next_at(now), self.authentication.watch_expiry(now)]
         if self.state == "open":
-            times += (self.authentication.check_again(now), self.rooms.recheck_undecided(now))
+            times += (self.authentication.check_again(now), self.memberships.recheck_undecided(now))
         if self.state == "open":  # an expired token may have closed it
             self.hub.wake(self.connection, min(times))
 
@@ -457,7 +465,7 @@ class Session:
 
     def release_waiting(self, now: float) -> None:
         """Send values that waited for this session's rates [E2]."""
-        self.rooms.release_waiting(now)
+        self.memberships.release_waiting(now)
 
     # --- end of the session ---------------------------------------------------------------------------------------
 
@@ -472,20 +480,20 @@ class Session:
 
     def on_attach(self, room_id: str) -> None:
         """Called when the first frame of a room's stream has been written to the outbox."""
-        self.rooms.on_attach(room_id)
+        self.memberships.on_attach(room_id)
 
     def on_detach(self, room_id: str) -> None:
         """Called when the last frame of a room's stream has been written to the outbox."""
-        self.rooms.on_detach(room_id)
+        self.memberships.on_detach(room_id)
 
     def on_room_refused(self, room_id: str, payload: bytes, now: float) -> None:
         """Handle a refused join: send the error, unless the session was expelled meanwhile."""
-        if not self.rooms.unanswered.refused(room_id, now):
+        if not self.memberships.unanswered.note_refused(room_id, now):
             return
         if not self.clear_expelled(room_id):
             self.write(payload)
             self.on_refusal()
-        self.rooms.on_refused(room_id, now)
+        self.memberships.on_refused(room_id, now)
 
     def on_refusal(self) -> None:
         """Count an error sent to this client; too many errors are abuse [L3]."""
@@ -594,8 +602,8 @@ class Session:
             share_cursor=hidden.share_cursor is not False,
             share_selection=hidden.share_selection is not False,
             activity=self.activity.activity,
-            rooms=self.rooms.record(called),
-            left=self.rooms.unanswered.recently_left(self.hub.clock()),
+            rooms=self.memberships.record(called),
+            left=self.memberships.unanswered.recently_left(self.hub.clock()),
         )
 
     def send(self, message: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from koko_presence._fastpath import fanout
 from koko_presence._fastpath.counters import counters
-from koko_presence._fastpath.fanout import RoomBatch, StreamFrame, is_plain
+from koko_presence._fastpath.fanout import RoomFlush, StreamFrame, is_plain
 from koko_presence._fastpath.outbox import Outbox
 
 
@@ -55,18 +55,18 @@ class RoomSubscription(fanout.RoomSubscription):
         super().__init__(room_id)
         self.subscribers: dict[str, Subscriber] = {}
 
-    def deliver(self, packet: RoomBatch, find: Callable[[str], Subscriber | None]) -> None:
+    def deliver(self, flush: RoomFlush, find: Callable[[str], Subscriber | None]) -> None:
         """Deliver a flush to the subscribers, in order. `find` returns a session of the edge by id."""
-        start, items = 0, packet.items
+        start, items = 0, flush.items
         if is_plain(items):
-            self.fan_out(items, packet.timestamp)
+            self.fan_out(items, flush.timestamp)
             return
         for index, item in enumerate(items):
             if item.attach or item.detach:  # frames before this one go to the subscribers before the change
-                self._fan_out(items[start:index], packet.timestamp)
+                self._fan_out(items[start:index], flush.timestamp)
                 start = index + 1
                 self._change(item, find)
-        self._fan_out(items[start:] if start else items, packet.timestamp)
+        self._fan_out(items[start:] if start else items, flush.timestamp)
 
     def drop(self, session_id: str) -> None:
         """Remove a session from the subscribers."""

@@ -16,10 +16,10 @@ class UnansweredRequests:
     owner answers it, and the user's owner may be lost before another worker has the leave. A repeated join may be
     answered twice, with different results."""
 
-    __slots__ = ("_entering", "_granted", "_leaving", "_left", "_notified", "_refused", "_twice")
+    __slots__ = ("_entering", "_granted", "_leaving", "_left", "_notified", "_refused", "_repeated_joins")
 
     def __init__(self) -> None:
-        self._twice: frozenset[str] = NONE  # rooms with a repeated join, usually none
+        self._repeated_joins: frozenset[str] = NONE  # rooms with a repeated join, usually none
         self._refused: dict[str, float] = {}  # rooms whose repeated join was refused by one answer, and when
         self._entering: dict[str, EnterRoom] = {}
         self._leaving: dict[str, tuple[LeaveRoom, float]] = {}
@@ -32,8 +32,8 @@ class UnansweredRequests:
         """Record a join that is sent."""
         self._forget_leave(command.room_id)
         self._refused.pop(command.room_id, None)
-        if command.room_id in self._twice:
-            self._twice -= {command.room_id}
+        if command.room_id in self._repeated_joins:
+            self._repeated_joins -= {command.room_id}
         self._entering[command.room_id] = command
         if self._granted is not None:
             self._granted.pop(command.room_id, None)  # the join carries its own permissions
@@ -47,14 +47,14 @@ class UnansweredRequests:
         """True while a join has no answer."""
         return room_id in self._entering
 
-    def entered(self, room_id: str) -> None:
+    def note_entered(self, room_id: str) -> None:
         """Record the answer to a join."""
         self._entering.pop(room_id, None)
 
-    def refused(self, room_id: str, now: float) -> bool:
+    def note_refused(self, room_id: str, now: float) -> bool:
         """Record a refused join. Returns False when the join was repeated and has entered by its other answer."""
-        if room_id in self._twice:
-            self._twice -= {room_id}
+        if room_id in self._repeated_joins:
+            self._repeated_joins -= {room_id}
             if room_id not in self._entering:
                 return False
             self._refused[room_id] = now
@@ -70,8 +70,9 @@ class UnansweredRequests:
         self._forget_leave(command.room_id)
         self._leaving[command.room_id] = (command, now)
 
-    def has_gone_on(self, room_id: str) -> bool:
-        """True when the client has the acknowledgement of its leave, or joins again."""
+    def is_superseded(self, room_id: str) -> bool:
+        """True when an answer for the room is out of date: the client has the acknowledgement of its leave, or joins
+        again."""
         return room_id in self._notified or room_id in self._entering
 
     def note_notified(self, room_id: str) -> None:
@@ -79,7 +80,7 @@ class UnansweredRequests:
         if room_id in self._leaving:
             self._notified |= {room_id}
 
-    def left(self, room_id: str) -> None:
+    def note_left(self, room_id: str) -> None:
         """Record the owner's answer to a leave."""
         answered = self._leaving.get(room_id)
         self._forget_leave(room_id)
@@ -88,13 +89,13 @@ class UnansweredRequests:
             recent = {room: each for room, each in (self._left or {}).items() if at - each[1] < LEAVING_S}
             self._left = recent | {room_id: (command.reason, at)}
 
-    def entered_again(self, room_id: str) -> None:
+    def note_entered_again(self, room_id: str) -> None:
         """Remove the record of an answered leave: the session is in the room again, over its socket or by a call."""
         if self._left is not None and self._left.pop(room_id, None) is not None and not self._left:
             self._left = None
 
     def _forget_leave(self, room_id: str) -> None:
-        self.entered_again(room_id)
+        self.note_entered_again(room_id)
         self._leaving.pop(room_id, None)
         if room_id in self._notified:
             self._notified -= {room_id}
@@ -104,12 +105,12 @@ class UnansweredRequests:
         """Rooms with a join that has no answer; the session may be a member there already."""
         return set(self._entering)
 
-    def again(self, now: float) -> list[EnterRoom | LeaveRoom | ChangeGrant]:
-        """The commands to repeat after the loss of an owner: joins, then leaves and permissions of the last
-        LEAVING_S."""
+    def begin_retry(self, now: float) -> list[EnterRoom | LeaveRoom | ChangeGrant]:
+        """Drop leaves older than LEAVING_S, and return the commands to repeat after the loss of an owner: joins, then
+        leaves and permissions of the last LEAVING_S. The joins count as repeated from now on."""
         self._leaving = {room: (leave, at) for room, (leave, at) in self._leaving.items() if now - at < LEAVING_S}
         if self._entering:
-            self._twice |= self._entering.keys()
+            self._repeated_joins |= self._entering.keys()
         granted = [grant for grant, at in (self._granted or {}).values() if now - at < LEAVING_S]
         return [*self._entering.values(), *(leave for leave, _ in self._leaving.values()), *granted]
 

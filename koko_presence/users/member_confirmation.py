@@ -48,9 +48,9 @@ def _reconcile_grace(user: User, session: UserSession, command: ConfirmMember, n
     until = command.grace_until or now + user.context.limits.grace_s
     if session.connection == command.connection:
         if 0.0 < command.grace_until < session.grace_until:  # lost with an owner: the room has the beginning
-            user.hold_until(command.session_id, command.grace_until, not_before=now + RESUME_MARGIN_S)
+            user.keep_until(command.session_id, command.grace_until, not_before=now + RESUME_MARGIN_S)
     elif command.session_info.session_version > session.session_version and until > session.grace_until:
-        user.hold_until(command.session_id, until)  # a lost owner had resumed it, and the room has received that
+        user.keep_until(command.session_id, until)  # a lost owner had resumed it, and the room has received that
     command.grace_until = session.grace_until
 
 
@@ -69,7 +69,7 @@ def _restore_unknown_session(user: User, command: ConfirmMember, now: float) -> 
     session.connected = False
     user.sessions[command.session_id] = session
     grace_until = command.grace_until or now + user.context.limits.grace_s
-    user.hold_until(command.session_id, grace_until, not_before=now + RESUME_MARGIN_S if grace_until <= now else 0.0)
+    user.keep_until(command.session_id, grace_until, not_before=now + RESUME_MARGIN_S if grace_until <= now else 0.0)
     return session
 
 

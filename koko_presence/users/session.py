@@ -54,7 +54,7 @@ class UserSession:
 
     @property
     def hidden(self) -> bool:
-        """Is the session hidden from other users?"""
+        """Whether the session is hidden from other users."""
         return self.invisible or self.disabled
 
     @property

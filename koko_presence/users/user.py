@@ -173,7 +173,7 @@ class User:
 
     @property
     def full(self) -> bool:
-        """Has the user the maximum number of sessions, those in their grace period included [C11]?"""
+        """Whether the user has the maximum number of sessions, those in their grace period included [C11]."""
         return len(self.sessions) >= self.context.limits.max_sessions_per_user
 
     def _free_slot(self) -> bool:
@@ -200,7 +200,7 @@ class User:
         return False
 
     def end(self, command: EndSession, now: float) -> None:
-        """Handle the loss of a socket: hold the session for the grace period, or end it [D2]. The late message of an
+        """Handle the loss of a socket: suspend the session for the grace period, or end it [D2]. The late message of an
         earlier socket, which a resume has replaced, is ignored [D16]. The message of a socket with which a lost owner
         had resumed the session, unknown here, begins the grace period anew."""
         session = self.sessions.get(command.session_id)
@@ -215,14 +215,14 @@ class User:
             self.forget(command.session_id, command.reason)
         elif session.connected or resumed_elsewhere:
             session.session_version = self.context.next_version()  # later messages of this connection are outdated
-            self.hold(command.session_id, now, away_at=now + MIGRATION_S if command.migrates else 0.0)
+            self.suspend(command.session_id, now, away_at=now + MIGRATION_S if command.migrates else 0.0)
 
-    def hold(self, session_id: str, now: float, *, away_at: float = 0.0) -> None:
-        """Hold a session whose connection is lost: it may resume until the grace period is over [D2]. It is shown as
+    def suspend(self, session_id: str, now: float, *, away_at: float = 0.0) -> None:
+        """Keep a session whose connection is lost: it may resume until the grace period is over [D2]. It is shown as
         connected until monotonic second `away_at`."""
         session = self.sessions[session_id]
         session.connected, session.away_at = False, away_at
-        self.hold_until(session_id, now + self.context.limits.grace_s)
+        self.keep_until(session_id, now + self.context.limits.grace_s)
         if away_at:
             self.context.deadlines.set(("session", self.id, session_id), away_at)
         for room_id in sorted(session.rooms):
@@ -238,7 +238,7 @@ class User:
             )
         self.update_activity(session_id, interacted=False)
 
-    def hold_until(self, session_id: str, grace_until: float, not_before: float = 0.0) -> None:
+    def keep_until(self, session_id: str, grace_until: float, not_before: float = 0.0) -> None:
         """Set the end of a lost session's grace period to monotonic second `grace_until`; the session ends then, or at
         `not_before` when that is later."""
         self.sessions[session_id].grace_until = grace_until
@@ -260,7 +260,7 @@ class User:
             session.away_at = 0.0
             self.update_activity(session_id, interacted=False)
             if session.grace_until > now:
-                self.hold_until(session_id, session.grace_until)
+                self.keep_until(session_id, session.grace_until)
                 return
         until = 0.0 if session.leased else self.context.more_grace(session.grace_until, now)
         if until:
@@ -337,10 +337,10 @@ class User:
         )
         self.context.add_effect(update)
 
-    def _resume_in_other_rooms(self, session_id: str, but: str, *, subscribed: bool) -> None:
-        """Notify all rooms of the session but `but` that it is connected."""
+    def _resume_in_other_rooms(self, session_id: str, except_for: str, *, subscribed: bool) -> None:
+        """Notify all rooms of the session, except the room `except_for`, that it is connected."""
         session = self.sessions[session_id]
-        for room_id in sorted(session.rooms.keys() - {but}):
+        for room_id in sorted(session.rooms.keys() - {except_for}):
             self.context.add_effect(
                 self.issue_resume(session_id, room_id, session.rooms[room_id], subscribed=subscribed)
             )

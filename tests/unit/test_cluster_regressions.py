@@ -131,7 +131,7 @@ def test_a_stage_of_a_later_view_does_not_count_for_this_one() -> None:
     change.settle()
     change.begin(View(epoch=2, peers=peers), 1.0)
     change.note(2, 3, QUIESCED)
-    assert not change.may_advance(1.0) and change.announced() == {1}
+    assert not change.may_advance(1.0) and change.reporting_edges() == {1}
     assert change.may_advance(1.0 + PATIENCE_S)
     change.give_up_missing()
     assert change.gave_up
@@ -361,7 +361,7 @@ def test_a_join_that_was_refused_and_accepted_on_a_retry_is_revoked() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ada.session.hub.bus, "send", lambda command, now: commands.append(command))
         ada.join()
-        ada.session.rooms.retry_pending(world.now)
+        ada.session.memberships.retry_pending(world.now)
     first, second = (command for command in commands if isinstance(command, EnterRoom))
     world.bus.send(first, world.now)
     world.settle()
@@ -378,10 +378,10 @@ def test_a_refusal_that_arrives_after_the_join_was_accepted_is_not_sent() -> Non
     waiting = UnansweredRequests()
     session_info = SessionInfo(edge=1, session_id="s", user_id="ada", name="Ada", image=None)
     waiting.enter(EnterRoom(user_id="ada", room_id="video_1", session_info=session_info))
-    assert len(waiting.again(0.0)) == 1
-    waiting.entered("video_1")
-    assert not waiting.refused("video_1", 1.0)
-    assert waiting.refused("video_1", 1.0), "a later join has its own answer"
+    assert len(waiting.begin_retry(0.0)) == 1
+    waiting.note_entered("video_1")
+    assert not waiting.note_refused("video_1", 1.0)
+    assert waiting.note_refused("video_1", 1.0), "a later join has its own answer"
 
 
 def test_an_owner_that_still_holds_a_room_does_not_deliver_the_next_owners_events_first() -> None:
@@ -408,10 +408,10 @@ def test_no_alarm_rings_after_the_end() -> None:
     world = World(workers=2)
     node = world.nodes[1]
     bus = bus_of(node)
-    bus._confirm_alarm.schedule(world.now + 1.0)
+    bus._acknowledge_alarm.schedule(world.now + 1.0)
     bus.transfer._alarm.schedule(world.now + 1.0)
     bus.stop()
-    assert bus._confirm_alarm._handle is None and bus.transfer._alarm._handle is None
+    assert bus._acknowledge_alarm._handle is None and bus.transfer._alarm._handle is None
 
 
 def test_a_join_that_arrives_after_the_end_of_its_connection_does_not_connect_it_again() -> None:
@@ -532,10 +532,10 @@ def test_a_command_that_waits_for_a_view_is_not_confirmed_until_it_is_done() -> 
     world.sleep(0.5)
     mine.hang_up(1006)
     world.sleep(0.3)
-    assert any(isinstance(each, EndSession) for each in ahead.bus.peers[2].unconfirmed)
+    assert any(isinstance(each, EndSession) for each in ahead.bus.peers[2].unacknowledged)
     late.bus.on_view(view, late.clock())
     world.sleep(0.5)
-    assert not ahead.bus.peers[2].unconfirmed
+    assert not ahead.bus.peers[2].unacknowledged
 
 
 def test_other_workers_are_written_to_before_the_owners_own_clients(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -624,7 +624,7 @@ def test_an_expelled_session_gets_nothing_of_the_room_from_its_next_owners(stand
     bob.take()
     for node in (it.owner, it.backup):
         node.dead = True
-    ada.session.rooms.expel(it.room, "out", it.world.now)
+    ada.session.memberships.expel(it.room, "out", it.world.now)
     it.edge.stopped = []
     for node in (it.owner, it.backup):
         del it.world.nodes[node.number]
@@ -645,12 +645,12 @@ def test_leaves_are_known_for_a_while_after_their_answer() -> None:
     unanswered = UnansweredRequests()
     leave = LeaveRoom(user_id="ada", room_id="video_1", session_id="s", id=7, reason="kicked")
     unanswered.leave(leave, 10.0)
-    unanswered.left("video_1")
-    assert unanswered.recently_left(12.0) == {"video_1": "kicked"} and unanswered.again(12.0) == []
+    unanswered.note_left("video_1")
+    assert unanswered.recently_left(12.0) == {"video_1": "kicked"} and unanswered.begin_retry(12.0) == []
     assert unanswered.recently_left(30.0) == {}
     unanswered.leave(leave, 30.0)
-    unanswered.left("video_1")
-    unanswered.entered_again("video_1")
+    unanswered.note_left("video_1")
+    unanswered.note_entered_again("video_1")
     assert unanswered.recently_left(31.0) == {}
 
 
@@ -667,10 +667,10 @@ def test_a_peer_that_confirms_nothing_is_noticed_and_one_that_confirms_is_not() 
     peer.send_command(command, 2.5)
     peer.note_progress(3.0)
     assert peer.stuck_since == 2.0
-    peer.on_confirmed(1)
+    peer.on_acknowledged(1)
     for now in (4.0, 5.0):
         peer.note_progress(now)
         assert peer.stuck_since == 4.0
-    peer.on_confirmed(2)
+    peer.on_acknowledged(2)
     peer.note_progress(6.0)
     assert peer.stuck_since is None

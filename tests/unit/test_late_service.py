@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from koko_presence.owner.takeover import TRUST_S
+from koko_presence.owner.takeover import RESUME_EXTENSION_S
 from koko_presence.rooms.service_delays import AFTERWARDS_S, LONGEST_EXTRA_S
 from tests.world import START_S, Client, Node, World
 
@@ -155,7 +155,7 @@ def test_the_resume_token_of_a_session_lost_with_its_owner_is_accepted_while_the
     ann = world.person("ann")
     token, session_id = ann.resume_token, ann.session_id
     ann.hang_up(1006)
-    world.shard.trust_for(GRACE_S + TRUST_S, world.now)
+    world.shard.accept_unknown_resumes_for(GRACE_S + RESUME_EXTENSION_S, world.now)
     del world.shard.users["ann"]  # as if its owner and all replicas were lost
     if behind:
         falls_behind(world, next(iter(world.nodes.values())), 20.0)

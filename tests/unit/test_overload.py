@@ -157,7 +157,7 @@ def test_a_cursor_that_fails_after_it_has_waited_takes_none_of_the_other_rooms_w
     member = world.shard.rooms["one"].members[ann.session_id]
     member.attached = False  # its cursor route admits no cursor, so that the Python path is taken
     with monkeypatch.context() as patch:
-        patch.setattr("koko_presence.server.membership.Memberships.show_late", None)
+        patch.setattr("koko_presence.server.membership.Memberships.show_deferred", None)
         world.sleep(0.3)
     member.attached = True
     bob.take()

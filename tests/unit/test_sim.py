@@ -183,14 +183,14 @@ def test_a_status_that_is_lost_with_its_owner_would_be_found(monkeypatch: pytest
 @pytest.mark.long
 def test_a_snapshot_again_and_again_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted fault: an edge requests a snapshot of a room with every flush of it."""
-    on_packet = ClusterBus._on_packet
+    on_flush = ClusterBus._on_flush
 
     def asking(self: ClusterBus, sender: int, body: bytes, now: float) -> None:
-        on_packet(self, sender, body, now)
+        on_flush(self, sender, body, now)
         for room_id in list(self.edge.subscriptions):
             self.fence.refresh(room_id, self.me, now)
 
-    monkeypatch.setattr(ClusterBus, "_on_packet", asking)
+    monkeypatch.setattr(ClusterBus, "_on_flush", asking)
     found("had not asked for")
 
 
@@ -334,26 +334,26 @@ def test_webhooks_in_the_wrong_order_would_be_found(monkeypatch: pytest.MonkeyPa
 @pytest.mark.long
 def test_a_grace_that_is_too_short_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted fault: half the grace period."""
-    hold = room.Room.drop
+    suspend = room.Room.suspend
 
     def hasty(self: room.Room, member: Any, now: float, grace_until: float = 0.0, away_at: float = 0.0) -> None:
-        hold(self, member, now)
+        suspend(self, member, now)
         self.context.deadlines.set(("grace", self.id, member.session_id), now + self.context.limits.grace_s / 2)
 
-    monkeypatch.setattr(room.Room, "drop", hasty)
+    monkeypatch.setattr(room.Room, "suspend", hasty)
     found("who was away|and is not in")
 
 
 @pytest.mark.long
 def test_a_grace_that_is_too_long_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted fault: the room's grace period is longer, and it ignores the end that the user's owner sends."""
-    hold, remove = room.Room.drop, Shard._remove
+    suspend, remove = room.Room.suspend, Shard._remove
 
     def patient(self: room.Room, member: Any, now: float, grace_until: float = 0.0, away_at: float = 0.0) -> None:
-        hold(self, member, now)
+        suspend(self, member, now)
         self.context.deadlines.set(("grace", self.id, member.session_id), now + self.context.limits.grace_s * 2)
 
-    monkeypatch.setattr(room.Room, "drop", patient)
+    monkeypatch.setattr(room.Room, "suspend", patient)
     monkeypatch.setattr(
         Shard, "_remove", lambda self, command, now: command.reason == "disconnected" or remove(self, command, now)
     )

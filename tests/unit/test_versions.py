@@ -377,8 +377,8 @@ def test_of_two_edges_that_name_a_session_that_of_the_later_opening_has_it(world
     later = record_of(
         mine, edge=7, connection=77, session_version=mine.session_version + 1, accepted_at=mine.accepted_at - 500.0
     )
-    loser = reconcile.merge_live_session(user, later, notify_rooms=False)
-    assert loser is not None and loser.connection == mine.connection
+    replaced = reconcile.merge_live_session(user, later, notify_rooms=False)
+    assert replaced is not None and replaced.connection == mine.connection
     assert reconcile.merge_live_session(user, mine, notify_rooms=False) is mine
     assert user.sessions[ada.session_id].connection == 77
 

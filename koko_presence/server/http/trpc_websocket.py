@@ -226,7 +226,7 @@ class TrpcSocket:
         """Join the session's rooms again, when the first subscription has started: it gets a snapshot of each room, and
         a resumed session gets events of its rooms only after it has joined again [C4]."""
         session, now = self._session, self._session.hub.clock()
-        for room_id in sorted(session.rooms.joined):
+        for room_id in sorted(session.memberships.joined):
             join = Join(room_id=room_id)
             session.dispatch(join, trpc.encode(join), True, now)
 

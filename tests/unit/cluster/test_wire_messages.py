@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from koko_presence._fastpath.fanout import RoomBatch, StreamFrame
-from koko_presence._fastpath.wire import FrameDecoder, PeerBuffer, PeerMessageTooLong, pack_packet, unpack_packet
+from koko_presence._fastpath.fanout import RoomFlush, StreamFrame
+from koko_presence._fastpath.wire import FrameDecoder, PeerBuffer, PeerMessageTooLong, pack_flush, unpack_flush
 from koko_presence.cluster import wire_messages
 from koko_presence.cluster.peer import PeerConnection
 from koko_presence.protocol import commands as c
@@ -141,7 +141,7 @@ def test_garbage_is_refused_with_a_documented_error(body: bytes) -> None:
     for read in (
         wire_messages.decode_command,
         lambda data: wire_messages.decode(wire_messages.EDGE_MESSAGE, data),
-        unpack_packet,
+        unpack_flush,
     ):
         with contextlib.suppress(msgspec.MsgspecError, PresenceError, ValueError):
             read(body)
@@ -163,20 +163,20 @@ def fields(item: StreamFrame) -> tuple[object, ...]:
 
 
 def test_a_flush_is_the_same_on_the_other_side() -> None:
-    body = pack_packet(RoomBatch("röom", ITEMS, "2025-01-15T10:30:00.000Z"), 7, 41, 43, b"memo")
-    packet, epoch, before, seq, delta = unpack_packet(body)
-    assert (packet.room_id, packet.timestamp, epoch, before, seq, delta) == (
-        "röom", "2025-01-15T10:30:00.000Z", 7, 41, 43, b"memo",
+    body = pack_flush(RoomFlush("röom", ITEMS, "2025-01-15T10:30:00.000Z"), 7, 41, 43, b"delta")
+    flush, epoch, before, seq, delta = unpack_flush(body)
+    assert (flush.room_id, flush.timestamp, epoch, before, seq, delta) == (
+        "röom", "2025-01-15T10:30:00.000Z", 7, 41, 43, b"delta",
     )  # fmt: skip
-    assert [fields(item) for item in packet.items] == [fields(item) for item in ITEMS]
+    assert [fields(item) for item in flush.items] == [fields(item) for item in ITEMS]
 
 
 def test_a_flush_that_ends_too_early_is_refused() -> None:
-    body = pack_packet(RoomBatch("r", ITEMS[:5], "t"), 1, 2, 3, b"")
-    whole = unpack_packet(body)[0].items
+    body = pack_flush(RoomFlush("r", ITEMS[:5], "t"), 1, 2, 3, b"")
+    whole = unpack_flush(body)[0].items
     for size in range(len(body)):
         with contextlib.suppress(ValueError):
-            assert len(unpack_packet(body[:size])[0].items) < len(whole)  # cut between two items
+            assert len(unpack_flush(body[:size])[0].items) < len(whole)  # cut between two items
 
 
 @given(st.lists(st.tuples(st.integers(2, 255), st.binary(max_size=50)), max_size=20), st.integers(1, 40))
@@ -218,19 +218,19 @@ def test_commands_are_kept_until_the_other_side_has_confirmed_them_in_order() ->
     for drop in drops:
         peer.send_command(drop, 0.0)
     peer.send_command(COMMANDS[1], 0.0)  # retried by its edge, so it is not kept here
-    assert list(peer.unconfirmed) == drops
-    peer.on_confirmed(2)
-    assert list(peer.unconfirmed) == drops[2:]
-    peer.on_confirmed(2)
-    peer.on_confirmed(3)
-    assert not peer.unconfirmed
+    assert list(peer.unacknowledged) == drops
+    peer.on_acknowledged(2)
+    assert list(peer.unacknowledged) == drops[2:]
+    peer.on_acknowledged(2)
+    peer.on_acknowledged(3)
+    assert not peer.unacknowledged
 
 
 def test_what_a_command_has_caused_is_written_before_it_is_confirmed() -> None:
     wire = Wire()
     peer = PeerConnection(wire, lambda: None)
     peer.on_reliable_command()
-    assert peer.confirm() is True and peer.outgoing.take() == b"", "its room's flush may still be to come"
-    assert peer.confirm() is False
+    assert peer.acknowledge() is True and peer.outgoing.take() == b"", "its room's flush may still be to come"
+    assert peer.acknowledge() is False
     ((kind, body),) = FrameDecoder(100).feed(peer.outgoing.take())
-    assert kind == wire_messages.CONFIRMED and wire_messages.decode(kind, body) == 1
+    assert kind == wire_messages.ACKNOWLEDGED and wire_messages.decode(kind, body) == 1

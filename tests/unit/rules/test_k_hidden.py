@@ -366,7 +366,7 @@ def test_k3_a_change_of_privacy_does_not_overtake_what_is_held_for_a_join(first:
         else:
             assert got == {1: "ack", 2: "INVISIBLE", 3: "INVISIBLE", 4: "pong"}
             assert seen == ["user_joined", "broadcast", "cursor_moved", "user_left"]
-        assert (not ann.session.rooms.behind and not ann.session.rate_limiter.has_pending) or not first
+        assert (not ann.session.memberships.has_held_changes and not ann.session.rate_limiter.has_pending) or not first
 
     asyncio.run(story())
 
@@ -466,7 +466,7 @@ def test_k3_what_changes_no_privacy_waits_for_no_join(change: dict[str, Any]) ->
         assert [message["id"] for message in ann.take()] == ([] if change else [1])
         await access.answer(world)
         assert {message["roomId"] for message in ann.of("joined")} == {"den", "hall", "lobby"}
-        assert len(ann.of("ack")) == 1 and not ann.session.rooms.behind
+        assert len(ann.of("ack")) == 1 and not ann.session.memberships.has_held_changes
 
     asyncio.run(story())
 
@@ -524,16 +524,16 @@ def test_n_b_a_retried_join_restores_no_older_privacy() -> None:
 def test_what_waits_behind_a_change_of_privacy_is_bounded() -> None:
     world = World()
     ann = world.client().auth("ann")
-    ann.session.rooms.joining["lobby"] = None
+    ann.session.memberships.joining["lobby"] = None
     hide(ann)
     for number in range(70):
         ann.post({"type": "heartbeat", "status": "active", "id": number, "padding": "x" * 2000})
         world.sleep(0.02)
     refused = [message["id"] for message in ann.of("error") if message["code"] == "RATE_LIMITED"]
     assert refused == list(range(30, 70)) and not ann.of("pong")
-    ann.session.rooms.on_refused("lobby", world.now)
+    ann.session.memberships.on_refused("lobby", world.now)
     world.settle()
-    assert ann.of("pong") and not ann.session.rooms.behind
+    assert ann.of("pong") and not ann.session.memberships.has_held_changes
 
 
 # --- calls for a session [M1, M6]
@@ -635,7 +635,7 @@ def test_l3_cursors_and_selections_that_wait_for_a_join_are_merged(behind: bool)
             world.sleep(1 / 60)
             say(ann, "cursor", data={**CURSOR, "timestamp": number})
             say(ann, "selection", data={"startTime": number, "endTime": number + 1})
-        say(ann, "cursor", data=CURSOR, padding="x" * ann.session.rooms.max_bytes)
+        say(ann, "cursor", data=CURSOR, padding="x" * ann.session.memberships.max_bytes)
         assert [message["code"] for message in ann.take("error")] == ["TOO_LARGE"] and ann.closed is None
         await access.answer(world)
         world.sleep(1)
@@ -650,14 +650,14 @@ def test_k3_a_join_that_waits_behind_a_change_of_privacy_holds_the_next_change()
     world = World()
     bob = world.person("bob", "lobby")
     ann = world.client().auth("ann")
-    ann.session.rooms.joining["den"] = None
+    ann.session.memberships.joining["den"] = None
     hide(ann)
     ann.post({"type": "join", "roomId": "lobby", "roomType": "video"})
     hide(ann, False)
-    ann.session.rooms.on_refused("den", world.now)
+    ann.session.memberships.on_refused("den", world.now)
     world.sleep(1)
     assert [message["type"] for message in bob.take()] == ["user_joined"], "invisible at first, then seen"
-    assert room_of(ann)["userCount"] == 2 and not ann.session.rooms.behind
+    assert room_of(ann)["userCount"] == 2 and not ann.session.memberships.has_held_changes
 
 
 def test_k6_a_tabs_edge_applies_what_another_tab_has_hidden_for_the_user() -> None:
@@ -699,7 +699,7 @@ def test_n_b_the_invisible_on_another_worker_stay_when_the_numbers_begin_anew() 
     ann.join("lobby")
     world.sleep(1)
     for ghost in ghosts:
-        assert ghost.closed is None and ghost.session.rooms.subscribed_rooms == {"lobby"}
+        assert ghost.closed is None and ghost.session.memberships.subscribed_rooms == {"lobby"}
         assert not ghost.of("left") and len(ghost.of("joined")) == 3
         say(ann, "selection", data={"startTime": 1, "endTime": 2})
         world.sleep(0.1)

@@ -113,13 +113,13 @@ def test_being_cut_off_among_held_messages_does_not_stop_the_clock() -> None:
     world = World(max_errors=3)
     other = world.person("other")
     ann = world.client().auth("ann")
-    ann.session.rooms.joining["video_123"] = None
+    ann.session.memberships.joining["video_123"] = None
     for _ in range(5):
         ann.post(say("typing", data={"isTyping": True, "context": "x"}, padding="x" * 1500))
     for number in range(3):
         ann.post(say("cursor", data={"timestamp": number}))
-    ann.session.rooms.joined.add("video_123")
-    ann.session.rooms.on_refused("video_123", world.now)
+    ann.session.memberships.joined.add("video_123")
+    ann.session.memberships.on_refused("video_123", world.now)
     assert ann.closed == 4429
     world.sleep(130)
     assert other.closed == 4408, "the other session's time went on"

@@ -326,7 +326,7 @@ def test_what_waits_for_a_room_that_is_taken_away_waits_no_longer() -> None:
         client.post(type="join", roomId="video_1", roomType="video")
         client.post(type="typing", roomId="video_1", data={"isTyping": True})
         assert client.session.held.size
-        client.session.rooms.expel("video_1", "no", world.now)
+        client.session.memberships.expel("video_1", "no", world.now)
         assert client.session.held.size == 0
 
     asyncio.run(story())
@@ -342,15 +342,15 @@ def test_a_heartbeat_at_trpc_waits_behind_a_change_of_privacy_as_the_message_tha
         wire.say(params("ann"))
         await settle(world)
         session = wire.socket._session
-        session.rooms.joining["den"] = None
+        session.memberships.joining["den"] = None
         session.held.add(BEHIND_JOINS, b'{"type":"privacy","data":{"invisible":true}}')
         wire.say(call(1, "heartbeat", {"status": "idle", "clientTime": 5}))
         await settle(world)
         assert [each["id"] for each in wire.told()] == [1] and session.activity.activity == "active"
-        session.rooms.on_refused("den", world.now)
+        session.memberships.on_refused("den", world.now)
         await settle(world)
         assert session.privacy.invisible is True and session.activity.activity == "idle"
-        assert not session.rooms.behind and session.held.size == 0
+        assert not session.memberships.has_held_changes and session.held.size == 0
 
     asyncio.run(story())
 
@@ -359,8 +359,8 @@ def test_a_heartbeat_at_trpc_waits_behind_a_change_of_privacy_as_the_message_tha
 def test_an_exception_in_a_held_message_keeps_the_order_of_the_next_ones(place: str) -> None:
     world = World()
     ann = world.client().auth("ann")
-    rooms = ann.session.rooms
-    rooms.joining["den"] = None
+    memberships = ann.session.memberships
+    memberships.joining["den"] = None
     ann.session.held.add(place, b'{"type":"heartbeat"}')
 
     def fail(*_: Any) -> None:
@@ -369,8 +369,8 @@ def test_an_exception_in_a_held_message_keeps_the_order_of_the_next_ones(place: 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(ann.session), "dispatch", fail)
         with pytest.raises(ZeroDivisionError):
-            rooms.on_refused("den", world.now)
+            memberships.on_refused("den", world.now)
     ann.take()
-    rooms.joining["hall"] = None
+    memberships.joining["hall"] = None
     ann.send(type="privacy", data={"invisible": True}, id=1)
-    assert rooms.behind and not ann.take()
+    assert memberships.has_held_changes and not ann.take()

@@ -431,10 +431,10 @@ def test_an_unanswered_access_check_is_repeated_until_it_is_answered(workers: in
         s.bob.take()
         asked = s.authoriser.asked
         s.world.sleep(35)
-        assert asked + 2 <= s.authoriser.asked <= asked + 7 and client.session.rooms.undecided == {"video_1"}
+        assert asked + 2 <= s.authoriser.asked <= asked + 7 and client.session.memberships.undecided == {"video_1"}
         s.authoriser.grant = grant
         s.world.sleep(11)
-        assert not client.session.rooms.undecided
+        assert not client.session.memberships.undecided
         asked = s.authoriser.asked
         s.world.sleep(15)
         assert s.authoriser.asked == asked
@@ -480,12 +480,12 @@ def test_the_time_of_the_authoriser_is_not_the_time_of_a_join(workers: int) -> N
     async def test(s: Scene) -> None:
         s.authoriser.hangs = True
         client = s.world.client().auth("cleo-1").join("video_1")
-        began = client.session.rooms._began["video_1"]
+        began = client.session.memberships._began["video_1"]
         await s.settle(1.5)
         s.authoriser.answers.set()
         for _ in range(3):  # loop iterations in which no time passes
             await asyncio.sleep(0)
-        assert client.session.rooms._began["video_1"] == pytest.approx(s.world.now)
+        assert client.session.memberships._began["video_1"] == pytest.approx(s.world.now)
         waited = client.session.hub.join_access.read()
         assert (waited.count, waited.sum_s) == (1, pytest.approx(s.world.now - began))
         await s.settle()
