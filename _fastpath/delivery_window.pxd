@@ -1,17 +1,21 @@
 cdef class DeliveryWindow:
     cdef readonly bint holds
-    cdef bint _careful
-    cdef bint _pinged
-    cdef int _prompt_rounds
+    cdef readonly Py_ssize_t in_flight_bytes
+    cdef readonly Py_ssize_t window_bytes
+    cdef bint _is_pinged
+    cdef bint _is_limited
+    cdef unsigned int _number
     cdef double _pinged_at
-    cdef double _next_ping_at
-    cdef double _interval_s
-    cdef double _shortest_s
+    cdef double _answered_at
+    cdef double _probe_at
+    cdef double _bytes_per_s
+    cdef double _limited_bytes_per_s
     cdef Py_ssize_t _covered_bytes
     cdef Py_ssize_t _uncovered_bytes
 
     cpdef bint on_write(self, Py_ssize_t size, double now)
-    cpdef bint take_ping(self, double now)
-    cpdef on_pong(self, double now)
+    cpdef bytes payload(self)
     cdef _ping(self, double now)
-    cdef _be_careful(self)
+    cdef _adapt(self, double now)
+    cdef inline Py_ssize_t free_bytes(self):
+        return self.window_bytes - self.in_flight_bytes

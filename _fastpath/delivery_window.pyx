@@ -1,90 +1,98 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""A bound on what is under way to a client behind a proxy, whose buffers the server's kernel does not show.
+"""Bounds the bytes in flight to a client behind a proxy, whose buffers the server's kernel does not show.
 
-A proxy reads whatever the server writes and keeps hundreds of kilobytes for a client that reads slowly, so the state of
-the server's own socket says nothing of the client's line. A ping does: its pong comes when the client has read all that
-was written before the ping, and only one ping is under way at a time, so that a pong needs no number. How long the pong
-takes beyond the shortest time so far is how old the data are that the client reads.
+A proxy reads whatever the server writes and buffers hundreds of kilobytes for a slow client, so the state of the server's
+own socket says nothing about the client's line. A ping does: its pong arrives when the client has read all that was
+written before the ping. Each ping has a number in its payload, because pongs without a ping are permitted [RFC 6455
+section 5.5.3]; one ping is in flight at a time. While the bytes in flight fill the window, cursors and selections are
+deferred (`holds`).
 
-Two states, as in TCP's congestion control (RFC 5681): a careful one, in which a ping follows each `ROUND_BYTES` and
-cursors and selections wait for its pong (`holds`), and a free one with a ping now and then, which ends when a pong is
-late. Pure: times are arguments, in seconds of one monotonic clock. Written by the `Outbox` of the connection alone.
+The size of the window follows the delivery rate, as in TCP's slow start. In a round that was limited by the window it is
+doubled if the last growth has made delivery faster, whatever the round trip is; otherwise the line is full, and the window
+shrinks if the pong was late. No base round trip is needed, so neither a slow start of the page nor a change of the route
+can mislead it. Pure: times are arguments, in seconds of one monotonic clock. Written by the `Outbox` of the connection
+alone.
 """
 
-cdef Py_ssize_t ROUND_BYTES = 4096  # about one cursor of each member of a room of 20
-cdef Py_ssize_t FREE_BYTES = 128 * 1024  # the free state pings after so many at the latest
-cdef double LATE_S = 0.3  # a pong that takes longer ends the free state
-cdef double PROMPT_S = 0.1  # pongs that take no longer begin it: the line carries 40 kB/s and more ...
-cdef int PROMPT_ROUNDS = 4  # ... when they are those of so many rounds in a row: buffers and shapers let a few kB pass at once
-cdef double FIRST_INTERVAL_S = 0.25  # from ping to ping in the free state; doubled with each pong that is not late ...
-cdef double LONGEST_INTERVAL_S = 1.0  # ... up to this, so that a fast client costs one pong a second
-cdef double LONGEST_TRIP_S = 0.7  # no line without a queue takes longer, to a satellite and back
-cdef double UNKNOWN = -1.0
+cdef Py_ssize_t LEAST_BYTES = 4096  # about the newest cursors of all members in a room of 20
+cdef Py_ssize_t MOST_BYTES = 64 * 1024  # what a line that suddenly gets slow has to carry before it gets the newest
+cdef double PROMPT_S = 0.1  # a pong of a round that was not limited: the line carries the double
+cdef double LATE_S = 0.45  # a pong of a limited round: longer than most trips, and what is sent is too old
+cdef double GROWTH = 1.4  # the ratio of delivery rates by which a doubled window has paid
+cdef double PROBE_EVERY_S = 10.0  # a full line is given the double for one round, to notice that it is faster now ...
+cdef int PROBE_EVERY_TRIPS = 10  # ... at most in every tenth round
+cdef double SLOWEST_BYTES_PER_S = 1000.0
+cdef double LONGEST_DELIVERY_S = 30.0
 
 
 cdef class DeliveryWindow:
-    """`holds`: values that a newer one may replace wait until the pong comes."""
+    """`holds`: frames that a newer one may replace wait for the next pong."""
 
-    def __init__(self, double now):
-        self._careful = True
-        self._shortest_s = UNKNOWN
-        self._interval_s = FIRST_INTERVAL_S
-        self._next_ping_at = now
+    def __init__(self):
+        self.window_bytes = LEAST_BYTES
 
     cpdef bint on_write(self, Py_ssize_t size, double now):
-        """`size` bytes are written at `now`. True: a ping must follow them, and counts as sent."""
+        """Count `size` bytes as written at `now`. True: a ping must follow them, and counts as sent."""
+        if self.in_flight_bytes == 0:
+            self._answered_at = now  # the line was idle until now
+        self.in_flight_bytes += size
         self._uncovered_bytes += size
-        if self._pinged:
-            if not self._careful and now - self._pinged_at > self._shortest_s + LATE_S:
-                self._be_careful()
-            self.holds = self._careful
-            return False
-        if self._careful:
-            if self._uncovered_bytes < ROUND_BYTES and self._shortest_s != UNKNOWN:
-                return False
-        elif self._uncovered_bytes < FREE_BYTES and (self._uncovered_bytes < ROUND_BYTES or now < self._next_ping_at):
+        self.holds = self.in_flight_bytes >= self.window_bytes
+        self._is_limited = self._is_limited or self.holds
+        if self._is_pinged or 2 * self._uncovered_bytes < self.window_bytes:
             return False
         self._ping(now)
         return True
 
-    cpdef bint take_ping(self, double now):
-        """A ping is wanted whatever was written, as a sign of life. False: one is under way already."""
-        if self._pinged:
+    cpdef bytes payload(self):
+        """The payload of the ping in flight, or of the last one: its number, two bytes in network order."""
+        return bytes((self._number >> 8, self._number & 255))
+
+    def take_ping(self, double now):
+        """Return the payload of a ping to be sent as a sign of life: that of the ping in flight if there is one."""
+        if not self._is_pinged:
+            self._ping(now)
+        return self.payload()
+
+    def on_pong(self, bytes payload not None, double now, bint is_judged):
+        """Handle a pong; one with another payload than that of the ping in flight changes nothing. `is_judged`: the
+        time `now` is that of the pong, and not of a server that was late itself. True: a ping must be sent, and counts
+        as sent."""
+        if not self._is_pinged or payload != self.payload():
+            return False
+        self._is_pinged = False
+        if is_judged and self._covered_bytes > 0:
+            self._adapt(now)
+        self.in_flight_bytes -= self._covered_bytes
+        self._covered_bytes = 0
+        self._answered_at = now
+        self.holds = self._is_limited = self.in_flight_bytes >= self.window_bytes
+        if 2 * self._uncovered_bytes < self.window_bytes:
             return False
         self._ping(now)
         return True
 
-    cpdef on_pong(self, double now):
-        """A pong came. One that nothing was sent for changes nothing."""
-        cdef double took_s, late_s
-        if not self._pinged:
-            return
-        took_s = now - self._pinged_at
-        self._pinged = self.holds = False
-        if self._shortest_s == UNKNOWN:  # the first ping stands behind a few bytes, and measures the line without a queue
-            self._shortest_s = min(took_s, LONGEST_TRIP_S)
-            return
-        self._shortest_s = min(self._shortest_s, took_s)
-        late_s = took_s - self._shortest_s
-        if self._careful:
-            if late_s > PROMPT_S:
-                self._prompt_rounds = 0
-            elif self._covered_bytes >= ROUND_BYTES:
-                self._prompt_rounds += 1
-                self._careful = self._prompt_rounds < PROMPT_ROUNDS
-        elif late_s > LATE_S:
-            self._be_careful()
-        else:
-            self._interval_s = min(2.0 * self._interval_s, LONGEST_INTERVAL_S)
+    def delivery_s(self):
+        """How many seconds the bytes in flight may take by the last delivery rate, 30 at most."""
+        return min(self.in_flight_bytes / max(self._bytes_per_s, SLOWEST_BYTES_PER_S), LONGEST_DELIVERY_S)
 
     cdef _ping(self, double now):
-        self._pinged = True
+        self._is_pinged = True
         self._pinged_at = now
-        self._next_ping_at = now + self._interval_s
+        self._number = (self._number + 1) & 0xFFFF
         self._covered_bytes, self._uncovered_bytes = self._uncovered_bytes, 0
-        self.holds = self._careful
 
-    cdef _be_careful(self):
-        self._careful = True
-        self._prompt_rounds = 0
-        self._interval_s = FIRST_INTERVAL_S
+    cdef _adapt(self, double now):
+        cdef double trip_s = max(now - self._pinged_at, 1e-6)
+        if not self._is_limited:
+            self._bytes_per_s = self._covered_bytes / trip_s
+            if trip_s <= PROMPT_S:
+                self.window_bytes = min(2 * self.window_bytes, MOST_BYTES)
+            return
+        self._bytes_per_s = self._covered_bytes / max(now - self._answered_at, 1e-6)
+        if self._bytes_per_s >= GROWTH * self._limited_bytes_per_s or now >= self._probe_at:
+            self.window_bytes = min(2 * self.window_bytes, MOST_BYTES)
+            self._probe_at = now + max(PROBE_EVERY_S, PROBE_EVERY_TRIPS * trip_s)
+        elif trip_s > LATE_S:
+            self.window_bytes = max(LEAST_BYTES, min(self.window_bytes // 2, <Py_ssize_t>(LATE_S * self._bytes_per_s)))
+        self._limited_bytes_per_s = self._bytes_per_s

@@ -11,6 +11,7 @@ cdef class FrameReader:
     cdef Py_ssize_t _capacity
     cdef Py_ssize_t _after_close_bytes
     cdef bytes _ping
+    cdef bytes _pong
     cdef int _pings
     cdef int _pongs
     cdef bint _whole  # the last step handled a whole frame

@@ -139,11 +139,11 @@ cdef class FrameReader:
 
     cdef report_control_frames(self):
         cdef int pings = self._pings, pongs = self._pongs
-        cdef bytes ping = self._ping
+        cdef bytes ping = self._ping, pong = self._pong
         self._pings = self._pongs = 0
-        self._ping = None
+        self._ping = self._pong = None
         if pongs and self._listener is not None and not self._listener.closing:
-            self._listener.on_pongs(pongs)
+            self._listener.on_pongs(pong, pongs)
         if pings and self._listener is not None and not self._listener.closing:
             self._listener.on_pings(ping, pings)
 
@@ -177,6 +177,7 @@ cdef class FrameReader:
                     self._pings += 1
                     return at + header.length
                 if header.opcode == PONG:
+                    self._pong = payload
                     self._pongs += 1
                     return at + header.length
                 if header.opcode == CLOSE:

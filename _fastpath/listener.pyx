@@ -19,7 +19,7 @@ cdef class FrameListener:
 
     Subclasses implement `on_frame(kind, fin, payload)` for every frame that is not a plain cursor, `on_bad_frame(code,
     reason)` for a protocol error, after which they must set `deaf`, `pause_writing`, `resume_writing`, and `on_lost`,
-    the last call, which occurs once. With an `read_budget` also `on_pings(payload, count)` and `on_pongs(count)` for
+    the last call, which occurs once. With an `read_budget` also `on_pings(payload, count)` and `on_pongs(payload, count)` for
     those of one read, `on_throttled(until)` when the connection exceeds its budgets and is not read before monotonic
     second `until`, `on_preauth_limit` for each frame beyond those allowed before authentication, and
     `on_flood_after_close`.

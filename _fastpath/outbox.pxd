@@ -20,6 +20,7 @@ cdef class Outbox:
     cdef object _on_slow
     cdef object _transport
     cdef object _clock
+    cdef bint _appends_pings
     cdef DeliveryWindow _window
     cdef WriteBatch _write_batch
     cdef bytes _first

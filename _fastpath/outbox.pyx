@@ -19,7 +19,7 @@ from koko_presence._fastpath.system cimport SEND_FLAGS, TIOCOUTQ, ioctl, send
 
 log = logging.getLogger("koko_presence.outbox")
 
-cdef bytes PING_FRAME = b"\x89\x00"  # final, opcode 9, no payload [RFC 6455 section 5.5.2]
+cdef bytes PING_HEAD = b"\x89\x02"  # final, opcode 9, a payload of two bytes [RFC 6455 section 5.5.2]
 
 
 cdef class WriteBatch:
@@ -83,21 +83,34 @@ cdef class Outbox:
         self._transport = transport
         self._backed_up = True  # until the first check: the transport may still hold the answer to the handshake
 
-    def use_window(self, DeliveryWindow window not None, clock):
-        """Bound by `window` what is under way to the client from now on; `clock()` gives monotonic seconds."""
+    def use_window(self, DeliveryWindow window not None, clock, *, bint appends_pings):
+        """Bound the bytes in flight to the client by `window` from now on; `clock()` gives monotonic seconds.
+        `appends_pings`: the wire passes bytes on unchanged, so that a ping may be appended to them; else its `send_ping`
+        is called."""
         self._window = window
         self._clock = clock
+        self._appends_pings = appends_pings
 
-    def ping(self):
-        """Send a ping, unless one is under way already; `on_pong` is called with its pong."""
-        if self._window is None or self._window.take_ping(self._clock()):
-            self._wire.send_ping(b"")
+    def take_ping(self):
+        """Return the payload of a ping that is sent now as a sign of life; `on_pong` must be called with its pong."""
+        return b"" if self._window is None else self._window.take_ping(self._clock())
 
-    def on_pong(self):
-        """The client has answered a ping: it has read all that was written before."""
-        if self._window is not None:
-            self._window.on_pong(self._clock())
-            self.release()
+    def on_pong(self, bytes payload not None, double now, bint is_judged):
+        """Handle a pong that arrived at `now`: what was written before its ping has been read. `is_judged`: the server
+        itself was not late."""
+        if self._window is None:
+            return
+        if self._window.on_pong(payload, now, is_judged):
+            self._wire.send_ping(self._window.payload())
+        self.release()
+
+    def delivery_s(self):
+        """How many seconds the bytes in flight may take; 0 without a window."""
+        return 0.0 if self._window is None else self._window.delivery_s()
+
+    def is_backed_up(self):
+        """Whether the kernel does not take all, so that frames are deferred."""
+        return self.unsent() > self._soft_bytes or (self.slow and self._window is None)
 
     def release_socket(self):
         """Stop writing to the descriptor, because the connection is closing; the wire drops later frames."""
@@ -136,11 +149,22 @@ cdef class Outbox:
         self._merged[mark] = frame
 
     cdef catch_up(self):
+        """Write the deferred frames, the oldest first and as many as the window has room for."""
         cdef dict merged = self._merged
+        cdef Py_ssize_t written = 0, free_bytes = 0
+        cdef bytes frame
+        if self._window is not None:
+            free_bytes = max(self._window.free_bytes(), 1)
         self._merged = None
-        for frame in merged.values():
+        for mark, frame in merged.items():
+            if self._window is not None and free_bytes <= 0:
+                self._merged = dict(list(merged.items())[written:])
+                self.slow = True
+                return
             hot.sent[kind_of(frame)] += 1
             self.write(frame)
+            written += 1
+            free_bytes -= PyBytes_GET_SIZE(frame)
 
     cdef catch_up_with(self, mark):
         cdef bytes frame
@@ -223,8 +247,9 @@ cdef class Outbox:
         if self._window is not None:
             pings = self._window.on_write(PyBytes_GET_SIZE(data), self._clock())
             self.slow = self.slow or self._window.holds
-            if pings and self._fd >= 0:
-                data = data + PING_FRAME
+            if pings and self._appends_pings:
+                data = data + PING_HEAD + self._window.payload()
+                pings = False
         self._written += PyBytes_GET_SIZE(data)
         if unsent > self._hard_bytes:
             self._on_slow()
@@ -233,7 +258,7 @@ cdef class Outbox:
         if self._fd < 0:
             self._wire.send_frames(data)
             if pings:
-                self._wire.send_ping(b"")
+                self._wire.send_ping(self._window.payload())
             return
         if unsent == 0:
             size = PyBytes_GET_SIZE(data)

@@ -136,7 +136,10 @@ class Client:
     def send_ping(self, data: bytes) -> None:
         self.pings += 1
         if self.answers_pings:
-            self.session.on_pong()
+            self.session.on_pong(data)
+
+    def keep_alive(self, data: bytes) -> None:
+        self.send_ping(data)
 
     def promote(self) -> None: ...
 

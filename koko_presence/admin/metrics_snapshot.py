@@ -216,7 +216,7 @@ def collect(
             rooms={type_: rooms[type_] for type_ in ROOM_TYPES},
             room_members_max=max((len(room.members) for room in shard.rooms.values()), default=0),
             send_queue_bytes=sum(outbox.waiting_bytes() for outbox in outboxes),
-            slow_receivers=sum(outbox.slow for outbox in outboxes),
+            slow_receivers=sum(outbox.is_backed_up() for outbox in outboxes),
             lag_max_s=lag.longest_s,
             iteration_cpu_max_s=iteration.longest_s,
             cpu_s=time.process_time(),

@@ -12,12 +12,13 @@ LOOK_S = 1.0  # between checks of a full socket
 class LinkWatch:
     """The liveness of one connection's transport. Times are monotonic seconds."""
 
-    __slots__ = ("_last_ping_at", "_limits", "_pinged_at", "_progress_at", "_taken_bytes")
+    __slots__ = ("_delivery_s", "_last_ping_at", "_limits", "_pinged_at", "_progress_at", "_taken_bytes")
 
     def __init__(self, limits: Limits, now: float) -> None:
         self._limits = limits
         self._last_ping_at = now
         self._pinged_at: float | None = None
+        self._delivery_s = 0.0  # how long the data before the ping may take
         self._taken_bytes: int | None = None  # total bytes acknowledged by the peer, while the socket is full
         self._progress_at = now
 
@@ -30,11 +31,13 @@ class LinkWatch:
         has to be called before, as it records the progress."""
         return self._pinged_at is not None and now >= self._answer_due_at(self._pinged_at)
 
-    def take_ping(self, now: float) -> bool:
-        """Returns True when a ping is due, and records it as sent."""
+    def take_ping(self, now: float, delivery_s: float = 0.0) -> bool:
+        """Returns True when a ping is due, and records it as sent; the data before it may take `delivery_s` seconds to
+        the peer."""
         if self._pinged_at is not None or now < self._last_ping_at + self._limits.ping_interval_s:
             return False
         self._pinged_at = self._last_ping_at = now
+        self._delivery_s = delivery_s
         return True
 
     def on_full(self, taken_bytes: int, now: float) -> None:
@@ -65,4 +68,4 @@ class LinkWatch:
         return min(ping_at, now + LOOK_S, self._progress_at + self._limits.send_stuck_s)
 
     def _answer_due_at(self, pinged_at: float) -> float:
-        return max(pinged_at, self._progress_at) + self._limits.ping_timeout_s
+        return max(pinged_at, self._progress_at) + self._delivery_s + self._limits.ping_timeout_s

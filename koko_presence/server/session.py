@@ -215,13 +215,13 @@ class Session:
         session was made [A1]."""
         connection.use_fast_path(self.outbox, self.rate_limiter)
         if connection.is_proxied:
-            self.bound_delivery()
+            self.bound_delivery(appends_pings=True)
         self.authentication.cookie, connection.cookie = connection.cookie, None
 
-    def bound_delivery(self) -> None:
+    def bound_delivery(self, *, appends_pings: bool) -> None:
         """Limit the unacknowledged data to the client by its pongs: the client is behind a proxy, which reads as fast
-        as this server writes [N1]."""
-        self.outbox.use_window(DeliveryWindow(self.hub.clock()), self.hub.clock)
+        as this server writes [N1]. `appends_pings`: the link passes bytes on unchanged."""
+        self.outbox.use_window(DeliveryWindow(), self.hub.clock, appends_pings=appends_pings)
 
     def on_text(self, data: bytes) -> None:
         """Handle a complete text message, valid UTF-8."""
@@ -273,12 +273,14 @@ class Session:
         """Count pings of the client against floods [L3]; they do not prevent the end of a silent session [D4]."""
         self._count(count)
 
-    def on_pong(self, count: int = 1) -> None:
-        """Record pongs, which show that the transport is alive [D4], and count them against floods [L3]."""
+    def on_pong(self, payload: bytes, count: int = 1) -> None:
+        """Record pongs, which show that the transport is alive [D4], and count them against floods [L3]. `payload` is
+        that of the last one."""
         self._link_watch.on_pong()
         self._count(count)
         if self.state != "closed":
-            self.outbox.on_pong()
+            now = self.hub.received_at()
+            self.outbox.on_pong(payload, now, now >= self.hub.judges_from)
 
     def _count(self, count: int) -> None:
         now = self.hub.clock()
@@ -437,8 +439,8 @@ class Session:
             return
         if judges:
             self.memberships.report(self.activity.lapse(now), now, interacted=False)
-        if self._link_watch.take_ping(now):
-            self.outbox.ping()
+        if self._link_watch.take_ping(now, self.outbox.delivery_s()):
+            self.link.keep_alive(self.outbox.take_ping())
         times = [judges_from]
         if judges:
             times = [self.activity.next_at(), self._link_watch.next_at(now), self.authentication.watch_expiry(now)]

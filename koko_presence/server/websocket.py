@@ -52,7 +52,7 @@ class Handler(Protocol):
 
     def on_ping(self, count: int = 1) -> None: ...
 
-    def on_pong(self, count: int = 1) -> None: ...
+    def on_pong(self, payload: bytes, count: int = 1) -> None: ...
 
     def on_throttled(self, until: float) -> None: ...
 
@@ -171,11 +171,11 @@ class Connection(FrameListener):
         except Exception:
             self._fail()
 
-    def on_pongs(self, count: int) -> None:
-        """Pass on `count` pongs that were read together."""
+    def on_pongs(self, payload: bytes, count: int) -> None:
+        """Pass on `count` pongs that were read together, with the payload of the last one."""
         try:
             if self.handler is not None:
-                self.handler.on_pong(count)
+                self.handler.on_pong(payload, count)
         except Exception:
             self._fail()
 
@@ -243,7 +243,7 @@ class Connection(FrameListener):
         elif kind == PING:
             self._answer_ping(handler, payload, 1)
         else:
-            handler.on_pong()
+            handler.on_pong(payload)
 
     def _answer_ping(self, handler: Handler, payload: bytes, count: int) -> None:
         if self.unsent_bytes > MAX_UNSENT_PONGS_BYTES:  # the client sends pings without reading
@@ -328,6 +328,10 @@ class Connection(FrameListener):
         """Send a ping; its pong is passed to the handler."""
         if not self.closing:
             self._transport.write(_frame(PING, data))
+
+    def keep_alive(self, data: bytes) -> None:
+        """The same, as a sign of life after some time."""
+        self.send_ping(data)
 
     def close(self, code: int, reason: str = "") -> None:
         """Send a close frame with `code`; TCP is closed when the peer has answered, after CLOSE_TIMEOUT_S at the

@@ -469,22 +469,37 @@ async def deaf_socket(server: Live, certificate: tuple[Path, Path] | None) -> as
 
 
 @pytest.mark.parametrize("is_proxied", [False, True])
-def test_a_socket_behind_a_proxy_is_pinged_behind_its_first_answer(run: Run, is_proxied: bool) -> None:
-    """The bytes on their way to it are bounded as at /presence."""
+def test_events_to_a_socket_behind_a_proxy_are_followed_by_a_ping_of_the_transport_alone(
+    run: Run, is_proxied: bool
+) -> None:
+    """The bytes in flight are bounded as at /presence. The text PING for the client's script was sent with each of these
+    pings, too."""
 
     async def test() -> None:
         headers = {"X-Forwarded-For": "203.0.113.9"} if is_proxied else {}
+        url_of = "/trpc?connectionParams=1"
         async with live() as server, aiohttp.ClientSession() as client:
-            url = server.url.replace("/presence", "/trpc?connectionParams=1")
-            async with client.ws_connect(url, headers=headers, autoping=False) as ws:
-                it = Socket(ws)
-                await it.say({"method": "connectionParams", "data": {"token": server.token("ann")}})
-                await it.say(it.call("subscription", "onPresenceChange"))
-                await it.say(it.call("mutation", "join", ROOM))
-                kinds = set()
+            url = server.url.replace("/presence", url_of)
+            async with (
+                client.ws_connect(url, headers=headers, autoping=False) as ws,
+                client.ws_connect(url) as other,
+            ):
+                ann, bob = Socket(ws), Socket(other)
+                for it, user in ((ann, "ann"), (bob, "bob")):
+                    await it.say({"method": "connectionParams", "data": {"token": server.token(user)}})
+                    await it.say(it.call("subscription", "onPresenceChange"))
+                    join = it.call("mutation", "join", ROOM)
+                    await it.say(join)
+                    await it.answer(join["id"])
+                await bob.say(bob.call("mutation", "broadcast", {"roomId": "video_1", "data": {"x": "x" * 5000}}))
+                got = []
                 async with asyncio.timeout(PATIENCE_S):
-                    while aiohttp.WSMsgType.TEXT not in kinds or (is_proxied and aiohttp.WSMsgType.PING not in kinds):
-                        kinds.add((await ws.receive()).type)
-                assert (aiohttp.WSMsgType.PING in kinds) == is_proxied
+                    while not any("xxx" in str(each.data) for each in got):
+                        got.append(await ws.receive())
+                    if is_proxied:
+                        while got[-1].type != aiohttp.WSMsgType.PING:
+                            got.append(await ws.receive())
+                assert sum(each.type == aiohttp.WSMsgType.PING for each in got) == is_proxied
+                assert "PING" not in [each.data for each in got]
 
     run(test())

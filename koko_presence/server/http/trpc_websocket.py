@@ -74,7 +74,7 @@ class TrpcSocket:
         """Authenticate by the headers of the handshake, unless the first message is to contain connectionParams."""
         connection.allow_long_messages()
         if connection.is_proxied:
-            self._session.bound_delivery()
+            self._session.bound_delivery(appends_pings=False)
         self._session.authentication.cookie, connection.cookie = connection.cookie, None
         self._bearer = _bearer(connection.headers.get("authorization", ""))
         self._wants_params = parse_qs(connection.target.partition("?")[2]).get("connectionParams") == ["1"]
@@ -135,8 +135,8 @@ class TrpcSocket:
     def on_ping(self, count: int = 1) -> None:
         self._session.on_ping(count)
 
-    def on_pong(self, count: int = 1) -> None:
-        self._session.on_pong(count)
+    def on_pong(self, payload: bytes, count: int = 1) -> None:
+        self._session.on_pong(payload, count)
 
     def on_throttled(self, until: float) -> None:
         self._session.on_throttled(until)
@@ -347,6 +347,9 @@ class TrpcSocket:
             self._session.hub.timers.call_soon(self._show_rooms)
 
     def send_ping(self, data: bytes) -> None:
+        self._connection.send_ping(data)
+
+    def keep_alive(self, data: bytes) -> None:
         """Ping the transport and the client's script, which answers a text PING with PONG in tRPC's client."""
         self._connection.send_ping(data)
         self._write(b"PING")
