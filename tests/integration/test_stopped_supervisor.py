@@ -84,7 +84,7 @@ def test_one_worker_after_the_other_dies_while_the_supervisor_is_stopped(run: Ru
             it.signal(signal.SIGSTOP)
             for id in (1, 2):
                 os.kill(it.pid(id), signal.SIGKILL)
-                await until(lambda id=id: len(it.log("the supervisor has not said so")) >= (2 if id == 1 else 3))
+                await until(lambda id=id: len(it.log("the supervisor sent no new view")) >= (2 if id == 1 else 3))
                 await until(lambda: people.all_here)
                 await all_hear_all(people)
             it.signal(signal.SIGCONT)
