@@ -4,12 +4,13 @@ cdef class DeliveryWindow:
     cdef readonly Py_ssize_t window_bytes
     cdef bint _is_pinged
     cdef bint _is_limited
+    cdef int _trial_rounds
     cdef unsigned int _number
     cdef double _pinged_at
     cdef double _answered_at
     cdef double _probe_at
     cdef double _bytes_per_s
-    cdef double _limited_bytes_per_s
+    cdef double _bytes_per_s_before
     cdef Py_ssize_t _covered_bytes
     cdef Py_ssize_t _uncovered_bytes
 

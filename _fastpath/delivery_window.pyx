@@ -8,10 +8,9 @@ section 5.5.3]; one ping is in flight at a time. While the bytes in flight fill 
 deferred (`holds`).
 
 The size of the window follows the delivery rate, as in TCP's slow start. In a round that was limited by the window it is
-doubled if the last growth has made delivery faster, whatever the round trip is; otherwise the line is full, and the window
-shrinks if the pong was late. No base round trip is needed, so neither a slow start of the page nor a change of the route
-can mislead it. Pure: times are arguments, in seconds of one monotonic clock. Written by the `Outbox` of the connection
-alone.
+halved if the pong was late, doubled if the last growth has made delivery faster, and set back if it has not. No base
+round trip is needed, so neither a slow start of the page nor a change of the route can mislead it. Pure: times are
+arguments, in seconds of one monotonic clock. Written by the `Outbox` of the connection alone.
 """
 
 cdef Py_ssize_t LEAST_BYTES = 4096  # about the newest cursors of all members in a room of 20
@@ -19,8 +18,8 @@ cdef Py_ssize_t MOST_BYTES = 64 * 1024  # what a line that suddenly gets slow ha
 cdef double PROMPT_S = 0.1  # a pong of a round that was not limited: the line carries the double
 cdef double LATE_S = 0.45  # a pong of a limited round: longer than most trips, and what is sent is too old
 cdef double GROWTH = 1.4  # the ratio of delivery rates by which a doubled window has paid
-cdef double PROBE_EVERY_S = 10.0  # a full line is given the double for one round, to notice that it is faster now ...
-cdef int PROBE_EVERY_TRIPS = 10  # ... at most in every tenth round
+cdef int TRIAL_ROUNDS = 2  # limited rounds in which a doubled window has to pay; the first began under the one before
+cdef double PROBE_EVERY_S = 10.0  # how often a full line is given such a trial, to notice that it is faster now
 cdef double SLOWEST_BYTES_PER_S = 1000.0
 cdef double LONGEST_DELIVERY_S = 30.0
 
@@ -90,9 +89,15 @@ cdef class DeliveryWindow:
                 self.window_bytes = min(2 * self.window_bytes, MOST_BYTES)
             return
         self._bytes_per_s = self._covered_bytes / max(now - self._answered_at, 1e-6)
-        if self._bytes_per_s >= GROWTH * self._limited_bytes_per_s or now >= self._probe_at:
-            self.window_bytes = min(2 * self.window_bytes, MOST_BYTES)
-            self._probe_at = now + max(PROBE_EVERY_S, PROBE_EVERY_TRIPS * trip_s)
-        elif trip_s > LATE_S:
+        if trip_s > LATE_S:
             self.window_bytes = max(LEAST_BYTES, min(self.window_bytes // 2, <Py_ssize_t>(LATE_S * self._bytes_per_s)))
-        self._limited_bytes_per_s = self._bytes_per_s
+            self._trial_rounds = 0
+        elif self._bytes_per_s >= GROWTH * self._bytes_per_s_before or now >= self._probe_at:
+            self.window_bytes = min(2 * self.window_bytes, MOST_BYTES)
+            self._bytes_per_s_before = self._bytes_per_s
+            self._trial_rounds = TRIAL_ROUNDS
+            self._probe_at = now + PROBE_EVERY_S
+        elif self._trial_rounds > 0:
+            self._trial_rounds -= 1
+            if self._trial_rounds == 0:  # the line is full
+                self.window_bytes = max(LEAST_BYTES, self.window_bytes // 2)

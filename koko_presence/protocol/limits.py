@@ -1,4 +1,4 @@
-"""Every number of the specification in one frozen Struct; the unit of each is in its name.
+"""Declares every limit of the specification in one frozen Struct; the unit of each is in its name.
 
 The section `[limits]` of the configuration file has exactly these keys and defaults. References in brackets are to the
 specification's tables ("Connection Limits", "Message Throttling") and to the numbered decisions.
@@ -14,9 +14,9 @@ Hertz = Annotated[float, Meta(gt=0.0, le=100_000.0)]
 Bytes = Annotated[int, Meta(ge=256, le=1 << 30)]
 
 
-# What a merged kind may be early by, in intervals, plus one. Messages sent every 50 ms arrive a little early or late; a
-# bucket without any slack would delay every value after one late one. Below 2 the rule holds exactly: any closed
-# window of one second sees at most `hz` + 1 values [L1].
+# Burst of merged kinds: 1 plus the share of an interval by which a value may be early. Messages sent every 50 ms arrive
+# a little early or late; without slack one late value would delay all later ones. Below 2 the rule holds exactly: any
+# closed window of one second has at most `hz` + 1 values [L1].
 MERGED_BURST = 1.9
 
 
@@ -79,7 +79,11 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = 30.0
     ping_interval_s: Annotated[
         float,
-        Meta(gt=0.0, le=3600.0, description="Time without data from a client after which the server sends a ping."),
+        Meta(
+            gt=0.0,
+            le=3600.0,
+            description="Interval between pings to a client; the next one is sent after the answer to the last.",
+        ),
     ] = 25.0
     ping_timeout_s: Annotated[
         float,
@@ -92,7 +96,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     )
     report_fresh_s: Annotated[Seconds, Meta(description="Time for which a viewer's playback report is valid.")] = 10.0
 
-    # how often: rate, and burst where it is not 1 [Message Throttling, E2, I9, J1, L1, L2]
+    # rates per second, with the burst where it is not 1 [Message Throttling, E2, I9, J1, L1, L2]
     cursor_hz: Annotated[
         Hertz, Meta(description="Cursor moves of one user in one room. Above that only the newest is sent, later.")
     ] = 20.0
@@ -158,7 +162,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(description="Time after which a client that was disconnected for abuse may connect again, as it is told."),
     ] = 10.0
 
-    # how large [B10, C17, J2]
+    # sizes [B10, C17, J2]
     max_message_bytes: Annotated[Bytes, Meta(description="Maximum size of a message from a client.")] = 16 * 1024
     max_frame_bytes: Annotated[Bytes, Meta(description="Maximum size of a WebSocket frame from a client.")] = 64 * 1024
     max_broadcast_bytes: Annotated[Bytes, Meta(description="Maximum size of `data` in a custom broadcast.")] = 8 * 1024
@@ -194,8 +198,8 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = 10.0
 
-    # fan-out [L4]: how long a busy room collects before it writes, 0 switches the window off; and how long at most when
-    # the worker has no time to spare. In overload every room collects for up to 33 ms, whatever the ceiling
+    # fan-out [L4]: the flush window of a busy room, 0 switches it off, and the longest window while the worker is
+    # loaded. In overload the window of every room grows to 33 ms, whatever the ceiling
     flush_window_ms: Annotated[
         float,
         Meta(
