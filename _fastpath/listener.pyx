@@ -18,11 +18,11 @@ cdef class FrameListener:
     connection's budgets; None means no limits.
 
     Subclasses implement `on_frame(kind, fin, payload)` for every frame that is not a plain cursor, `on_bad_frame(code,
-    reason)` for a protocol error, after which they must set `deaf`, `pause_writing`, `resume_writing`, and `on_lost`,
-    the last call, which occurs once. With an `read_budget` also `on_pings(payload, count)` and `on_pongs(payload, count)` for
-    those of one read, `on_throttled(until)` when the connection exceeds its budgets and is not read before monotonic
-    second `until`, `on_preauth_limit` for each frame beyond those allowed before authentication, and
-    `on_flood_after_close`.
+    reason)` for a protocol error, after which they must set `ignores_input`, `pause_writing`, `resume_writing`, and
+    `on_lost`, the last call, which occurs once. With a `read_budget` also `on_pings(payload, count)` and
+    `on_pongs(payload, count)` for those of one read, `on_throttled(until)` when the connection exceeds its budgets and
+    is not read before monotonic second `until`, `on_preauth_limit` for each frame beyond those allowed before
+    authentication, and `on_flood_after_close`.
     """
 
     cdef bint take_text(self, const char* text, Py_ssize_t size):
