@@ -7,6 +7,7 @@ cdef class DeliveryWindow:
     cdef int _trial_rounds
     cdef unsigned int _number
     cdef double _pinged_at
+    cdef double _repeat_at
     cdef double _answered_at
     cdef double _probe_at
     cdef double _bytes_per_s
@@ -16,6 +17,8 @@ cdef class DeliveryWindow:
 
     cpdef bint on_write(self, Py_ssize_t size, double now)
     cpdef bytes payload(self)
+    cpdef bint is_overdue(self, double now)
+    cpdef bint take_repeat(self, double now)
     cdef _ping(self, double now)
     cdef _adapt(self, double now)
     cdef inline Py_ssize_t free_bytes(self):

@@ -4,7 +4,8 @@
 A proxy reads whatever the server writes and buffers hundreds of kilobytes for a slow client, so the state of the server's
 own socket says nothing about the client's line. A ping does: its pong arrives when the client has read all that was
 written before the ping. Each ping has a number in its payload, because pongs without a ping are permitted [RFC 6455
-section 5.5.3]; one ping is in flight at a time. While the bytes in flight fill the window, cursors and selections are
+section 5.5.3]; one ping is in flight at a time. A ping without an answer is repeated, and after a while any pong counts as
+its answer, so that a client with faulty pongs goes on, if slowly. While the bytes in flight fill the window, cursors and selections are
 deferred (`holds`).
 
 The size of the window follows the delivery rate, as in TCP's slow start. In a round that was limited by the window it is
@@ -20,6 +21,7 @@ cdef double LATE_S = 0.45  # a pong of a limited round: longer than most trips, 
 cdef double GROWTH = 1.4  # the ratio of delivery rates by which a doubled window has paid
 cdef int TRIAL_ROUNDS = 2  # limited rounds in which a doubled window has to pay; the first began under the one before
 cdef double PROBE_EVERY_S = 10.0  # how often a full line is given such a trial, to notice that it is faster now
+cdef double REPEAT_S = 3.0  # a ping without an answer is repeated after so long, and then any pong is its answer
 cdef double SLOWEST_BYTES_PER_S = 1000.0
 cdef double LONGEST_DELIVERY_S = 30.0
 
@@ -54,10 +56,10 @@ cdef class DeliveryWindow:
         return self.payload()
 
     def on_pong(self, bytes payload not None, double now, bint is_judged):
-        """Handle a pong; one with another payload than that of the ping in flight changes nothing. `is_judged`: the
+        """Handle a pong; one with another payload than that of the ping in flight changes nothing for 3 s. `is_judged`: the
         time `now` is that of the pong, and not of a server that was late itself. True: a ping must be sent, and counts
         as sent."""
-        if not self._is_pinged or payload != self.payload():
+        if not self._is_pinged or (payload != self.payload() and now < self._pinged_at + REPEAT_S):
             return False
         self._is_pinged = False
         if is_judged and self._covered_bytes > 0:
@@ -71,6 +73,17 @@ cdef class DeliveryWindow:
         self._ping(now)
         return True
 
+    cpdef bint is_overdue(self, double now):
+        """Whether the ping in flight has had no answer for 3 s."""
+        return self._is_pinged and now >= self._pinged_at + REPEAT_S
+
+    cpdef bint take_repeat(self, double now):
+        """Whether the ping in flight must be sent again, which then counts as done; every 3 s."""
+        if not self._is_pinged or now < self._repeat_at:
+            return False
+        self._repeat_at = now + REPEAT_S
+        return True
+
     def delivery_s(self):
         """How many seconds the bytes in flight may take by the last delivery rate, 30 at most."""
         return min(self.in_flight_bytes / max(self._bytes_per_s, SLOWEST_BYTES_PER_S), LONGEST_DELIVERY_S)
@@ -78,6 +91,7 @@ cdef class DeliveryWindow:
     cdef _ping(self, double now):
         self._is_pinged = True
         self._pinged_at = now
+        self._repeat_at = now + REPEAT_S
         self._number = (self._number + 1) & 0xFFFF
         self._covered_bytes, self._uncovered_bytes = self._uncovered_bytes, 0
 

@@ -109,8 +109,10 @@ cdef class Outbox:
         return 0.0 if self._window is None else self._window.delivery_s()
 
     def is_backed_up(self):
-        """Whether the kernel does not take all, so that frames are deferred."""
-        return self.unsent() > self._soft_bytes or (self.slow and self._window is None)
+        """Whether the kernel does not take all, so that frames are deferred, or a pong is overdue."""
+        if self._window is None:
+            return self.slow
+        return self.unsent() > self._soft_bytes or self._window.is_overdue(self._clock())
 
     def release_socket(self):
         """Stop writing to the descriptor, because the connection is closing; the wire drops later frames."""
@@ -140,6 +142,8 @@ cdef class Outbox:
     cdef merge(self, mark, bytes frame):
         if self._merged is None:
             self._merged = {}
+        if self._window is not None and self._window.take_repeat(self._clock()):
+            self._wire.send_ping(self._window.payload())
         # removed first, so that the newest of all is sent last and no order is reversed
         if self._merged.pop(mark, None) is not None:
             if (<str>mark[1])[0] == u"c":

@@ -135,13 +135,31 @@ def test_a_line_that_becomes_slow_is_noticed_and_one_that_becomes_fast_again_as_
 def test_pongs_without_a_ping_change_nothing() -> None:
     """They are permitted [RFC 6455 section 5.5.3], and some clients send one every 30 s. Each of them ended a round, so
     that the rounds in flight only grew."""
-    line, quiet = Line(8000), random.Random(1)
+    line, chance = Line(8000), random.Random(1)
     for _ in range(600):
         line.play(0.1)
         assert not line.window.on_pong(b"", line.now, True)
-        assert not line.window.on_pong(quiet.randbytes(2) + b"x", line.now, True)
+        assert not line.window.on_pong(chance.randbytes(2) + b"x", line.now, True)
     usual, longest, _ = line.measure(60.0)
     assert usual <= 1.1 and longest <= 2.2 and len(line.in_flight) <= 1
+
+
+def test_a_pong_that_is_lost_or_has_another_payload_delays_the_client_for_3_s_only() -> None:
+    """One missing pong stopped all cursors until the sign of life, 20 s later; a client with other payloads got none."""
+    stage = Stage()
+    stage.send(BIG)
+    stage.now = 2.9
+    assert stage.send(cursor(1)) == []
+    stage.outbox.on_pong(b"", stage.now, True)
+    assert stage.send() == [] and not stage.outbox.is_backed_up()
+    stage.now = 3.0
+    assert stage.send(cursor(2)) == [b"ping \x00\x01"] and stage.outbox.is_backed_up()
+    stage.now = 5.9
+    assert stage.send(cursor(3)) == []
+    stage.now = 6.0
+    assert stage.send(cursor(4)) == [b"ping \x00\x01"]
+    stage.outbox.on_pong(b"", stage.now, True)
+    assert stage.send() == [b"cursor 4 of b"] and not stage.outbox.is_backed_up()
 
 
 def test_a_server_that_was_late_itself_does_not_judge_the_line() -> None:
