@@ -487,7 +487,7 @@ def test_events_to_a_socket_behind_a_proxy_are_followed_by_a_ping_of_the_transpo
                 ann, bob = Socket(ws), Socket(other)
                 for it, user in ((ann, "ann"), (bob, "bob")):
                     await it.say({"method": "connectionParams", "data": {"token": server.token(user)}})
-                    await it.say(it.call("subscription", "onPresenceChange"))
+                    await it.say(it.call("subscription", "onEvent"))
                     join = it.call("mutation", "join", ROOM)
                     await it.say(join)
                     await it.answer(join["id"])
