@@ -5,8 +5,8 @@ A proxy reads whatever the server writes and buffers hundreds of kilobytes for a
 own socket says nothing about the client's line. A ping does: its pong arrives when the client has read all that was
 written before the ping. Each ping has a number in its payload, because pongs without a ping are permitted [RFC 6455
 section 5.5.3]; one ping is in flight at a time. A ping without an answer is repeated, and after a while any pong counts as
-its answer, so that a client with faulty pongs goes on, if slowly. While the bytes in flight fill the window, cursors and selections are
-deferred (`holds`).
+its answer, so that a client with faulty pongs goes on, if slowly. While the bytes in flight fill the window, cursors and
+selections are deferred (`holds`).
 
 The size of the window follows the delivery rate, as in TCP's slow start. In a round that was limited by the window it is
 halved if the pong was late, doubled if the last growth has made delivery faster, and set back if it has not. No base
@@ -56,10 +56,10 @@ cdef class DeliveryWindow:
         return self.payload()
 
     def on_pong(self, bytes payload not None, double now, bint is_judged):
-        """Handle a pong; one with another payload than that of the ping in flight changes nothing for 3 s. `is_judged`: the
-        time `now` is that of the pong, and not of a server that was late itself. True: a ping must be sent, and counts
-        as sent."""
-        if not self._is_pinged or (payload != self.payload() and now < self._pinged_at + REPEAT_S):
+        """Handle a pong; one with another payload than that of the ping in flight changes nothing for 3 s. `is_judged`:
+        the time `now` is that of the pong, and not of a server that was late itself. True: a ping must be sent, and
+        counts as sent."""
+        if not self._is_pinged or (payload != self.payload() and not self.is_overdue(now)):
             return False
         self._is_pinged = False
         if is_judged and self._covered_bytes > 0:

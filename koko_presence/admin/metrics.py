@@ -194,7 +194,7 @@ FAMILIES = (
     Family(
         "slow_receivers",
         "gauge",
-        "Sessions with so many queued bytes that only the newest cursors are kept.",
+        "Sessions that get only the newest cursors: bytes are queued, or a pong behind a proxy is 3 s late.",
         _one(lambda c: c.slow_receivers),
     ),
     Family(
