@@ -25,7 +25,7 @@ from koko_presence.rooms.context import ShardContext
 from koko_presence.rooms.control import Request
 from koko_presence.rooms.member import Member, Person, PrivateRoom
 from koko_presence.rooms.playback import Playback
-from koko_presence.rooms.presence_state import COALESCED_VALUES, submit
+from koko_presence.rooms.presence_state import COALESCED_VALUES, settle, submit
 from koko_presence.rooms.room import RESUME_MARGIN_S, Room
 from koko_presence.users.session import NONE, UserSession
 from koko_presence.users.user import User
@@ -303,6 +303,7 @@ def suspend_absent_members(room: Room, edges: Collection[int], now: float) -> bo
         if member.connected and member.edge not in edges and not member.leased
     ]
     for member in absent:
+        settle(room, member, now)
         room.suspend(member, now)
     return bool(absent)
 

@@ -468,6 +468,25 @@ def test_a_cursor_that_was_put_away_is_not_shown_again_by_the_next_owner(how: st
     assert not any("cursor" in row for row in bob.last("joined")["room"]["users"])
 
 
+def test_a_selection_that_waited_is_kept_when_its_edge_dies() -> None:
+    """A selection that waits for its budget is shown when the worker of its connection dies. It was dropped: only a
+    connection that was lost alone applied it [C5, E1]."""
+    world = World(workers=4)
+    owner = world.nodes[ring_of(world).owner(room_key("video_123"))]
+    edge = next(node for node in world.nodes.values() if node is not owner)
+    bob = Client(world, owner.hub).auth("bob").join()
+    ann = Client(world, edge.hub).auth("ann").join()
+    tab = Client(world, owner.hub).auth("ann").join()  # takes some of the budget, which is per user
+    for end in range(1, 6):
+        tab.post({"type": "selection", "roomId": "video_123", "data": {"startTime": 0, "endTime": end}})
+        ann.post({"type": "selection", "roomId": "video_123", "data": {"startTime": 0, "endTime": 10 + end}})
+    world.settle()
+    world.kill(edge)
+    world.sleep(0.1)
+    ends = [e["data"]["endTime"] for e in bob.take("selection_changed") if e["sessionId"] == ann.session_id]
+    assert ends[-1] == 15
+
+
 def test_a_plain_cursor_on_the_python_path_is_the_last_one_for_the_next_owner() -> None:
     world = World(workers=3)
     owner = ring_of(world).owner(room_key("video_1"))
