@@ -418,6 +418,7 @@ static void start(struct client *c, struct sockaddr_in *server) {
     if (c->fd < 0) die("socket");
     int one = 1;
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    setsockopt(c->fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4); /* BBR sets a timer for each packet */
     int small = STOPPED_BUFFER;
     if (stops(c) || is_slow(c)) setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
     if (connect(c->fd, (struct sockaddr *)server, sizeof *server)) die("connect");
@@ -428,7 +429,8 @@ static void start(struct client *c, struct sockaddr_in *server) {
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n");
     c->state = UPGRADING;
     write_all(c, request, n);
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
+    /* Edge-triggered: otherwise each wait looks again at the sockets of the one before. */
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.ptr = c};
     epoll_ctl(epoll_fd, EPOLL_CTL_ADD, c->fd, &event);
 }
 
@@ -437,6 +439,7 @@ static void turn(int64_t until) {
     int64_t wait = until - now_us();
     struct timespec timeout = {wait > 0 ? wait / 1000000 : 0, wait > 0 ? (wait % 1000000) * 1000 : 0};
     int n = epoll_pwait2(epoll_fd, events, TURN, &timeout, NULL);
+    for (int i = 0; i < n; i++) __builtin_prefetch(events[i].data.ptr);
     for (int i = 0; i < n; i++) on_readable(events[i].data.ptr);
 }
 
@@ -659,6 +662,7 @@ int main(int argc, char **argv) {
         int stopped = 0, from_told = 0, to_told = 0;
         for (;;) {
             struct client *c = queue[0].client;
+            for (int i = 1; i < 3 && i < client_count; i++) __builtin_prefetch(queue[i].client, 1);
             int64_t due = queue[0].due;
             while (now_us() < due - EARLY_US || now_us() - read_at > UNREAD_US) {
                 turn(due);
