@@ -7,6 +7,7 @@ from typing import Protocol
 
 from koko_presence._fastpath.wire import PeerBuffer
 from koko_presence.protocol.commands import Command
+from koko_presence.protocol.delivery import Delivery
 
 from . import wire_messages
 
@@ -41,7 +42,7 @@ class PeerConnection:
 
     def send_command(self, command: Command, now: float) -> None:
         """Send a command to an owner there, at monotonic second `now`."""
-        if wire_messages.is_reliable(command):
+        if command.delivery is Delivery.BUS_REPEATS:
             if not self.unacknowledged:
                 self._last_progress = (self._acknowledged, now)
             self.unacknowledged.append(command)

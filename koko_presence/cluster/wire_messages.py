@@ -4,17 +4,17 @@ All but cursors and flushes are msgpack. A client's message is carried as its JS
 worker that passes it on does not look inside.
 """
 
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from koko_presence._fastpath import wire
-from koko_presence.protocol import commands
 from koko_presence.protocol.codec import decode as decode_message
-from koko_presence.protocol.commands import Command, RoomAction
-from koko_presence.protocol.edge_messages import EdgeMessage
-from koko_presence.protocol.messages import Broadcast, CursorMessage
+from koko_presence.protocol.commands import COMMANDS, Call, ClusterMessage, Command, RoomAction, UserCommand
+from koko_presence.protocol.edge_messages import EDGE_MESSAGES
 from koko_presence.protocol.snapshots import MembershipEnd, RoomPresence, RoomRecord, SessionRecord, UserRecord
 
 from .placement import room_key, user_key
@@ -29,14 +29,14 @@ CURSORS = wire.CURSORS
 MAX_PEER_MESSAGE_BYTES = 64 << 20
 
 
-class RelayedAction(commands.ClusterMessage, kw_only=True):
+class RelayedAction(ClusterMessage, kw_only=True):
     """A `RoomAction` between workers; `text` is the client's message as JSON."""
 
     room_id: str
     session_id: str
     edge: int
     text: bytes
-    call: commands.Call | None = None
+    call: Call | None = None
     hidden: bool = False
 
 
@@ -96,36 +96,15 @@ class EdgeSessions(Struct, array_like=True):
     newest: int
 
 
+def _decoder_of(*types: type) -> msgspec.msgpack.Decoder[Any]:
+    return msgspec.msgpack.Decoder(reduce(or_, types))
+
+
 _encode = msgspec.msgpack.Encoder().encode
-_command: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(
-    commands.OpenSession
-    | commands.EnterRoom
-    | commands.LeaveRoom
-    | commands.EndSession
-    | commands.ReportActivity
-    | commands.ChangeStatus
-    | commands.ChangePrivacy
-    | commands.ChangeGrant
-    | commands.SpendQueryBudget
-    | commands.QueryLeases
-    | commands.RenewLeases
-    | commands.RoomLeft
-    | commands.ConfirmMember
-    | commands.AdmitMember
-    | commands.RemoveMember
-    | commands.SuspendMember
-    | commands.ResumeMember
-    | commands.RenewLease
-    | commands.ApplyProfile
-    | commands.ApplyPrivacy
-    | commands.UpdatePermissions
-    | commands.QueryActive
-    | commands.ServerBroadcast
-    | RelayedAction
-)
+_command = _decoder_of(*(each for each in COMMANDS if each is not RoomAction), RelayedAction)
 _decoders: dict[int, msgspec.msgpack.Decoder[Any]] = {
     ACKNOWLEDGED: msgspec.msgpack.Decoder(int),
-    EDGE_MESSAGE: msgspec.msgpack.Decoder(EdgeMessage),
+    EDGE_MESSAGE: _decoder_of(*EDGE_MESSAGES),
     ROUTE: msgspec.msgpack.Decoder(RouteGranted),
     STAGE: msgspec.msgpack.Decoder(Stage),
     ROOM: msgspec.msgpack.Decoder(RoomReplica),
@@ -140,15 +119,9 @@ _decoders: dict[int, msgspec.msgpack.Decoder[Any]] = {
 }
 
 
-# decided by the user's owner, although they name a room
-_FOR_USERS = (commands.EnterRoom, commands.LeaveRoom, commands.ChangeGrant, commands.RoomLeft, commands.ConfirmMember)
-
-
 def key_of(command: Command) -> str:
     """Return the key of the room or user whose owner handles the command."""
-    if isinstance(command, _FOR_USERS) or not hasattr(command, "room_id"):
-        return user_key(command.user_id)
-    return room_key(command.room_id)
+    return user_key(command.user_id) if isinstance(command, UserCommand) else room_key(command.room_id)
 
 
 def encode(body: Any) -> bytes:
@@ -192,15 +165,3 @@ def decode_command(body: bytes) -> Command:
 def decode(kind: int, body: bytes) -> Any:
     """Return the content of any other message but cursors and flushes. Errors: KeyError, msgspec.MsgspecError."""
     return _decoders[kind].decode(body)
-
-
-# repeated by the edge that waits for the answer, or by the room when owners change
-_RETRIED_BY_EDGE = (commands.OpenSession, commands.EnterRoom, commands.LeaveRoom, commands.ConfirmMember)
-
-
-def is_reliable(command: Command) -> bool:
-    """Return whether an unacknowledged command of a lost worker is repeated to the backup owner. All commands may be
-    that are idempotent. A broadcast is delivered at most once [J2], and a cursor is followed by the next one."""
-    if isinstance(command, RoomAction):
-        return not isinstance(command.message, (Broadcast, CursorMessage))
-    return not isinstance(command, (*_RETRIED_BY_EDGE, commands.ServerBroadcast))

@@ -1,9 +1,10 @@
 """Declares the commands that edges and owners send to the owner of a room or a user.
 
-Every command names its owner by `room_id` or `user_id`; the bus finds the shard. Commands about a membership go to the
-user's owner, which sends the command for the room's owner, so that joins, leaves, suspensions and resumes of a session
-keep their order. What a member shows goes directly to the room's owner. Between workers commands are msgpack
-(`cluster/wire_messages.py`), therefore each has a tag.
+A command's base class says whose owner handles it: `UserCommand` or `RoomCommand`. Its `delivery` says what happens to
+it when a worker is lost. Routing, the wire format and the repeated requests follow from these. Commands about a
+membership go to the user's owner, which sends the command for the room's owner, so that joins, leaves, suspensions and
+resumes of a session keep their order. What a member shows goes directly to the room's owner. Between workers commands
+are msgpack (`cluster/wire_messages.py`), therefore each has a tag.
 
 A command may arrive twice, or late from a former owner. Therefore every message of a user's owner carries a *version*
 (`ShardContext.next_version`): the epoch of its view and a count, in one integer. The receiver keeps the highest version
@@ -12,11 +13,37 @@ for each value and ignores a message with a lower one. docs/architecture.md list
 
 from msgspec import Struct
 
+from .delivery import Delivery
 from .messages import Activity, GetActive, MessageId, Privacy, RoomMessage, RoomType, SetStatus, Status
 
 
 class ClusterMessage(Struct, tag=True):
     """Base of every message from worker to worker."""
+
+
+class _Command(ClusterMessage):
+    """What all commands declare. A class without a delivery of its own cannot be imported."""
+
+    def __init_subclass__(cls) -> None:
+        if _Command not in cls.__bases__ and "delivery" not in vars(cls):
+            raise TypeError(f"{cls.__name__} declares no delivery")
+
+    @property
+    def delivery(self) -> Delivery:
+        """How the command gets to its owner when workers are lost on the way."""
+        raise NotImplementedError
+
+
+class UserCommand(_Command, kw_only=True):
+    """Base of the commands to the owner of user `user_id`."""
+
+    user_id: str
+
+
+class RoomCommand(_Command, kw_only=True):
+    """Base of the commands to the owner of room `room_id`."""
+
+    room_id: str
 
 
 NO_EDGE = -1  # in place of an edge: an HTTP session has no socket [M2]
@@ -80,13 +107,14 @@ class Profile(Struct, kw_only=True, frozen=True):
 # --- to the owner of a user ---------------------------------------------------------------------------------------
 
 
-class OpenSession(ClusterMessage, kw_only=True):
+class OpenSession(UserCommand, kw_only=True):
     """An authenticated connection requests a session: `resume` names an earlier session, `new_session_id` a new one.
     `accepted_at` is the monotonic second at which the connection was accepted, on the clock that all workers of a host
     share: of two connections for one session the one accepted later gets it, in whatever order they reach the owner.
     `resumes_only`: the resume token is the only proof of identity, so the owner resumes that session or refuses."""
 
-    user_id: str
+    delivery = Delivery.SENDER_REPEATS
+
     edge: int
     connection: int
     accepted_at: float = 0.0
@@ -97,14 +125,15 @@ class OpenSession(ClusterMessage, kw_only=True):
     disabled: bool = False
 
 
-class EnterRoom(ClusterMessage, kw_only=True):
+class EnterRoom(UserCommand, kw_only=True):
     """A session requests membership in a room. The user's owner counts rooms, then the room's owner decides [C6, C10].
     For a `call` the user's owner looks up where the session is connected; `lease` requests an HTTP session [M1, M2].
     `privacy` is set for calls only: the privacy in a socket's join is sent before as `ChangePrivacy` [K3].
     `members_only`: the authoriser has not answered, so only a present member is admitted, with its present
     permissions."""
 
-    user_id: str
+    delivery = Delivery.SENDER_REPEATS
+
     room_id: str
     session_info: SessionInfo
     members_only: bool = False
@@ -118,12 +147,11 @@ class EnterRoom(ClusterMessage, kw_only=True):
     privacy: Privacy | None = None
 
 
-class LeaveRoom(ClusterMessage, kw_only=True):
+class LeaveRoom(UserCommand, kw_only=True):
     """Ends a membership: the client's own leave, or `kicked` after a refreshed token that no longer permits the room.
     `reason` is that of `user_left`. A `call` may name no session: then `lease`, or the user's only session in the room,
     or with `all` every session of the user there leaves [M3]."""
 
-    user_id: str
     room_id: str
     session_id: str
     id: MessageId | None = None
@@ -132,14 +160,20 @@ class LeaveRoom(ClusterMessage, kw_only=True):
     lease: str = ""
     all: bool = False
 
+    @property
+    def delivery(self) -> Delivery:
+        # one that names no session could match another session the second time
+        return Delivery.SENDER_REPEATS if self.session_id or self.all else Delivery.AT_MOST_ONCE
 
-class EndSession(ClusterMessage, kw_only=True):
+
+class EndSession(UserCommand, kw_only=True):
     """A session's socket is closed. `grace`: hold the session for the grace period, it may resume [D2]. `connection`
     and its version `session_version` distinguish the late close of an earlier socket from that of the present one
     [D16]. `migrates`: the worker is being replaced and has sent the client to another one, so the session is shown as
     connected for `users.user.MIGRATION_S` more."""
 
-    user_id: str
+    delivery = Delivery.BUS_REPEATS
+
     session_id: str
     connection: int
     edge: int = NO_EDGE
@@ -149,21 +183,23 @@ class EndSession(ClusterMessage, kw_only=True):
     migrates: bool = False
 
 
-class ReportActivity(ClusterMessage, kw_only=True):
+class ReportActivity(UserCommand, kw_only=True):
     """A session's activity has changed, by its messages or its silence. `interacted` updates `lastActiveAt`
     [D8, D11, D12]."""
 
-    user_id: str
+    delivery = Delivery.BUS_REPEATS
+
     session_id: str
     activity: Activity
     interacted: bool
 
 
-class ChangeStatus(ClusterMessage, kw_only=True):
+class ChangeStatus(UserCommand, kw_only=True):
     """`setStatus`, with the session's activity after it, so that both change in one step. A `call` may name no session,
     because the status belongs to the user [D10]. `disabled` is the claim of the caller's token [K1]."""
 
-    user_id: str
+    delivery = Delivery.BUS_REPEATS
+
     session_id: str
     activity: Activity
     message: SetStatus
@@ -171,15 +207,16 @@ class ChangeStatus(ClusterMessage, kw_only=True):
     disabled: bool = False
 
 
-class ChangePrivacy(ClusterMessage, kw_only=True):
+class ChangePrivacy(UserCommand, kw_only=True):
     """Changes what a session hides. `disabled` is the claim of a token, never the client's; None when the command does
     not come from a token [K1]. A `call` may name no session when the scope is the user. `of_join`: the change came with
     a join and has no answer of its own. `privacy_seq` is the number of this privacy message on its connection, from 1;
     `session_version` is the session version of the connection. Both are 0 for a change that did not come over the
     session's socket."""
 
+    delivery = Delivery.BUS_REPEATS
+
     disabled: bool | None = None
-    user_id: str
     session_id: str
     privacy: Privacy
     id: MessageId | None = None
@@ -190,11 +227,12 @@ class ChangePrivacy(ClusterMessage, kw_only=True):
     privacy_seq: int = 0
 
 
-class ChangeGrant(ClusterMessage, kw_only=True):
+class ChangeGrant(UserCommand, kw_only=True):
     """The permissions that a session's new token gives in a room of which it is a member [A4]; sent for `connection`,
     whose session version is `session_version`."""
 
-    user_id: str
+    delivery = Delivery.BUS_REPEATS
+
     room_id: str
     session_id: str
     connection: int
@@ -204,50 +242,55 @@ class ChangeGrant(ClusterMessage, kw_only=True):
     moderator: bool
 
 
-class SpendQueryBudget(ClusterMessage, kw_only=True):
+class SpendQueryBudget(UserCommand, kw_only=True):
     """Takes one `getActive` over HTTP from the user's budget, which is one for all workers [M8]."""
 
-    user_id: str
+    delivery = Delivery.BUS_REPEATS
+
     call: Call | None = None
 
 
-class QueryLeases(ClusterMessage, kw_only=True):
+class QueryLeases(UserCommand, kw_only=True):
     """Requests the HTTP sessions of a user with their rooms: all, or the one named `session_id`. The answer is a list
     of [sessionId, roomId]."""
 
-    user_id: str
+    delivery = Delivery.BUS_REPEATS
+
     session_id: str
     call: Call | None = None
 
 
-class RenewLeases(ClusterMessage, kw_only=True):
+class RenewLeases(UserCommand, kw_only=True):
     """The heartbeat over HTTP: these leases end `Limits.silence_s` (90 s) from now [M2, D6]. `disabled` is the claim of
     the caller's token [K1]."""
 
-    user_id: str
+    delivery = Delivery.BUS_REPEATS
+
     sessions: list[str]
     activity: Activity | None
     call: Call | None = None
     disabled: bool = False
 
 
-class RoomLeft(ClusterMessage, kw_only=True):
+class RoomLeft(UserCommand, kw_only=True):
     """From the room's owner to the user's owner: the session is not a member of the room. `membership_id` is the
     membership that has ended; the user's owner ignores the command when the session has joined again since."""
 
-    user_id: str
+    delivery = Delivery.BUS_REPEATS
+
     room_id: str
     session_id: str
     membership_id: int
 
 
-class ConfirmMember(ClusterMessage, kw_only=True):
+class ConfirmMember(UserCommand, kw_only=True):
     """From a room to the new owner of a user: the room has this member and shows this profile of the user [N-b]. The
     user's owner replies with commands for every difference. `grace_until` is the monotonic second at which the grace
     period of a disconnected member ends. In `session_info`, `session_version` is the version of the last message that
     the room has received about where the session is connected."""
 
-    user_id: str
+    delivery = Delivery.SENDER_REPEATS
+
     room_id: str
     session_id: str
     membership_id: int
@@ -258,42 +301,27 @@ class ConfirmMember(ClusterMessage, kw_only=True):
     session_info: SessionInfo
 
 
-UserCommand = (
-    OpenSession
-    | EnterRoom
-    | LeaveRoom
-    | EndSession
-    | ReportActivity
-    | ChangeStatus
-    | ChangePrivacy
-    | ChangeGrant
-    | SpendQueryBudget
-    | QueryLeases
-    | RenewLeases
-    | RoomLeft
-    | ConfirmMember
-)
-
-
 # --- to the owner of a room ---------------------------------------------------------------------------------------
 
 
-class AdmitMember(ClusterMessage, kw_only=True):
+class AdmitMember(RoomCommand, kw_only=True):
     """`EnterRoom`, forwarded by the user's owner with the user's profile. Its version, `membership_id`, identifies the
     membership that begins."""
 
-    room_id: str
+    delivery = Delivery.BUS_REPEATS
+
     enter: EnterRoom
     membership_id: int
     profile: Profile
 
 
-class RemoveMember(ClusterMessage, kw_only=True):
+class RemoveMember(RoomCommand, kw_only=True):
     """Ends a membership at once; `reason` is that of `user_left` [D2]. `membership_id` is the membership that ends, so
     that a repeated command does not end a later one; 0 when it is unknown. `id` is that of the client's own leave. Of
     several commands for one HTTP leave the last carries the `call`, and its answer counts all of them (`left`)."""
 
-    room_id: str
+    delivery = Delivery.BUS_REPEATS
+
     session_id: str
     reason: str
     membership_id: int = 0
@@ -302,12 +330,13 @@ class RemoveMember(ClusterMessage, kw_only=True):
     left: int = 1
 
 
-class SuspendMember(ClusterMessage, kw_only=True):
+class SuspendMember(RoomCommand, kw_only=True):
     """The session's socket is lost: hold the member until monotonic second `grace_until` [D2]. If the member has
     another `connection`, nothing changes while that is connected, and its grace period is never shortened. The member
     is shown as connected until monotonic second `away_at`; 0.0: as disconnected at once."""
 
-    room_id: str
+    delivery = Delivery.BUS_REPEATS
+
     session_id: str
     connection: int
     grace_until: float
@@ -315,12 +344,13 @@ class SuspendMember(ClusterMessage, kw_only=True):
     away_at: float = 0.0
 
 
-class ResumeMember(ClusterMessage, kw_only=True):
+class ResumeMember(RoomCommand, kw_only=True):
     """The session is connected again, on edge `edge` [D16]. `membership_id` 0: the user's owner has the membership from
     an edge's record only. `subscribed`: the connection was never lost and its edge still subscribes to the room, so the
     room attaches the member and sends a snapshot in place of the events that it has missed."""
 
-    room_id: str
+    delivery = Delivery.BUS_REPEATS
+
     session_id: str
     user_id: str
     edge: int
@@ -330,11 +360,12 @@ class ResumeMember(ClusterMessage, kw_only=True):
     subscribed: bool = False
 
 
-class RenewLease(ClusterMessage, kw_only=True):
+class RenewLease(RoomCommand, kw_only=True):
     """Extends the lease of an HTTP session's membership. Of several commands for one heartbeat the last carries the
     `call`, and its answer counts all of them (`renewed`)."""
 
-    room_id: str
+    delivery = Delivery.BUS_REPEATS
+
     session_id: str
     user_id: str
     membership_id: int
@@ -343,20 +374,22 @@ class RenewLease(ClusterMessage, kw_only=True):
     renewed: int = 1
 
 
-class ApplyProfile(ClusterMessage, kw_only=True):
+class ApplyProfile(RoomCommand, kw_only=True):
     """The user's profile has changed; `session_id` is the session that caused it."""
 
-    room_id: str
+    delivery = Delivery.BUS_REPEATS
+
     user_id: str
     session_id: str
     profile: Profile
     interacted: bool = False
 
 
-class ApplyPrivacy(ClusterMessage, kw_only=True):
+class ApplyPrivacy(RoomCommand, kw_only=True):
     """What the session hides from now on [K1, K2]."""
 
-    room_id: str
+    delivery = Delivery.BUS_REPEATS
+
     session_id: str
     version: int
     invisible: bool
@@ -365,10 +398,11 @@ class ApplyPrivacy(ClusterMessage, kw_only=True):
     share_selection: bool
 
 
-class UpdatePermissions(ClusterMessage, kw_only=True):
+class UpdatePermissions(RoomCommand, kw_only=True):
     """The session has new permissions in the room, after a refreshed token [A4]."""
 
-    room_id: str
+    delivery = Delivery.BUS_REPEATS
+
     session_id: str
     version: int
     can_control: bool
@@ -376,23 +410,28 @@ class UpdatePermissions(ClusterMessage, kw_only=True):
     moderator: bool
 
 
-class RoomAction(ClusterMessage, kw_only=True):
+class RoomAction(RoomCommand, kw_only=True):
     """A member's message, as the client sent it. A `call` may name no session: then the caller's HTTP session in the
     room acts, or the user's only session there [M1]. `hidden`: the session was invisible when its edge received the
     message, whatever privacy the room has applied since [K3]."""
 
-    room_id: str
     session_id: str
     edge: int
     message: RoomMessage
     call: Call | None = None
     hidden: bool = False
 
+    @property
+    def delivery(self) -> Delivery:
+        """That of the client's message."""
+        return self.message.delivery
 
-class QueryActive(ClusterMessage, kw_only=True):
+
+class QueryActive(RoomCommand, kw_only=True):
     """`get_active` of a member, or of a user who is permitted to join [C13, C14]."""
 
-    room_id: str
+    delivery = Delivery.BUS_REPEATS
+
     user_id: str
     session_id: str
     edge: int
@@ -400,25 +439,14 @@ class QueryActive(ClusterMessage, kw_only=True):
     call: Call | None = None
 
 
-class ServerBroadcast(ClusterMessage, kw_only=True):
+class ServerBroadcast(RoomCommand, kw_only=True):
     """A broadcast of the server API [J4]: `data` is a JSON object; `to` lists the receiving users, None means all."""
 
-    room_id: str
+    delivery = Delivery.AT_MOST_ONCE
+
     data: bytes
     to: list[str] | None = None
 
 
-RoomCommand = (
-    AdmitMember
-    | RemoveMember
-    | SuspendMember
-    | ResumeMember
-    | RenewLease
-    | ApplyProfile
-    | ApplyPrivacy
-    | UpdatePermissions
-    | RoomAction
-    | QueryActive
-    | ServerBroadcast
-)
 Command = UserCommand | RoomCommand
+COMMANDS: tuple[type[Command], ...] = (*UserCommand.__subclasses__(), *RoomCommand.__subclasses__())

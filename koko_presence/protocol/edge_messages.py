@@ -7,7 +7,11 @@ from .commands import ClusterMessage
 from .messages import Activity, Privacy
 
 
-class SessionOpened(ClusterMessage, kw_only=True):
+class EdgeMessage(ClusterMessage):
+    """Base of the messages from owners to edges."""
+
+
+class SessionOpened(EdgeMessage, kw_only=True):
     """The owner has assigned the session to the connection, with version `session_version`. `privacy_version` is the
     version of its privacy settings."""
 
@@ -22,19 +26,19 @@ class SessionOpened(ClusterMessage, kw_only=True):
     privacy_version: int
 
 
-class SessionRefused(ClusterMessage, kw_only=True):
+class SessionRefused(EdgeMessage, kw_only=True):
     connection: int
     code: str
 
 
-class SessionReplaced(ClusterMessage, kw_only=True):
+class SessionReplaced(EdgeMessage, kw_only=True):
     """A newer connection has resumed this session [D16]: the edge closes `connection` with 4409."""
 
     session_id: str
     connection: int
 
 
-class SessionEvicted(ClusterMessage, kw_only=True):
+class SessionEvicted(EdgeMessage, kw_only=True):
     """The session was ended in favour of a new one of the same user [C11, `limits.evict_oldest`]: the edge closes
     `connection` with 4429."""
 
@@ -42,7 +46,7 @@ class SessionEvicted(ClusterMessage, kw_only=True):
     connection: int
 
 
-class Reply(ClusterMessage, kw_only=True):
+class Reply(EdgeMessage, kw_only=True):
     """A complete message for one session. `refusal`: it is an error, which the edge counts against the client.
     `shown_room_id` is the room whose content it shows, if any: the edge drops it for a session that was expelled from
     that room meanwhile."""
@@ -53,14 +57,14 @@ class Reply(ClusterMessage, kw_only=True):
     shown_room_id: str = ""
 
 
-class SessionLost(ClusterMessage, kw_only=True):
+class SessionLost(EdgeMessage, kw_only=True):
     """After the loss of a worker no owner has the memberships that this session's edge holds: the edge closes the
     connection with 1012, so that the client reconnects."""
 
     session_id: str
 
 
-class RoomRefused(ClusterMessage, kw_only=True):
+class RoomRefused(EdgeMessage, kw_only=True):
     """The join failed; `payload` is the error message. `out`: the session is not a member of the room; false when an
     earlier membership remains."""
 
@@ -70,7 +74,7 @@ class RoomRefused(ClusterMessage, kw_only=True):
     out: bool = True
 
 
-class Left(ClusterMessage, kw_only=True):
+class Left(EdgeMessage, kw_only=True):
     """The session has left a room whose events it does not get. Its edge writes `payload` to the client, unless the
     edge has already acknowledged the leave, or the client has sent another join since."""
 
@@ -79,7 +83,7 @@ class Left(ClusterMessage, kw_only=True):
     payload: bytes
 
 
-class SessionActed(ClusterMessage, kw_only=True):
+class SessionActed(EdgeMessage, kw_only=True):
     """A command changed this session by another way than its socket [M1]. The edge counts `activity` as the session's
     own, and stores `privacy`, of version `privacy_version`, which includes the first `received_privacy_seq` privacy
     messages of `connection`."""
@@ -92,7 +96,7 @@ class SessionActed(ClusterMessage, kw_only=True):
     received_privacy_seq: int = 0
 
 
-class CallAnswered(ClusterMessage, kw_only=True):
+class CallAnswered(EdgeMessage, kw_only=True):
     """The answer of call `number`: its result as JSON, or the error message of L6 when it was `refused`."""
 
     number: int
@@ -100,15 +104,4 @@ class CallAnswered(ClusterMessage, kw_only=True):
     refused: bool = False
 
 
-EdgeMessage = (
-    SessionOpened
-    | SessionRefused
-    | SessionReplaced
-    | SessionEvicted
-    | SessionLost
-    | Reply
-    | RoomRefused
-    | Left
-    | SessionActed
-    | CallAnswered
-)
+EDGE_MESSAGES: tuple[type[EdgeMessage], ...] = tuple(EdgeMessage.__subclasses__())

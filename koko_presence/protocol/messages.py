@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal, TypeGuard
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
+from .delivery import Delivery
+
 RoomType = Literal["project", "video", "comment_thread", "comparison"]
 Status = Literal["active", "idle", "away", "busy", "reviewing"]
 Activity = Literal["active", "idle", "away"]
@@ -150,11 +152,15 @@ class Heartbeat(ClientMessage, tag="heartbeat", kw_only=True):
 
 
 class CursorMessage(ClientMessage, tag="cursor", kw_only=True):
+    delivery = Delivery.AT_MOST_ONCE  # a cursor is followed by the next one
+
     room_id: RoomId
     data: Cursor | None
 
 
 class SelectionMessage(ClientMessage, tag="selection", kw_only=True):
+    delivery = Delivery.BUS_REPEATS
+
     room_id: RoomId
     data: Selection | None
 
@@ -183,6 +189,8 @@ class TypingData(Wire, kw_only=True):
 
 
 class Typing(ClientMessage, tag="typing", kw_only=True):
+    delivery = Delivery.BUS_REPEATS
+
     room_id: RoomId
     data: TypingData
 
@@ -223,6 +231,8 @@ _CAMEL = {"is_playing": "isPlaying", "current_time": "currentTime", "playback_ra
 
 
 class PlaybackMessage(ClientMessage, tag="playback", kw_only=True):
+    delivery = Delivery.BUS_REPEATS
+
     room_id: RoomId
     data: PlaybackData
 
@@ -232,29 +242,41 @@ class ToUser(Wire, kw_only=True):
 
 
 class ControlRequest(ClientMessage, tag="control_request", kw_only=True):
+    delivery = Delivery.BUS_REPEATS
+
     room_id: RoomId
 
 
 class ControlGrant(ClientMessage, tag="control_grant", kw_only=True):
+    delivery = Delivery.BUS_REPEATS
+
     room_id: RoomId
     data: ToUser
 
 
 class ControlDeny(ClientMessage, tag="control_deny", kw_only=True):
+    delivery = Delivery.BUS_REPEATS
+
     room_id: RoomId
     data: ToUser
 
 
 class ControlRelease(ClientMessage, tag="control_release", kw_only=True):
+    delivery = Delivery.BUS_REPEATS
+
     room_id: RoomId
 
 
 class ControlCancel(ClientMessage, tag="control_cancel", kw_only=True):
+    delivery = Delivery.BUS_REPEATS
+
     room_id: RoomId
 
 
 class Broadcast(ClientMessage, tag="broadcast", kw_only=True):
     """`data` is the application's object, relayed unchanged; `to` lists at most 20 users [J1, J3]."""
+
+    delivery = Delivery.AT_MOST_ONCE  # [J2]
 
     room_id: RoomId
     data: Raw

@@ -14,7 +14,8 @@ from typing import Any
 import msgspec
 
 from koko_presence.cluster.bus import Alarm, Bus, Timers
-from koko_presence.protocol.commands import Call, EnterRoom, LeaveRoom, Scopes
+from koko_presence.protocol.commands import Call, EnterRoom, Scopes
+from koko_presence.protocol.delivery import Delivery
 from koko_presence.protocol.edge_messages import CallAnswered
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.events import ErrorReply
@@ -86,14 +87,9 @@ class PendingRequests:
             answer.set_result(answered.payload)
 
     def retry_pending(self, now: float) -> None:
-        """Repeat pending joins and leaves after the loss of an owner, as sessions do. Other commands are repeated by
-        the bus (wire_messages.is_reliable), or must not be executed twice; so must a leave that names no session, which
-        could match another session the second time."""
+        """Repeat the pending commands of which the sender is to do that (`Delivery`), after the loss of an owner."""
         for answer, command in list(self._pending.values()):
-            again = isinstance(command, EnterRoom) or (
-                isinstance(command, LeaveRoom) and (command.all or command.session_id != "")
-            )
-            if again and not answer.done():
+            if command.delivery is Delivery.SENDER_REPEATS and not answer.done():
                 self._bus.send(command, now)
 
     def stop(self) -> None:

@@ -13,8 +13,9 @@ from koko_presence.cluster import wire_messages
 from koko_presence.cluster.peer import PeerConnection
 from koko_presence.protocol import commands as c
 from koko_presence.protocol.codec import decode
+from koko_presence.protocol.delivery import Delivery
 from koko_presence.protocol.errors import PresenceError
-from koko_presence.protocol.messages import GetActive, Privacy, SetStatus, StatusData
+from koko_presence.protocol.messages import GetActive, Privacy, RoomMessage, SetStatus, StatusData
 
 PROFILE = c.Profile(status="busy", status_message="hi 👍", activity="idle")
 SESSION_INFO = c.SessionInfo(
@@ -97,8 +98,7 @@ TEXTS = [
 
 
 def test_every_command_is_here() -> None:
-    of_a_bus = set(c.Command.__args__)  # type: ignore[attr-defined]
-    assert {type(command) for command in COMMANDS} | {c.RoomAction} == of_a_bus
+    assert {type(command) for command in COMMANDS} | {c.RoomAction} == set(c.COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: type(command).__name__)
@@ -127,12 +127,33 @@ def test_a_clients_message_is_the_same_on_the_other_side(text: bytes) -> None:
 
 def test_what_may_be_done_twice_is_kept_and_nothing_else() -> None:
     acts = {
-        msgspec.json.decode(text)["type"]: wire_messages.is_reliable(
-            c.RoomAction(room_id="r", session_id="s", edge=1, message=decode(text))
-        )
+        msgspec.json.decode(text)["type"]: c.RoomAction(
+            room_id="r", session_id="s", edge=1, message=decode(text)
+        ).delivery  # type: ignore[arg-type]
         for text in TEXTS
-    }  # type: ignore[arg-type]
-    assert {kind for kind, reliable in acts.items() if not reliable} == {"cursor", "broadcast"}
+    }
+    assert {kind for kind, delivery in acts.items() if delivery is Delivery.AT_MOST_ONCE} == {"cursor", "broadcast"}
+    assert set(acts.values()) == {Delivery.AT_MOST_ONCE, Delivery.BUS_REPEATS}
+    found = {type(command).__name__: command.delivery for command in COMMANDS}
+    assert {name for name, delivery in found.items() if delivery is Delivery.AT_MOST_ONCE} == {"ServerBroadcast"}
+    assert {name for name, delivery in found.items() if delivery is Delivery.SENDER_REPEATS} == {
+        "OpenSession", "EnterRoom", "LeaveRoom", "ConfirmMember",
+    }  # fmt: skip
+    unnamed = c.LeaveRoom(user_id="u", room_id="r", session_id="")
+    assert unnamed.delivery is Delivery.AT_MOST_ONCE, "it could match another session the second time"
+
+
+def test_a_command_without_a_delivery_cannot_be_declared() -> None:
+    with pytest.raises(TypeError, match="Forgetful declares no delivery"):
+
+        class Forgetful(c.RoomCommand, kw_only=True):
+            session_id: str
+
+
+def test_each_message_to_a_room_has_a_delivery() -> None:
+    kinds = RoomMessage.__args__  # type: ignore[attr-defined]
+    assert [kind.__name__ for kind in kinds if not isinstance(getattr(kind, "delivery", None), Delivery)] == []
+    assert {msgspec.json.decode(text)["type"] for text in TEXTS} == {kind.__struct_config__.tag for kind in kinds}
 
 
 @given(st.binary(max_size=200))
