@@ -9,6 +9,7 @@ short window, so that events share a write [L4].
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from functools import partial
 from math import inf, nextafter
 from typing import Any, NamedTuple
 
@@ -33,6 +34,7 @@ from koko_presence.protocol.commands import (
     ServerBroadcast,
     SuspendMember,
     UpdatePermissions,
+    UserCommand,
 )
 from koko_presence.protocol.edge_messages import EdgeMessage, Reply, SessionActed
 from koko_presence.protocol.errors import NOT_CHECKED, NOT_CHECKED_RETRY_S, PresenceError
@@ -44,8 +46,9 @@ from koko_presence.rooms import call_scopes, lifetime, playback_sync, presence_s
 from koko_presence.rooms.context import ShardContext
 from koko_presence.rooms.deadlines import Deadlines
 from koko_presence.rooms.due import handle_due
+from koko_presence.rooms.handler_table import HandlerTable
 from koko_presence.rooms.member import Member
-from koko_presence.rooms.message_handlers import ACTIONS
+from koko_presence.rooms.message_handlers import MESSAGE_HANDLERS, Result
 from koko_presence.rooms.room import Room
 from koko_presence.rooms.room_state import unnamed_type
 from koko_presence.rooms.snapshot_delivery import send_snapshot
@@ -53,7 +56,7 @@ from koko_presence.users import http_sessions
 from koko_presence.users.user import User
 
 from . import replies
-from .user_handlers import UserHandlers, refuse_join
+from .user_handlers import USER_COMMANDS, UserHandlers, refuse_join
 
 
 class Ended(NamedTuple):
@@ -72,6 +75,8 @@ NO_ENDS: Mapping[str, Ended] = {}
 ENDED_S = 10.0  # longer than a message can be under way: a worker that hangs is replaced before
 
 Effect = tuple[int, EdgeMessage] | Command
+ROOM_COMMANDS = HandlerTable()
+MessageHandler = Callable[[Room, Member, Any, float], Result]
 
 
 class Shard:
@@ -95,32 +100,23 @@ class Shard:
         self._ended: dict[str, dict[str, Ended]] = {}  # by room and session
         self._swept_at = 0.0
         self._user_handlers = UserHandlers(self.context, self.users, self.accepts_unknown_resumes)
+        # by the type of a command, and of a `RoomAction` by that of its message
         self._handlers: dict[type, Callable[[Any, float], None]] = {
-            **self._user_handlers.handlers,
-            AdmitMember: self._admit,
-            RemoveMember: self._remove,
-            SuspendMember: self._suspend,
-            ResumeMember: self._resume,
-            RenewLease: self._renew,
-            ApplyProfile: self._apply_profile,
-            ApplyPrivacy: self._apply_privacy,
-            UpdatePermissions: self._regrant,
-            RoomAction: self._act,
-            QueryActive: self._query_active,
-            ServerBroadcast: self._broadcast_as_system,
+            **ROOM_COMMANDS.methods_of(self),
+            **USER_COMMANDS.methods_of(self._user_handlers),
+            **{kind: partial(self._act, handler) for kind, handler in MESSAGE_HANDLERS.functions.items()},
         }
 
     def handle(self, command: Command, now: float) -> None:
         """Apply one command at monotonic second `now`. A broken rule becomes the error reply of L6, never an
         exception."""
-        kind = type(command)
+        kind = type(command.message) if isinstance(command, RoomAction) else type(command)
         room = self.rooms.get(getattr(command, "room_id", ""))
-        if room is not None and not (kind is RoomAction and type(command.message) is CursorMessage):  # type: ignore[union-attr]
+        if room is not None and kind is not CursorMessage:
             room.settle()  # earlier cursors are encoded first, for the members that were to receive them
         self._handlers[kind](command, now)
-        # commands to rooms name users of other owners, too
-        if self.context.replicated and kind in self._user_handlers.handlers:
-            self.context.touch_user(command.user_id)  # type: ignore[union-attr]
+        if self.context.replicated and isinstance(command, UserCommand):
+            self.context.touch_user(command.user_id)
 
     def take_freed(self) -> list[Room]:
         """Return the rooms that have gone since the last call, whose replicas are to be deleted."""
@@ -201,6 +197,7 @@ class Shard:
 
     # --- commands to rooms ----------------------------------------------------------------------------------------
 
+    @ROOM_COMMANDS.handles(AdmitMember)
     def _admit(self, command: AdmitMember, now: float) -> None:
         enter = command.enter
         room = self.rooms.get(command.room_id)
@@ -246,6 +243,7 @@ class Shard:
             replies.answer(self.context, enter.call, snapshot_view.joined_reply(room, member, None, now))
         self._touch(room, now, *room.people[enter.user_id].members)  # they share the profile
 
+    @ROOM_COMMANDS.handles(RemoveMember)
     def _remove(self, command: RemoveMember, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
         self._note_end(command, now if member is None else max(now, member.joined_at), notified=member is not None)
@@ -308,6 +306,7 @@ class Shard:
             else:
                 del self._ended[room_id]
 
+    @ROOM_COMMANDS.handles(RenewLease)
     def _renew(self, command: RenewLease, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
         found = room is not None and member is not None and member.leased
@@ -346,6 +345,7 @@ class Shard:
             if self.context.replicated:
                 self.freed.append(room)
 
+    @ROOM_COMMANDS.handles(SuspendMember)
     def _suspend(self, command: SuspendMember, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
         if room is None or member is None or member.leased or command.version < member.session_version:
@@ -362,6 +362,7 @@ class Shard:
             return
         self._touch(room, now, member.session_id)
 
+    @ROOM_COMMANDS.handles(ResumeMember)
     def _resume(self, command: ResumeMember, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
         if room is None or member is None:
@@ -387,6 +388,7 @@ class Shard:
             send_snapshot(room, member, None, now)
         self._touch(room, now, member.session_id)
 
+    @ROOM_COMMANDS.handles(ApplyProfile)
     def _apply_profile(self, command: ApplyProfile, now: float) -> None:
         room = self.rooms.get(command.room_id)
         person = room.people.get(command.user_id) if room is not None else None
@@ -394,6 +396,7 @@ class Shard:
             room.apply_profile(person, command.profile, command.session_id, command.interacted, now)
             self._touch(room, now, *person.members)
 
+    @ROOM_COMMANDS.handles(ApplyPrivacy)
     def _apply_privacy(self, command: ApplyPrivacy, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
         if room is not None and member is not None:
@@ -410,6 +413,7 @@ class Shard:
             if not room.out:  # its place in this iteration's order of flushes must not depend on invisible members [K7]
                 self.flush_queue.schedule_now(room, now)
 
+    @ROOM_COMMANDS.handles(UpdatePermissions)
     def _regrant(self, command: UpdatePermissions, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
         if room is not None and member is not None and command.version >= member.granted:
@@ -420,9 +424,9 @@ class Shard:
                 playback_sync.lose_control(room, member, now)
             self._touch(room, now, member.session_id)
 
-    def _act(self, command: RoomAction, now: float) -> None:
+    def _act(self, handler: MessageHandler, command: RoomAction, now: float) -> None:
         if command.call is not None:
-            self._act_for(command, command.call, now)
+            self._act_for(handler, command, command.call, now)
             return
         room, member = self._find(command.room_id, command.session_id)
         message = command.message
@@ -435,9 +439,9 @@ class Shard:
         try:
             if command.hidden and not _is_own_matter(message):
                 with call_scopes.hidden(member):
-                    result = self._do(room, member, message, now)
+                    result = self._do(handler, room, member, message, now)
             else:
-                result = self._do(room, member, message, now)
+                result = self._do(handler, room, member, message, now)
             if result is not None:
                 room.send(member, encode_ack(message.id, result))
         except PresenceError as refusal:
@@ -446,7 +450,7 @@ class Shard:
             room.send(member, payload, refusal=True)
         self._touch_after(room, member, message, now)
 
-    def _act_for(self, command: RoomAction, call: Call, now: float) -> None:
+    def _act_for(self, handler: MessageHandler, command: RoomAction, call: Call, now: float) -> None:
         """Handle a message sent over HTTP, for a session of the caller [M1]."""
         room, message = self.rooms.get(command.room_id), command.message
         try:
@@ -455,7 +459,7 @@ class Shard:
             hides = command.hidden and not _is_own_matter(message)
             with call_scopes.narrowed(member, call.scopes), call_scopes.hidden(member) if hides else nullcontext():
                 dropped = call_scopes.is_dropped(member, message, call.scopes)
-                result = None if dropped else self._do(room, member, message, now)
+                result = None if dropped else self._do(handler, room, member, message, now)
         except PresenceError as refusal:
             counters.refused(message, refusal.code)
             replies.refuse(self.context, call, refusal, command.room_id)
@@ -466,10 +470,10 @@ class Shard:
             self.context.add_effect((member.edge, edge_message))
         self._touch_after(room, member, message, now)
 
-    def _do(self, room: Room, member: Member, message: RoomMessage, now: float) -> presence_state.Result:
+    def _do(self, handler: MessageHandler, room: Room, member: Member, message: RoomMessage, now: float) -> Result:
         if member.visible and room.meter.tick(now):
             self.on_second(room, now)
-        return ACTIONS[type(message)](room, member, message, now)
+        return handler(room, member, message, now)
 
     def _touch_after(self, room: Room, member: Member, message: RoomMessage, now: float) -> None:
         if isinstance(message, (CursorMessage, Broadcast)):
@@ -497,6 +501,7 @@ class Shard:
         )
         room.out.append(StreamFrame(frame_text(encode(notice))))
 
+    @ROOM_COMMANDS.handles(QueryActive)
     def _query_active(self, command: QueryActive, now: float) -> None:
         room = self.rooms.get(command.room_id)
         known_type = None if room is None else room.type_for(room.people.get(command.user_id))
@@ -524,6 +529,7 @@ class Shard:
         payload = error_reply(error, command.message.id, command.room_id)
         self.context.add_effect((command.edge, Reply(session_id=command.session_id, payload=payload, refusal=True)))
 
+    @ROOM_COMMANDS.handles(ServerBroadcast)
     def _broadcast_as_system(self, command: ServerBroadcast, now: float) -> None:
         room = self.rooms.get(command.room_id)
         if room is not None:

@@ -2,7 +2,6 @@
 shard.py."""
 
 from collections.abc import Callable
-from typing import Any
 
 from koko_presence._fastpath.counters import counters
 from koko_presence._fastpath.throttle import TokenBucket
@@ -26,11 +25,14 @@ from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.events import encode_ack, error_reply
 from koko_presence.protocol.messages import MessageId
 from koko_presence.rooms.context import ShardContext
+from koko_presence.rooms.handler_table import HandlerTable
 from koko_presence.users import http_sessions, member_confirmation
 from koko_presence.users.user import User, presence_is_off
 from koko_presence.users.user_rate_limits import Budgets
 
 from . import replies
+
+USER_COMMANDS = HandlerTable()
 
 
 class UserHandlers:
@@ -46,21 +48,6 @@ class UserHandlers:
         self._denied: set[str] = set()
         self._accepts_unknown_resumes = accepts_unknown_resumes
         self._query_budgets = Budgets()  # of all HTTP callers, also those without a session
-        self.handlers: dict[type, Callable[[Any, float], None]] = {
-            OpenSession: self._open,
-            EndSession: self._end,
-            EnterRoom: self._enter,
-            LeaveRoom: self._leave,
-            ReportActivity: self._report,
-            ChangeStatus: self._change_status,
-            ChangePrivacy: self._change_privacy,
-            ChangeGrant: self._change_grant,
-            SpendQueryBudget: self._spend_query_budget,
-            QueryLeases: self._query_leases,
-            RenewLeases: self._renew,
-            RoomLeft: self._left,
-            ConfirmMember: self._confirm_member,
-        }
 
     def was_denied(self, user_id: str) -> bool:
         """Return whether a room was notified that the user is unknown, since the last change of owners."""
@@ -70,6 +57,7 @@ class UserHandlers:
         """Drop the record of unknown users: owners have changed."""
         self._denied.clear()
 
+    @USER_COMMANDS.handles(OpenSession)
     def _open(self, command: OpenSession, now: float) -> None:
         user = self._users.get(command.user_id)
         if user is None:
@@ -77,12 +65,14 @@ class UserHandlers:
         user.open(command, now, trusting=self._accepts_unknown_resumes(now))
         self.drop_if_gone(user)  # it may have had no session to resume
 
+    @USER_COMMANDS.handles(EndSession)
     def _end(self, command: EndSession, now: float) -> None:
         user = self._users.get(command.user_id)
         if user is not None:
             user.end(command, now)
             self.drop_if_gone(user)
 
+    @USER_COMMANDS.handles(EnterRoom)
     def _enter(self, command: EnterRoom, now: float) -> None:
         try:
             if command.call is not None:
@@ -93,6 +83,7 @@ class UserHandlers:
         except PresenceError as error:
             refuse_join(self._context, command, error)
 
+    @USER_COMMANDS.handles(LeaveRoom)
     def _leave(self, command: LeaveRoom, now: float) -> None:
         user = self._users.get(command.user_id)
         if command.call is not None:
@@ -111,12 +102,14 @@ class UserHandlers:
         except PresenceError as error:
             replies.refuse(self._context, call, error, command.room_id)
 
+    @USER_COMMANDS.handles(RoomLeft)
     def _left(self, command: RoomLeft, now: float) -> None:
         user = self._users.get(command.user_id)
         if user is not None:
             user.left(command.session_id, command.room_id, command.membership_id)
             self.drop_if_gone(user)
 
+    @USER_COMMANDS.handles(ConfirmMember)
     def _confirm_member(self, command: ConfirmMember, now: float) -> None:
         user = self._users.get(command.user_id)
         if command.session_info.lease_until:
@@ -133,11 +126,13 @@ class UserHandlers:
         member_confirmation.confirm(user, command, now)
         member_confirmation.reconcile_shown(user, command)
 
+    @USER_COMMANDS.handles(ReportActivity)
     def _report(self, command: ReportActivity, now: float) -> None:
         user = self._users.get(command.user_id)
         if user is not None:
             user.report(command)
 
+    @USER_COMMANDS.handles(ChangeStatus)
     def _change_status(self, command: ChangeStatus, now: float) -> None:
         user, call = self._users.get(command.user_id), command.call
         if call is not None:
@@ -157,6 +152,7 @@ class UserHandlers:
         elif user is not None:
             self._acknowledge(user, command.session_id, command.message.id, user.change_status(command))
 
+    @USER_COMMANDS.handles(ChangePrivacy)
     def _change_privacy(self, command: ChangePrivacy, now: float) -> None:
         user, call = self._users.get(command.user_id), command.call
         if call is not None:
@@ -185,11 +181,13 @@ class UserHandlers:
                 user.send_privacy_to_edge(command.session_id)  # its edge has applied it
             self._reply(user, command.session_id, error_reply(error, command.id))
 
+    @USER_COMMANDS.handles(ChangeGrant)
     def _change_grant(self, command: ChangeGrant, now: float) -> None:
         user = self._users.get(command.user_id)
         if user is not None:
             user.regrant(command)
 
+    @USER_COMMANDS.handles(SpendQueryBudget)
     def _spend_query_budget(self, command: SpendQueryBudget, now: float) -> None:
         limits, call = self._context.limits, command.call
         if call is None:
@@ -200,6 +198,7 @@ class UserHandlers:
         except PresenceError as error:
             replies.refuse(self._context, call, error)
 
+    @USER_COMMANDS.handles(QueryLeases)
     def _query_leases(self, command: QueryLeases, now: float) -> None:
         user = self._users.get(command.user_id)
         if command.call is not None:
@@ -207,6 +206,7 @@ class UserHandlers:
                 self._context, command.call, [] if user is None else http_sessions.held(user, command.session_id)
             )
 
+    @USER_COMMANDS.handles(RenewLeases)
     def _renew(self, command: RenewLeases, now: float) -> None:
         user = self._users.get(command.user_id)
         try:

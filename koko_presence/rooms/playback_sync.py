@@ -16,12 +16,14 @@ from koko_presence.protocol.messages import (
 )
 
 from .member import Member
+from .message_handlers import Result, handles
 from .playback import Playback, Viewer, acted_at
-from .presence_state import COALESCED_VALUES, CoalescedValue, Result, spend, submit
+from .presence_state import COALESCED_VALUES, CoalescedValue, spend, submit
 from .room import Room
 from .room_state import SYNCED_TYPES
 
 
+@handles(PlaybackMessage)
 def handle_playback(room: Room, member: Member, message: PlaybackMessage, now: float) -> Result:
     """presence.syncPlayback. Errors: SYNC_DISABLED [H13], INVISIBLE [K3], NOT_CONTROLLER with the state [H1],
     FORBIDDEN, STALE with the state [H16]."""
@@ -193,6 +195,7 @@ COALESCED_VALUES["report"] = CoalescedValue(lambda member: member.report, _take_
 # --- control [I] --------------------------------------------------------------------------------------------------
 
 
+@handles(ControlRequest)
 def handle_control_request(room: Room, member: Member, message: ControlRequest, now: float) -> Result:
     """presence.requestControl: granted at once when no user has control [I1], else recorded as a pending request
     [I5]."""
@@ -215,6 +218,7 @@ def handle_control_request(room: Room, member: Member, message: ControlRequest, 
     return {"success": True, "granted": control.user_id == user_id, "controller": control.user_id}
 
 
+@handles(ControlGrant)
 def handle_control_grant(room: Room, member: Member, message: ControlGrant, now: float) -> Result:
     """presence.grantControl. Errors: NOT_CONTROLLER [I2], TARGET_NOT_IN_ROOM [I4], INVALID_DATA for the present
     controller [I5], FORBIDDEN when the target may not control."""
@@ -235,6 +239,7 @@ def handle_control_grant(room: Room, member: Member, message: ControlGrant, now:
     return {"success": True, "controller": target}
 
 
+@handles(ControlDeny)
 def handle_control_deny(room: Room, member: Member, message: ControlDeny, now: float) -> Result:
     """Refuse a pending request [I5]. Errors: NOT_CONTROLLER, TARGET_NOT_IN_ROOM when that user has no pending
     request."""
@@ -249,6 +254,7 @@ def handle_control_deny(room: Room, member: Member, message: ControlDeny, now: f
     return {"success": True}
 
 
+@handles(ControlRelease)
 def handle_control_release(room: Room, member: Member, message: ControlRelease, now: float) -> Result:
     """Give control up [I5]. Errors: NOT_CONTROLLER, INVISIBLE for an invisible session of the controller [K3]."""
     _check_visible(member)
@@ -260,6 +266,7 @@ def handle_control_release(room: Room, member: Member, message: ControlRelease, 
     return {"success": True}
 
 
+@handles(ControlCancel)
 def handle_control_cancel(room: Room, member: Member, message: ControlCancel, now: float) -> Result:
     """Withdraw the member's own request [I5]; the room receives a `control_denied` with reason `cancelled`. Errors:
     INVISIBLE, because a request is a visible session's [K3]."""

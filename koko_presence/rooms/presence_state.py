@@ -29,11 +29,9 @@ from koko_presence.protocol.messages import (
 from koko_presence.protocol.survey import SYSTEM
 
 from .member import Member
+from .message_handlers import Result, handles
 from .room import Room
 from .room_state import SYNCED_TYPES
-
-# The fields of a message's acknowledgement [M5]; None for kinds that are not acknowledged over a socket.
-Result = dict[str, object] | None
 
 
 def submit(room: Room, member: Member, kind: str, value: Any, now: float) -> None:
@@ -65,6 +63,7 @@ def settle(room: Room, member: Member, now: float) -> None:
         room.context.deadlines.cancel(("selection", room.id, member.session_id))
 
 
+@handles(CursorMessage)
 def handle_cursor(room: Room, member: Member, message: CursorMessage, now: float) -> Result:
     """presence.updateCursor. Errors: INVALID_DATA for a missing timestamp in a room with a video [E4]."""
     cursor = message.data
@@ -106,6 +105,7 @@ def _show_cursor(room: Room, member: Member, cursor: Cursor | None, now: float) 
     room.emit("cursor_moved", member, shown, now, merge=f"c{member.session_id}", compact=row)
 
 
+@handles(SelectionMessage)
 def handle_selection(room: Room, member: Member, message: SelectionMessage, now: float) -> Result:
     """presence.updateSelection [F1]."""
     member.last_active_at = now
@@ -133,6 +133,7 @@ def _show_selection(room: Room, member: Member, selection: Selection | None, now
     room.emit("selection_changed", member, shown, now, merge=f"s{member.session_id}")
 
 
+@handles(Typing)
 def handle_typing(room: Room, member: Member, message: Typing, now: float) -> Result:
     """presence.startTyping / stopTyping."""
     if message.data.is_typing:
@@ -157,6 +158,7 @@ def _show_typing(room: Room, member: Member, data: TypingData, now: float) -> No
         room.emit("typing_started", member, {"context": context} if context else {}, now)
 
 
+@handles(Broadcast)
 def handle_broadcast(room: Room, member: Member, message: Broadcast, now: float) -> Result:
     """presence.broadcast: delivered at most once, in order, not stored [J]. Errors: FORBIDDEN, INVISIBLE, RATE_LIMITED,
     TOO_LARGE, INVALID_DATA."""
