@@ -116,12 +116,9 @@ cdef class CounterSet:
         hot.sent[kind_of(message)] += 1
 
     def refused(self, message, str code not None):
-        """Count a client message that was answered with an error; `code` is a key of ERRORS."""
+        """Count a client message, or one of type `message`, that was answered with an error; `code` is a key of
+        ERRORS."""
         self._drop(message.__struct_config__.tag, code)
-
-    def join_refused(self, str code not None):
-        """Count a join that the owner of a user or a room has answered with an error."""
-        self._drop("join", code)
 
     def superseded(self, str type not None):
         """Count a deferred value that a newer one of the same sender has replaced."""

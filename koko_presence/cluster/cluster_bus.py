@@ -18,7 +18,7 @@ from koko_presence._fastpath.room_core import FlushPacing
 from koko_presence._fastpath.wire import RemoteCursorRoute, pack_flush, show_cursors, unpack_flush
 from koko_presence.owner import reconcile
 from koko_presence.owner.shard import Shard
-from koko_presence.protocol.commands import Command, RoomAction
+from koko_presence.protocol.commands import Command, ReplyTo, RoomAction
 from koko_presence.protocol.edge_messages import EdgeMessage, SessionLost
 from koko_presence.protocol.messages import Cursor, CursorMessage, PlaybackMessage
 from koko_presence.protocol.snapshots import RoomDelta, UserRecord
@@ -143,7 +143,7 @@ class ClusterBus(LocalBus):
             data = command.message.data
             # It may be repeated to a backup owner, and must not mean a later moment then.
             if data.at is UNSET and data.action != "report":
-                data.at = float(self._shard.context.wall.ms(now))
+                data.at, command.raw = float(self._shard.context.wall.ms(now)), b""
         owner = self.transfer.locate(key_of(command), command)
         if owner == self.me:
             super()._apply(command, now)
@@ -280,8 +280,8 @@ class ClusterBus(LocalBus):
         room_id, session_id = self._route_targets[handle]
         member = self._shard.rooms[room_id].members.get(session_id) if room_id in self._shard.rooms else None
         edge = self.me if member is None else member.edge
-        message = CursorMessage(room_id=room_id, data=cursor)
-        self.send(RoomAction(room_id=room_id, session_id=session_id, edge=edge, message=message), self._clock())
+        message, reply_to = CursorMessage(room_id=room_id, data=cursor), ReplyTo(edge, session_id)
+        self.send(RoomAction(room_id=room_id, session_id=session_id, message=message, reply_to=reply_to), self._clock())
 
     # --- flushes --------------------------------------------------------------------------------------------------
 

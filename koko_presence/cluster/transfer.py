@@ -393,7 +393,7 @@ class OwnershipTransfer:
         """Return whether an unacknowledged command of a lost worker is an `AdmitMember` for a membership that has ended
         since, by the state of its user's owner, if that is this worker. The `RemoveMember` may have gone to another
         owner of the room, and been acknowledged there."""
-        if not isinstance(command, AdmitMember) or command.enter.call is not None:  # the room must answer a call
+        if not isinstance(command, AdmitMember) or command.by_call:  # the room must answer a call
             return False
         user_id, session_id = command.enter.user_id, command.enter.session_info.session_id
         if self._change.target.owner(user_key(user_id)) != self._bus.me:

@@ -1,7 +1,7 @@
 """Defines the messages between workers: the content and the encoding of each kind.
 
-All but cursors and flushes are msgpack. A client's message is carried as its JSON and decoded again by the owner: a
-worker that passes it on does not look inside.
+All but cursors and flushes are msgpack. A client's message is carried as the JSON that the client has sent, which its
+edge has checked, and decoded again by the owner.
 """
 
 from functools import reduce
@@ -13,7 +13,15 @@ from msgspec import Struct
 
 from koko_presence._fastpath import wire
 from koko_presence.protocol.codec import decode as decode_message
-from koko_presence.protocol.commands import COMMANDS, Call, ClusterMessage, Command, RoomAction, UserCommand
+from koko_presence.protocol.commands import (
+    COMMANDS,
+    Authority,
+    ClusterMessage,
+    Command,
+    ReplyTo,
+    RoomAction,
+    UserCommand,
+)
 from koko_presence.protocol.edge_messages import EDGE_MESSAGES
 from koko_presence.protocol.snapshots import MembershipEnd, RoomPresence, RoomRecord, SessionRecord, UserRecord
 
@@ -34,10 +42,10 @@ class RelayedAction(ClusterMessage, kw_only=True):
 
     room_id: str
     session_id: str
-    edge: int
     text: bytes
-    call: Call | None = None
-    hidden: bool = False
+    reply_to: ReplyTo | None
+    authority: Authority | None
+    hidden: bool
 
 
 class RouteGranted(Struct, array_like=True):
@@ -132,13 +140,13 @@ def encode(body: Any) -> bytes:
 def encode_command(command: Command) -> bytes:
     """Return the body of a command's message."""
     if isinstance(command, RoomAction):
-        text = msgspec.json.encode(command.message)
+        text = command.raw or msgspec.json.encode(command.message)
         relayed = RelayedAction(
             room_id=command.room_id,
             session_id=command.session_id,
-            edge=command.edge,
             text=text,
-            call=command.call,
+            reply_to=command.reply_to,
+            authority=command.authority,
             hidden=command.hidden,
         )
         return _encode(relayed)
@@ -154,9 +162,10 @@ def decode_command(body: bytes) -> Command:
         return RoomAction(
             room_id=command.room_id,
             session_id=command.session_id,
-            edge=command.edge,
             message=message,
-            call=command.call,
+            raw=command.text,
+            reply_to=command.reply_to,
+            authority=command.authority,
             hidden=command.hidden,
         )
     return command  # type: ignore[no-any-return]

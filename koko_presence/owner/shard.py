@@ -8,22 +8,20 @@ short window, so that events share a write [L4].
 """
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from functools import partial
 from math import inf, nextafter
 from typing import Any, NamedTuple
 
 from msgspec import UNSET
 
-from koko_presence._fastpath.counters import counters
 from koko_presence._fastpath.fanout import RoomFlush, StreamFrame, frame_text
 from koko_presence._fastpath.room_core import FlushQueue
 from koko_presence._fastpath.wallclock import WallClock
+from koko_presence.protocol.call_results import ActiveResult, JoinResult
 from koko_presence.protocol.commands import (
     AdmitMember,
     ApplyPrivacy,
     ApplyProfile,
-    Call,
     Command,
     QueryActive,
     RemoveMember,
@@ -36,9 +34,9 @@ from koko_presence.protocol.commands import (
     UpdatePermissions,
     UserCommand,
 )
-from koko_presence.protocol.edge_messages import EdgeMessage, Reply, SessionActed
+from koko_presence.protocol.edge_messages import EdgeMessage, SessionActed
 from koko_presence.protocol.errors import NOT_CHECKED, NOT_CHECKED_RETRY_S, PresenceError
-from koko_presence.protocol.events import ActiveReply, ServerNotice, encode, encode_ack, error_reply
+from koko_presence.protocol.events import ServerNotice, encode
 from koko_presence.protocol.limits import Limits, RoomOptions
 from koko_presence.protocol.messages import Broadcast, CursorMessage, PlaybackMessage, RoomMessage
 from koko_presence.protocol.snapshots import MembershipEnd
@@ -55,8 +53,8 @@ from koko_presence.rooms.snapshot_delivery import send_snapshot
 from koko_presence.users import http_sessions
 from koko_presence.users.user import User
 
-from . import replies
-from .user_handlers import USER_COMMANDS, UserHandlers, refuse_join
+from .answers import Answers
+from .user_handlers import USER_COMMANDS, UserHandlers
 
 
 class Ended(NamedTuple):
@@ -99,9 +97,10 @@ class Shard:
         # Recent ends of memberships: an `AdmitMember` that took another way may come after the `RemoveMember`.
         self._ended: dict[str, dict[str, Ended]] = {}  # by room and session
         self._swept_at = 0.0
+        self._answers = Answers(self.context, self.rooms, self.users)
         self._user_handlers = UserHandlers(self.context, self.users, self.accepts_unknown_resumes)
         # by the type of a command, and of a `RoomAction` by that of its message
-        self._handlers: dict[type, Callable[[Any, float], None]] = {
+        self._handlers: dict[type, Callable[[Any, float], Any]] = {
             **ROOM_COMMANDS.methods_of(self),
             **USER_COMMANDS.methods_of(self._user_handlers),
             **{kind: partial(self._act, handler) for kind, handler in MESSAGE_HANDLERS.functions.items()},
@@ -114,7 +113,12 @@ class Shard:
         room = self.rooms.get(getattr(command, "room_id", ""))
         if room is not None and kind is not CursorMessage:
             room.settle()  # earlier cursors are encoded first, for the members that were to receive them
-        self._handlers[kind](command, now)
+        try:
+            outcome = self._handlers[kind](command, now)
+        except PresenceError as error:
+            outcome = error
+        if outcome is not None:
+            self._answers.send(command, outcome)
         if self.context.replicated and isinstance(command, UserCommand):
             self.context.touch_user(command.user_id)
 
@@ -198,20 +202,20 @@ class Shard:
     # --- commands to rooms ----------------------------------------------------------------------------------------
 
     @ROOM_COMMANDS.handles(AdmitMember)
-    def _admit(self, command: AdmitMember, now: float) -> None:
+    def _admit(self, command: AdmitMember, now: float) -> JoinResult | None:
         enter = command.enter
         room = self.rooms.get(command.room_id)
         before = None if room is None else room.members.get(enter.session_info.session_id)
         made, known = room is None, before is not None
         might_play = before is not None and before.may_play
         shown = room is not None and room.shown
-        if before is not None and enter.call is None and command.membership_id < before.membership_id:
-            return  # from an owner that stalled: the session has joined again since
+        if before is not None and not enter.by_call and command.membership_id < before.membership_id:
+            return None  # from an owner that stalled: the session has joined again since
         ended = self.ended(command.room_id, enter.session_info.session_id)
-        if command.membership_id <= ended.membership_id:
-            if enter.call is not None:
-                replies.refuse(self.context, enter.call, PresenceError("UNAVAILABLE"), enter.room_id)
-            return  # from an owner that stalled: the session has left since
+        if command.membership_id <= ended.membership_id:  # from an owner that stalled: the session has left since
+            if enter.by_call:
+                raise PresenceError("UNAVAILABLE")
+            return None
         try:
             if enter.members_only and before is None:
                 raise PresenceError("FORBIDDEN", NOT_CHECKED, retry_after_s=NOT_CHECKED_RETRY_S)
@@ -220,17 +224,14 @@ class Shard:
                     raise unnamed_type()
                 room = self.rooms[command.room_id] = Room(command.room_id, enter.room_type, self.context, now)
             room.admit(enter, command.membership_id, command.profile, now)
-        except PresenceError as error:
-            # a refused second join changes nothing
-            out = room is None or enter.session_info.session_id not in room.members
-            refuse_join(self.context, enter, error, out=out)
-            if out:
+        except PresenceError:
+            if before is None:  # a refused second join changes nothing
                 sid = enter.session_info.session_id
                 room_left = RoomLeft(
                     user_id=enter.user_id, room_id=enter.room_id, session_id=sid, membership_id=command.membership_id
                 )
                 self.context.add_effect(room_left)
-            return
+            raise
         member = room.members[enter.session_info.session_id]
         if not known:
             # in the same loop iteration as its last leave: the events of the two memberships need different times
@@ -239,20 +240,19 @@ class Shard:
             webhook_recorder.entered(room, member, now, made=made, begun=room.shown and not shown)
         elif might_play and not member.may_play:  # it has joined again, with fewer rights
             playback_sync.lose_control(room, member, now)
-        if enter.call is not None:
-            replies.answer(self.context, enter.call, snapshot_view.joined_reply(room, member, None, now))
         self._touch(room, now, *room.people[enter.user_id].members)  # they share the profile
+        return snapshot_view.join_result(room, member, now) if enter.by_call else None
 
     @ROOM_COMMANDS.handles(RemoveMember)
-    def _remove(self, command: RemoveMember, now: float) -> None:
+    def _remove(self, command: RemoveMember, now: float) -> Result:
         room, member = self._find(command.room_id, command.session_id)
         self._note_end(command, now if member is None else max(now, member.joined_at), notified=member is not None)
         if room is not None and member is not None and not 0 < command.membership_id < member.membership_id:
-            room.remove(member, command.reason, now, id=command.id)  # decided by the user's owner
+            room.remove(member, command.reason, now, id=command.message_id)  # decided by the user's owner
             self._after_removal(room, member.session_id, now)
-        if command.call is not None:
-            left = command.left if member is not None else command.left - 1
-            replies.answer(self.context, command.call, {"success": True, "left": left})
+        if not command.by_call:
+            return None
+        return {"success": True, "left": command.left if member is not None else command.left - 1}
 
     def ended(self, room_id: str, session_id: str) -> Ended:
         """Return the last recent end of a membership of the session in the room; `NEVER` for none."""
@@ -307,7 +307,7 @@ class Shard:
                 del self._ended[room_id]
 
     @ROOM_COMMANDS.handles(RenewLease)
-    def _renew(self, command: RenewLease, now: float) -> None:
+    def _renew(self, command: RenewLease, now: float) -> Result:
         room, member = self._find(command.room_id, command.session_id)
         found = room is not None and member is not None and member.leased
         if room is not None and member is not None and member.leased:
@@ -322,12 +322,10 @@ class Shard:
                     membership_id=command.membership_id,
                 )
             )
-        if command.call is not None:
-            renewed = command.renewed if found else command.renewed - 1
-            if renewed:
-                replies.answer(self.context, command.call, {"success": True, "renewed": renewed})
-            else:
-                replies.refuse(self.context, command.call, http_sessions.nothing_to_renew())
+        renewed = command.renewed if found else command.renewed - 1
+        if not renewed:
+            raise http_sessions.nothing_to_renew()
+        return {"success": True, "renewed": renewed}
 
     def _after_removal(self, room: Room, session_id: str, now: float) -> None:
         self._touch(room, now, session_id)
@@ -425,61 +423,41 @@ class Shard:
             self._touch(room, now, member.session_id)
 
     def _act(self, handler: MessageHandler, command: RoomAction, now: float) -> None:
-        if command.call is not None:
-            self._act_for(handler, command, command.call, now)
-            return
-        room, member = self._find(command.room_id, command.session_id)
-        message = command.message
-        if room is None or member is None:
-            counters.refused(message, "NOT_IN_ROOM")
-            error = error_reply(PresenceError("NOT_IN_ROOM"), message.id, command.room_id)
-            edge_message = Reply(session_id=command.session_id, payload=error, refusal=True)
-            self.context.add_effect((command.edge, edge_message))
-            return
+        """Handle a member's message, sent over its socket, or by a call for a session of the caller [M1]. It is
+        answered here: the answer may go into the room's stream, which is flushed next."""
+        room, message, authority = self.rooms.get(command.room_id), command.message, command.authority
+        member = snapshot_view.acting_member(room, command.session_id, authority)
+        assert room is not None
+        hides = command.hidden and not _is_own_matter(message)
+        outcome: Any = None
         try:
-            if command.hidden and not _is_own_matter(message):
-                with call_scopes.hidden(member):
-                    result = self._do(handler, room, member, message, now)
+            if authority is None and not hides:
+                outcome = self._do(handler, room, member, message, now)
             else:
-                result = self._do(handler, room, member, message, now)
-            if result is not None:
-                room.send(member, encode_ack(message.id, result))
-        except PresenceError as refusal:
-            counters.refused(message, refusal.code)
-            payload = error_reply(refusal, message.id, room.id)
-            room.send(member, payload, refusal=True)
-        self._touch_after(room, member, message, now)
-
-    def _act_for(self, handler: MessageHandler, command: RoomAction, call: Call, now: float) -> None:
-        """Handle a message sent over HTTP, for a session of the caller [M1]."""
-        room, message = self.rooms.get(command.room_id), command.message
-        try:
-            member = snapshot_view.acting_member(room, call.user_id, command.session_id)
-            assert room is not None
-            hides = command.hidden and not _is_own_matter(message)
-            with call_scopes.narrowed(member, call.scopes), call_scopes.hidden(member) if hides else nullcontext():
-                dropped = call_scopes.is_dropped(member, message, call.scopes)
-                result = None if dropped else self._do(handler, room, member, message, now)
-        except PresenceError as refusal:
-            counters.refused(message, refusal.code)
-            replies.refuse(self.context, call, refusal, command.room_id)
-            return
-        replies.answer(self.context, call, result or {"success": True})
-        if member.last_active_at == now and not member.leased:  # counted as an interaction [D12]
-            edge_message = SessionActed(session_id=member.session_id, activity="active")
-            self.context.add_effect((member.edge, edge_message))
-        self._touch_after(room, member, message, now)
+                with call_scopes.restricted(member, authority, hidden=hides):
+                    if not call_scopes.is_dropped(member, message, authority):
+                        outcome = self._do(handler, room, member, message, now)
+        except PresenceError as error:
+            outcome = error
+        if authority is None:
+            if outcome is not None:
+                self._answers.send(command, outcome, member)
+        else:
+            self._answers.send(command, outcome or {"success": True})
+            if isinstance(outcome, PresenceError):
+                return
+            if member.last_active_at == now and not member.leased:  # counted as an interaction [D12]
+                edge_message = SessionActed(session_id=member.session_id, activity="active")
+                self.context.add_effect((member.edge, edge_message))
+        if isinstance(message, (CursorMessage, Broadcast)):
+            self._touch(room, now)
+        else:
+            self._touch(room, now, member.session_id)
 
     def _do(self, handler: MessageHandler, room: Room, member: Member, message: RoomMessage, now: float) -> Result:
         if member.visible and room.meter.tick(now):
             self.on_second(room, now)
         return handler(room, member, message, now)
-
-    def _touch_after(self, room: Room, member: Member, message: RoomMessage, now: float) -> None:
-        if isinstance(message, (CursorMessage, Broadcast)):
-            self._touch(room, now)
-        else:
-            self._touch(room, now, member.session_id)
 
     def on_second(self, room: Room, now: float) -> None:
         """Evaluate a counted second of a room's events, and advise another send interval if needed [L2]."""
@@ -502,32 +480,14 @@ class Shard:
         room.out.append(StreamFrame(frame_text(encode(notice))))
 
     @ROOM_COMMANDS.handles(QueryActive)
-    def _query_active(self, command: QueryActive, now: float) -> None:
+    def _query_active(self, command: QueryActive, now: float) -> ActiveResult:
         room = self.rooms.get(command.room_id)
         known_type = None if room is None else room.type_for(room.people.get(command.user_id))
         if room is None or known_type is None:  # [C13]
-            reply = ActiveReply(
-                id=command.message.id, room_id=command.room_id, users=[], total_count=0, session_count=0
-            )
-        elif command.message.room_type not in (UNSET, known_type):
-            # access to a project gives none to a film of the same id
-            self._refuse_active(command, PresenceError("ROOM_TYPE_MISMATCH", f"The room is a {known_type} room."))
-            return
-        else:
-            reply = snapshot_view.active_reply(room, command)
-        if command.call is not None:
-            replies.answer(self.context, command.call, reply)
-            return
-        edge_message = Reply(session_id=command.session_id, payload=encode(reply), shown_room_id=command.room_id)
-        self.context.add_effect((command.edge, edge_message))
-
-    def _refuse_active(self, command: QueryActive, error: PresenceError) -> None:
-        counters.refused(command.message, error.code)
-        if command.call is not None:
-            replies.refuse(self.context, command.call, error, command.room_id)
-            return
-        payload = error_reply(error, command.message.id, command.room_id)
-        self.context.add_effect((command.edge, Reply(session_id=command.session_id, payload=payload, refusal=True)))
+            return ActiveResult(users=[], total_count=0, session_count=0)
+        if command.room_type not in (UNSET, known_type):  # access to a project gives none to a film of the same id
+            raise PresenceError("ROOM_TYPE_MISMATCH", f"The room is a {known_type} room.")
+        return snapshot_view.active_result(room, command)
 
     @ROOM_COMMANDS.handles(ServerBroadcast)
     def _broadcast_as_system(self, command: ServerBroadcast, now: float) -> None:

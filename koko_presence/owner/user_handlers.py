@@ -3,7 +3,6 @@ shard.py."""
 
 from collections.abc import Callable
 
-from koko_presence._fastpath.counters import counters
 from koko_presence._fastpath.throttle import TokenBucket
 from koko_presence.protocol.commands import (
     ChangeGrant,
@@ -20,17 +19,14 @@ from koko_presence.protocol.commands import (
     RoomLeft,
     SpendQueryBudget,
 )
-from koko_presence.protocol.edge_messages import Reply, RoomRefused, SessionActed
+from koko_presence.protocol.edge_messages import SessionActed
 from koko_presence.protocol.errors import PresenceError
-from koko_presence.protocol.events import encode_ack, error_reply
-from koko_presence.protocol.messages import MessageId
 from koko_presence.rooms.context import ShardContext
 from koko_presence.rooms.handler_table import HandlerTable
+from koko_presence.rooms.message_handlers import Result
 from koko_presence.users import http_sessions, member_confirmation
 from koko_presence.users.user import User, presence_is_off
 from koko_presence.users.user_rate_limits import Budgets
-
-from . import replies
 
 USER_COMMANDS = HandlerTable()
 
@@ -74,33 +70,24 @@ class UserHandlers:
 
     @USER_COMMANDS.handles(EnterRoom)
     def _enter(self, command: EnterRoom, now: float) -> None:
-        try:
-            if command.call is not None:
-                user = self._users.get(command.user_id) or User(command.user_id, self._context)
-                http_sessions.prepare(user, command, now)
-                self._users[command.user_id] = user
-            self._user(command.user_id).enter(command)
-        except PresenceError as error:
-            refuse_join(self._context, command, error)
+        if command.by_call:
+            user = self._users.get(command.user_id) or User(command.user_id, self._context)
+            http_sessions.prepare(user, command, now)
+            self._users[command.user_id] = user
+        self._user(command.user_id).enter(command)
 
     @USER_COMMANDS.handles(LeaveRoom)
-    def _leave(self, command: LeaveRoom, now: float) -> None:
+    def _leave(self, command: LeaveRoom, now: float) -> Result:
         user = self._users.get(command.user_id)
-        if command.call is not None:
-            self._leave_for(user or User(command.user_id, self._context), command)
+        result: Result = None
+        if command.by_call:
+            if not http_sessions.leave(user or User(command.user_id, self._context), command):
+                result = {"success": True, "left": 0}
         elif user is not None:
             user.leave(command)
         if user is not None:
             self.drop_if_gone(user)  # a lease ends with its room
-
-    def _leave_for(self, user: User, command: LeaveRoom) -> None:
-        call = command.call
-        assert call is not None
-        try:
-            if not http_sessions.leave(user, command):
-                replies.answer(self._context, call, {"success": True, "left": 0})
-        except PresenceError as error:
-            replies.refuse(self._context, call, error, command.room_id)
+        return result
 
     @USER_COMMANDS.handles(RoomLeft)
     def _left(self, command: RoomLeft, now: float) -> None:
@@ -133,53 +120,39 @@ class UserHandlers:
             user.report(command)
 
     @USER_COMMANDS.handles(ChangeStatus)
-    def _change_status(self, command: ChangeStatus, now: float) -> None:
-        user, call = self._users.get(command.user_id), command.call
-        if call is not None:
-            try:
-                user = self._charged_user(command, now)
-                if command.disabled and any(not session.disabled for session in user.sessions.values()):
-                    raise presence_is_off()  # they would show the status
-                result = user.change_status(command)
-                http_sessions.send_to_edge(
-                    user,
-                    command.session_id,
-                    SessionActed(session_id=command.session_id, activity=command.activity),
-                )
-                replies.answer(self._context, call, result)
-            except PresenceError as error:
-                replies.refuse(self._context, call, error)
-        elif user is not None:
-            self._acknowledge(user, command.session_id, command.message.id, user.change_status(command))
+    def _change_status(self, command: ChangeStatus, now: float) -> Result:
+        if not command.by_call:
+            known = self._users.get(command.user_id)
+            return None if known is None else known.change_status(command)
+        user = self._charged_user(command, now)
+        if command.disabled and any(not session.disabled for session in user.sessions.values()):
+            raise presence_is_off()  # they would show the status
+        result = user.change_status(command)
+        acted = SessionActed(session_id=command.session_id, activity=command.activity)
+        http_sessions.send_to_edge(user, command.session_id, acted)
+        return result
 
     @USER_COMMANDS.handles(ChangePrivacy)
-    def _change_privacy(self, command: ChangePrivacy, now: float) -> None:
-        user, call = self._users.get(command.user_id), command.call
-        if call is not None:
-            try:
-                replies.answer(
-                    self._context, call, http_sessions.change_privacy(self._charged_user(command, now), command)
-                )
-            except PresenceError as error:
-                if user is not None and command.session_id in user.sessions:
-                    user.accept_privacy_change(command)
-                    user.send_privacy_to_edge(command.session_id)  # its edge may have applied it
-                replies.refuse(self._context, call, error)
-            return
-        if user is None:
-            return
+    def _change_privacy(self, command: ChangePrivacy, now: float) -> Result:
+        user = self._users.get(command.user_id)
         if command.of_join:
-            user.change_with_join(command)
-            return
+            if user is not None:
+                user.change_with_join(command)
+            return None
         try:
+            if command.by_call:
+                return http_sessions.change_privacy(self._charged_user(command, now), command)
+            if user is None:
+                return None
             result = user.change_privacy(command)
             if len(user.sessions) > 1:  # another session may have changed it meanwhile: send the result
                 user.send_privacy_to_edge(command.session_id)
-            self._acknowledge(user, command.session_id, command.id, result)
-        except PresenceError as error:
-            if command.session_id in user.sessions:
-                user.send_privacy_to_edge(command.session_id)  # its edge has applied it
-            self._reply(user, command.session_id, error_reply(error, command.id))
+            return result
+        except PresenceError:
+            if user is not None and command.session_id in user.sessions:
+                user.accept_privacy_change(command)
+                user.send_privacy_to_edge(command.session_id)  # its edge may have applied it
+            raise
 
     @USER_COMMANDS.handles(ChangeGrant)
     def _change_grant(self, command: ChangeGrant, now: float) -> None:
@@ -188,34 +161,22 @@ class UserHandlers:
             user.regrant(command)
 
     @USER_COMMANDS.handles(SpendQueryBudget)
-    def _spend_query_budget(self, command: SpendQueryBudget, now: float) -> None:
-        limits, call = self._context.limits, command.call
-        if call is None:
-            return
-        try:
-            self._query_budgets.take(command.user_id, limits.join_hz, limits.join_burst, now)
-            replies.answer(self._context, call, {"success": True})
-        except PresenceError as error:
-            replies.refuse(self._context, call, error)
+    def _spend_query_budget(self, command: SpendQueryBudget, now: float) -> Result:
+        limits = self._context.limits
+        self._query_budgets.take(command.user_id, limits.join_hz, limits.join_burst, now)
+        return {"success": True}
 
     @USER_COMMANDS.handles(QueryLeases)
-    def _query_leases(self, command: QueryLeases, now: float) -> None:
+    def _query_leases(self, command: QueryLeases, now: float) -> list[tuple[str, str]]:
         user = self._users.get(command.user_id)
-        if command.call is not None:
-            replies.answer(
-                self._context, command.call, [] if user is None else http_sessions.held(user, command.session_id)
-            )
+        return [] if user is None else http_sessions.held(user, command.session_id)
 
     @USER_COMMANDS.handles(RenewLeases)
     def _renew(self, command: RenewLeases, now: float) -> None:
         user = self._users.get(command.user_id)
-        try:
-            if user is None:
-                raise http_sessions.nothing_to_renew()
-            http_sessions.renew(user, command, now)
-        except PresenceError as error:
-            if command.call is not None:
-                replies.refuse(self._context, command.call, error)
+        if user is None:
+            raise http_sessions.nothing_to_renew()
+        http_sessions.renew(user, command, now)
 
     def _charged_user(self, command: ChangeStatus | ChangePrivacy, now: float) -> User:
         """Return the user that a call changes, and charge its budget; a socket's session has such a budget at its edge.
@@ -229,16 +190,6 @@ class UserHandlers:
             raise PresenceError("RATE_LIMITED", retry_after_s=user.budget.ready_at(now) - now)
         return user
 
-    def _acknowledge(self, user: User, session_id: str, id: MessageId | None, result: dict[str, object]) -> None:
-        payload = encode_ack(id, result)
-        if payload is not None:
-            self._reply(user, session_id, payload)
-
-    def _reply(self, user: User, session_id: str, payload: bytes) -> None:
-        session = user.sessions.get(session_id)
-        if session is not None:
-            self._context.add_effect((session.edge, Reply(session_id=session_id, payload=payload)))
-
     def _user(self, user_id: str) -> User:
         user = self._users.get(user_id)
         if user is None:
@@ -249,18 +200,3 @@ class UserHandlers:
         """Drop a user without sessions."""
         if not user.sessions:  # and with it the status message [D13]
             self._users.pop(user.id, None)
-
-
-def refuse_join(context: ShardContext, enter: EnterRoom, error: PresenceError, *, out: bool = True) -> None:
-    """Report a failed join to the edge, or to the HTTP call."""
-    counters.join_refused(error.code)
-    if enter.call is not None:
-        replies.refuse(context, enter.call, error, enter.room_id)
-        return
-    edge_message = RoomRefused(
-        session_id=enter.session_info.session_id,
-        room_id=enter.room_id,
-        payload=error_reply(error, enter.id, enter.room_id),
-        out=out,
-    )
-    context.add_effect((enter.session_info.edge, edge_message))

@@ -11,18 +11,56 @@ A command may arrive twice, or late from a former owner. Therefore every message
 for each value and ignores a message with a lower one. docs/architecture.md lists which versions are compared.
 """
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from .delivery import Delivery
-from .messages import Activity, GetActive, MessageId, Privacy, RoomMessage, RoomType, SetStatus, Status
+from .messages import (
+    Activity,
+    ClientMessage,
+    GetActive,
+    Join,
+    MessageId,
+    Privacy,
+    RoomMessage,
+    RoomType,
+    Status,
+    StatusData,
+)
 
 
 class ClusterMessage(Struct, tag=True):
     """Base of every message from worker to worker."""
 
 
+class ReplyTo(Struct, array_like=True, frozen=True):
+    """The return address of a command at `edge`: session `session_id` for its message `id`, or HTTP call `number`. A
+    call is answered with one `CallAnswered`, and no part of the answer goes to a socket [M9]. A session's message
+    without an `id` is answered only when it is refused, or asks for something [B8]."""
+
+    edge: int
+    session_id: str = ""
+    id: MessageId | None = None
+    number: int = 0  # of calls, from 1
+
+    @property
+    def is_call(self) -> bool:
+        return self.number != 0
+
+
+class Authority(Struct, array_like=True, frozen=True):
+    """On whose behalf a call acts in a room: user `user_id`, with the rights of the caller's token there, which may be
+    fewer than those of the session that acts [M1]. `presence` False: others do not see the user [K1, Q11]."""
+
+    user_id: str
+    can_control: bool
+    can_broadcast: bool
+    moderator: bool
+    presence: bool = True
+
+
 class _Command(ClusterMessage):
-    """What all commands declare. A class without a delivery of its own cannot be imported."""
+    """What all commands declare. A class without a delivery of its own cannot be imported. A command that may have an
+    answer has a field `reply_to`; a command that causes another one passes it on, if that one is to be answered."""
 
     def __init_subclass__(cls) -> None:
         if _Command not in cls.__bases__ and "delivery" not in vars(cls):
@@ -32,6 +70,27 @@ class _Command(ClusterMessage):
     def delivery(self) -> Delivery:
         """How the command gets to its owner when workers are lost on the way."""
         raise NotImplementedError
+
+    @property
+    def reply_to(self) -> ReplyTo | None:
+        """Where the answer goes; None: there is none."""
+        return None
+
+    @property
+    def refused_as(self) -> ClientMessage | type[ClientMessage] | None:
+        """The client's message, or its type, as which a refusal is counted: in the metrics, and against the session
+        that has sent it [L3]. None: it is not counted."""
+        return None
+
+    @property
+    def by_call(self) -> bool:
+        """Whether the command comes from a call over HTTP, not from the session's socket."""
+        return self.reply_to is not None and self.reply_to.is_call
+
+    @property
+    def message_id(self) -> MessageId | None:
+        """The id of the session's message that is to be repeated in the answer."""
+        return None if self.reply_to is None else self.reply_to.id
 
 
 class UserCommand(_Command, kw_only=True):
@@ -47,26 +106,6 @@ class RoomCommand(_Command, kw_only=True):
 
 
 NO_EDGE = -1  # in place of an edge: an HTTP session has no socket [M2]
-
-
-class Scopes(Struct, array_like=True, frozen=True):
-    """What a token permits in a room besides membership. `presence` False: others do not see its user [K1, Q11]."""
-
-    can_control: bool
-    can_broadcast: bool
-    moderator: bool
-    presence: bool = True
-
-
-class Call(Struct, array_like=True):
-    """The return address of a command: call `number` at `edge`, made over HTTP on behalf of `user_id`. A command with a
-    call is answered with one `CallAnswered` to that edge, and no part of the answer goes to a socket [M9]. `scopes` are
-    those of the caller's token in the room; they may be fewer than those of the session that acts."""
-
-    edge: int
-    number: int
-    user_id: str
-    scopes: Scopes | None = None
 
 
 class SessionInfo(Struct, kw_only=True):
@@ -127,36 +166,35 @@ class OpenSession(UserCommand, kw_only=True):
 
 class EnterRoom(UserCommand, kw_only=True):
     """A session requests membership in a room. The user's owner counts rooms, then the room's owner decides [C6, C10].
-    For a `call` the user's owner looks up where the session is connected; `lease` requests an HTTP session [M1, M2].
+    For a call the user's owner looks up where the session is connected; `lease` requests an HTTP session [M1, M2].
     `privacy` is set for calls only: the privacy in a socket's join is sent before as `ChangePrivacy` [K3].
     `members_only`: the authoriser has not answered, so only a present member is admitted, with its present
     permissions."""
 
     delivery = Delivery.SENDER_REPEATS
+    refused_as = Join
 
     room_id: str
     session_info: SessionInfo
     members_only: bool = False
-    call: Call | None = None
+    reply_to: ReplyTo | None = None
     lease: bool = False
     room_type: RoomType | None = None
     can_control: bool = False
     can_broadcast: bool = False
     moderator: bool = False
-    id: MessageId | None = None
     privacy: Privacy | None = None
 
 
 class LeaveRoom(UserCommand, kw_only=True):
     """Ends a membership: the client's own leave, or `kicked` after a refreshed token that no longer permits the room.
-    `reason` is that of `user_left`. A `call` may name no session: then `lease`, or the user's only session in the room,
+    `reason` is that of `user_left`. A call may name no session: then `lease`, or the user's only session in the room,
     or with `all` every session of the user there leaves [M3]."""
 
     room_id: str
     session_id: str
-    id: MessageId | None = None
     reason: str = "left"
-    call: Call | None = None
+    reply_to: ReplyTo | None = None
     lease: str = ""
     all: bool = False
 
@@ -195,21 +233,21 @@ class ReportActivity(UserCommand, kw_only=True):
 
 
 class ChangeStatus(UserCommand, kw_only=True):
-    """`setStatus`, with the session's activity after it, so that both change in one step. A `call` may name no session,
+    """`setStatus`, with the session's activity after it, so that both change in one step. A call may name no session,
     because the status belongs to the user [D10]. `disabled` is the claim of the caller's token [K1]."""
 
     delivery = Delivery.BUS_REPEATS
 
     session_id: str
     activity: Activity
-    message: SetStatus
-    call: Call | None = None
+    data: StatusData
+    reply_to: ReplyTo | None = None
     disabled: bool = False
 
 
 class ChangePrivacy(UserCommand, kw_only=True):
     """Changes what a session hides. `disabled` is the claim of a token, never the client's; None when the command does
-    not come from a token [K1]. A `call` may name no session when the scope is the user. `of_join`: the change came with
+    not come from a token [K1]. A call may name no session when the scope is the user. `of_join`: the change came with
     a join and has no answer of its own. `privacy_seq` is the number of this privacy message on its connection, from 1;
     `session_version` is the session version of the connection. Both are 0 for a change that did not come over the
     session's socket."""
@@ -219,8 +257,7 @@ class ChangePrivacy(UserCommand, kw_only=True):
     disabled: bool | None = None
     session_id: str
     privacy: Privacy
-    id: MessageId | None = None
-    call: Call | None = None
+    reply_to: ReplyTo | None = None
     of_join: bool = False
     connection: int = 0
     session_version: int = 0
@@ -247,7 +284,7 @@ class SpendQueryBudget(UserCommand, kw_only=True):
 
     delivery = Delivery.BUS_REPEATS
 
-    call: Call | None = None
+    reply_to: ReplyTo | None = None
 
 
 class QueryLeases(UserCommand, kw_only=True):
@@ -257,7 +294,7 @@ class QueryLeases(UserCommand, kw_only=True):
     delivery = Delivery.BUS_REPEATS
 
     session_id: str
-    call: Call | None = None
+    reply_to: ReplyTo | None = None
 
 
 class RenewLeases(UserCommand, kw_only=True):
@@ -268,7 +305,7 @@ class RenewLeases(UserCommand, kw_only=True):
 
     sessions: list[str]
     activity: Activity | None
-    call: Call | None = None
+    reply_to: ReplyTo | None = None
     disabled: bool = False
 
 
@@ -309,24 +346,29 @@ class AdmitMember(RoomCommand, kw_only=True):
     membership that begins."""
 
     delivery = Delivery.BUS_REPEATS
+    refused_as = Join
 
     enter: EnterRoom
     membership_id: int
     profile: Profile
 
+    @property
+    def reply_to(self) -> ReplyTo | None:
+        return self.enter.reply_to
+
 
 class RemoveMember(RoomCommand, kw_only=True):
     """Ends a membership at once; `reason` is that of `user_left` [D2]. `membership_id` is the membership that ends, so
-    that a repeated command does not end a later one; 0 when it is unknown. `id` is that of the client's own leave. Of
-    several commands for one HTTP leave the last carries the `call`, and its answer counts all of them (`left`)."""
+    that a repeated command does not end a later one; 0 when it is unknown. A session is answered by the end of its
+    stream (`Room.remove`). Of several commands for one HTTP leave only the last has a `reply_to`, and its answer
+    counts all of them (`left`)."""
 
     delivery = Delivery.BUS_REPEATS
 
     session_id: str
     reason: str
     membership_id: int = 0
-    id: MessageId | None = None
-    call: Call | None = None
+    reply_to: ReplyTo | None = None
     left: int = 1
 
 
@@ -361,8 +403,8 @@ class ResumeMember(RoomCommand, kw_only=True):
 
 
 class RenewLease(RoomCommand, kw_only=True):
-    """Extends the lease of an HTTP session's membership. Of several commands for one heartbeat the last carries the
-    `call`, and its answer counts all of them (`renewed`)."""
+    """Extends the lease of an HTTP session's membership. Of several commands for one heartbeat only the last has a
+    `reply_to`, and its answer counts all of them (`renewed`)."""
 
     delivery = Delivery.BUS_REPEATS
 
@@ -370,7 +412,7 @@ class RenewLease(RoomCommand, kw_only=True):
     user_id: str
     membership_id: int
     lease_until: float
-    call: Call | None = None
+    reply_to: ReplyTo | None = None
     renewed: int = 1
 
 
@@ -411,14 +453,16 @@ class UpdatePermissions(RoomCommand, kw_only=True):
 
 
 class RoomAction(RoomCommand, kw_only=True):
-    """A member's message, as the client sent it. A `call` may name no session: then the caller's HTTP session in the
-    room acts, or the user's only session there [M1]. `hidden`: the session was invisible when its edge received the
-    message, whatever privacy the room has applied since [K3]."""
+    """A member's message. A call has an `authority` and may name no session: then the caller's HTTP session in the room
+    acts, or the user's only session there [M1]. `raw`: the message as the client has sent it, which is what goes to
+    another worker; empty for one that this server has made or changed. `hidden`: the session was invisible when its
+    edge received the message, whatever privacy the room has applied since [K3]."""
 
     session_id: str
-    edge: int
     message: RoomMessage
-    call: Call | None = None
+    raw: bytes = b""
+    reply_to: ReplyTo | None = None
+    authority: Authority | None = None
     hidden: bool = False
 
     @property
@@ -426,17 +470,21 @@ class RoomAction(RoomCommand, kw_only=True):
         """That of the client's message."""
         return self.message.delivery
 
+    @property
+    def refused_as(self) -> ClientMessage:
+        return self.message
+
 
 class QueryActive(RoomCommand, kw_only=True):
     """`get_active` of a member, or of a user who is permitted to join [C13, C14]."""
 
     delivery = Delivery.BUS_REPEATS
+    refused_as = GetActive
 
     user_id: str
     session_id: str
-    edge: int
-    message: GetActive
-    call: Call | None = None
+    room_type: RoomType | UnsetType = UNSET
+    reply_to: ReplyTo | None = None
 
 
 class ServerBroadcast(RoomCommand, kw_only=True):

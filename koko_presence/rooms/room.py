@@ -18,7 +18,7 @@ from msgspec import UNSET
 
 from koko_presence._fastpath.fanout import StreamFrame, frame_text
 from koko_presence.protocol.commands import EnterRoom, Profile
-from koko_presence.protocol.edge_messages import Left, Reply
+from koko_presence.protocol.edge_messages import Left
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.events import CursorShown, Event, Joined, LeftReply, SelectionShown, StatusShown, encode
 from koko_presence.protocol.messages import MessageId
@@ -78,7 +78,7 @@ class Room(RoomState):
                     share_selection=session_info.share_selection,
                     now=now,
                 )
-            send_snapshot(self, member, enter.id, now)
+            send_snapshot(self, member, enter.message_id, now)
             return
         if person is None and len(self.people) >= self.context.limits.max_users_per_room:
             raise PresenceError("ROOM_FULL")
@@ -101,7 +101,7 @@ class Room(RoomState):
         if member.visible:  # counted before the snapshot is taken, so that the stream continues exactly where it ends
             self.context.deadlines.cancel(("empty", self.id, ""))
             self._emit_joined(member, now)
-        send_snapshot(self, member, enter.id, now)
+        send_snapshot(self, member, enter.message_id, now)
         if not member.visible:
             self._emit_joined(member, now)
 
@@ -329,16 +329,6 @@ class Room(RoomState):
         """Emit that a member's cursor is hidden [E3]."""
         shown = CursorShown(color=member.color, hidden=True)
         self.emit("cursor_moved", member, shown, now, merge=f"c{member.session_id}", compact=encode((member.index,)))
-
-    def send(self, member: Member, payload: bytes | None, *, refusal: bool = False) -> None:
-        """Send a reply to one member, in order with the events around it; None sends nothing."""
-        if payload is None:
-            return
-        if member.attached:
-            self.out.append(StreamFrame(frame_text(payload), only=member.session_id, refusal=refusal))
-        else:  # resumed, but not joined again yet: it receives no stream
-            edge_message = Reply(session_id=member.session_id, payload=payload, refusal=refusal)
-            self.context.add_effect((member.edge, edge_message))
 
     def emit_status(self, member: Member, now: float) -> None:
         profile = member.person.profile

@@ -1,11 +1,11 @@
 """Builds what a user may see of a room: rows, counts, the snapshot at join, the answer to get_active. Reads only."""
 
-from msgspec import Raw
+from msgspec import UNSET, Raw
 
-from koko_presence.protocol.commands import QueryActive
+from koko_presence.protocol.call_results import ActiveResult, JoinResult
+from koko_presence.protocol.commands import Authority, QueryActive
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.events import (
-    ActiveReply,
     ControlRequestRow,
     JoinedReply,
     PresenceRoom,
@@ -53,13 +53,11 @@ def counts(room: RoomState) -> tuple[int, int]:
     )
 
 
-def active_reply(room: RoomState, query: QueryActive) -> ActiveReply:
+def active_result(room: RoomState, query: QueryActive) -> ActiveResult:
     """Return the answer to get_active: all details for a user with a session in the room, fewer for others [C14]."""
     person = room.people.get(query.user_id)
     user_count, session_count = counts(room)
-    return ActiveReply(
-        id=query.message.id,
-        room_id=room.id,
+    return ActiveResult(
         users=outside_rows(room) if person is None else rows(room, person, query.session_id),
         total_count=user_count,
         session_count=session_count,
@@ -108,10 +106,29 @@ def joined_reply(
     )
 
 
-def acting_member(room: RoomState | None, user_id: str, session_id: str) -> Member:
-    """Return the member that an HTTP call acts for: the user's session of that id, or without an id the user's lease or
-    only session [M1]. Errors: NOT_IN_ROOM, also for a session of another user, and SESSION_REQUIRED."""
-    person = None if room is None else room.people.get(user_id)
+def join_result(room: RoomState, member: Member, now: float) -> JoinResult:
+    """Return the answer to a join by a call."""
+    return JoinResult(
+        room=describe(room, member),
+        assigned_color=member.color,
+        session_id=member.session_id,
+        lease_seconds=room.context.limits.silence_s if member.leased else UNSET,
+        seq=room.seq,
+        server_time=room.context.wall.ms(now),
+        send_interval_ms=room.send_interval_ms,
+    )
+
+
+def acting_member(room: RoomState | None, session_id: str, authority: Authority | None) -> Member:
+    """Return the member that a message is for: session `session_id`, or for an HTTP call the session of that id of the
+    caller, without an id the caller's lease or only session [M1]. Errors: NOT_IN_ROOM, also for a session of another
+    user, and SESSION_REQUIRED."""
+    if authority is None:
+        member: Member | None = None if room is None else room.members.get(session_id)
+        if member is None:
+            raise PresenceError("NOT_IN_ROOM")
+        return member
+    person = None if room is None else room.people.get(authority.user_id)
     here = [] if person is None else [m for m in person.members.values() if m.connected]
     if session_id:
         here = [member for member in here if member.session_id == session_id]

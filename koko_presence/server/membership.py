@@ -22,7 +22,15 @@ from koko_presence.access.policy import UNSURE, Access, Action, Grant
 from koko_presence.admin.upstream_metrics import Durations
 from koko_presence.auth.hmac_jwt import Identity
 from koko_presence.protocol.codec import decode
-from koko_presence.protocol.commands import EnterRoom, LeaveRoom, QueryActive, ReportActivity, RoomAction, SessionInfo
+from koko_presence.protocol.commands import (
+    EnterRoom,
+    LeaveRoom,
+    QueryActive,
+    ReplyTo,
+    ReportActivity,
+    RoomAction,
+    SessionInfo,
+)
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.events import LeftReply
 from koko_presence.protocol.limits import MERGED_BURST
@@ -56,6 +64,7 @@ from .idle_tracker import ActivityWatch
 from .reauthorization import NO_LONGER_OPEN, NOT_OPEN, Reauthorization, RecheckedSession, RecheckHub
 from .room_checks import check_room_id, requested_type, settled_type
 from .self_service import PrivacySession, changes_privacy, hide_with_join, last_shown
+from .session_ports import reply_to
 from .session_states import Link
 from .unanswered import UnansweredRequests
 
@@ -149,7 +158,7 @@ class Memberships(Reauthorization):
 
     # --- joins and leaves -----------------------------------------------------------------------------------------
 
-    def join(self, message: Join, size: int, within: bool, now: float) -> None:
+    def join(self, message: Join, raw: bytes, within: bool, now: float) -> None:
         """Handle presence.join. Errors: INVALID_MESSAGE, ROOM_TYPE_MISMATCH [C1], FORBIDDEN, RATE_LIMITED; owners
         answer with ROOM_FULL and TOO_MANY_ROOMS."""
         check_room_id(message.room_id)
@@ -248,14 +257,14 @@ class Memberships(Reauthorization):
             can_control=grant.can_control,
             can_broadcast=grant.can_broadcast,
             moderator=grant.moderator,
-            id=message.id,
+            reply_to=reply_to(session, message.id),
         )
         self.unanswered.enter(command)
         self._send(command, now)
         if members_only:
             self.note_undecided(message.room_id, now)
 
-    def leave(self, message: Leave, size: int, within: bool, now: float) -> None:
+    def leave(self, message: Leave, raw: bytes, within: bool, now: float) -> None:
         """Handle presence.leave. Errors: NOT_IN_ROOM."""
         self._require(message.room_id)
         self._forget(message.room_id)
@@ -263,7 +272,7 @@ class Memberships(Reauthorization):
             user_id=self._session.user_id,
             room_id=message.room_id,
             session_id=self._session.session_id,
-            id=message.id,
+            reply_to=reply_to(self._session, message.id),
         )
         self.unanswered.leave(command, now)
         self._send(command, now)
@@ -345,7 +354,7 @@ class Memberships(Reauthorization):
             if isinstance(command, LeaveRoom) and command.room_id in self.subscribed_rooms:
                 # the new owner may not have the member, and then sends no `left`
                 self._session.hub.unsubscribe(self._session, command.room_id)
-                self._session.send(LeftReply(id=command.id, room_id=command.room_id))
+                self._session.send(LeftReply(id=command.message_id, room_id=command.room_id))
                 self.unanswered.note_notified(command.room_id)
             self._send(command, now)
 
@@ -431,35 +440,35 @@ class Memberships(Reauthorization):
 
     # --- messages to rooms ----------------------------------------------------------------------------------------
 
-    def act(self, message: RoomMessage, size: int, within: bool, now: float) -> None:
+    def act(self, message: RoomMessage, raw: bytes, within: bool, now: float) -> None:
         """Handle a room message that is not coalesced. Errors: NOT_IN_ROOM, RATE_LIMITED, TOO_LARGE; the room answers
         with its own."""
         self._require(message.room_id)
         if not within and not isinstance(message, Typing):
             raise PresenceError("RATE_LIMITED", retry_after_s=0.1)
         if isinstance(message, Typing):
-            self._check_size(size)
+            self._check_size(len(raw))
             if message.data.is_typing:
                 self.interacted(now)
         elif isinstance(message, PlaybackMessage) and message.data.action == "report":
             self._session.activity.note_activity(now)
         else:
             self.interacted(now)
-        self._pass_on(message, now)
+        self._pass_on(message, now, raw)
 
-    def show(self, message: CursorMessage | SelectionMessage, size: int, within: bool, now: float) -> None:
+    def show(self, message: CursorMessage | SelectionMessage, raw: bytes, within: bool, now: float) -> None:
         """Handle a cursor or selection: send it at once within the session's rate, else keep it as the newest waiting
         value of its kind and room [E1, E2]. Errors: NOT_IN_ROOM, TOO_LARGE."""
         self._require(message.room_id)
-        self._check_size(size)
+        self._check_size(len(raw))
         self.interacted(now)
         kind = type(message)
         if kind is CursorMessage and self._replaces_pending(message, now):
-            self._pass_on(message, now)
+            self._pass_on(message, now, raw)
             return
         at = self._waiting.offer((kind, message.room_id), message, self._buckets[kind], None, now)
         if at == GO:
-            self._pass_on(message, now)
+            self._pass_on(message, now, raw)
         elif at == WAITS:
             counters.superseded(_MERGED[kind])
         else:
@@ -518,7 +527,7 @@ class Memberships(Reauthorization):
     def _next_release(self, now: float) -> float:
         return min(self._buckets[kind].ready_at(now) for kind, _ in self._waiting)
 
-    def query_active(self, message: GetActive, size: int, within: bool, now: float) -> None:
+    def query_active(self, message: GetActive, raw: bytes, within: bool, now: float) -> None:
         """Handle presence.getActive: for members, and for users who may enter [C13, C14]. Errors: INVALID_MESSAGE,
         FORBIDDEN, RATE_LIMITED."""
         check_room_id(message.room_id)
@@ -551,8 +560,8 @@ class Memberships(Reauthorization):
                 room_id=message.room_id,
                 user_id=session.user_id,
                 session_id=session.session_id,
-                edge=session.hub.edge_id,
-                message=message,
+                room_type=message.room_type,
+                reply_to=reply_to(session, message.id),
             ),
             session.hub.clock(),
         )
@@ -588,15 +597,16 @@ class Memberships(Reauthorization):
         if size > self.max_bytes:
             raise PresenceError("TOO_LARGE", f"Such a message may have {self.max_bytes} bytes.")
 
-    def _pass_on(self, message: RoomMessage, now: float) -> None:
+    def _pass_on(self, message: RoomMessage, now: float, raw: bytes = b"") -> None:
         session = self._session
         if isinstance(message, CursorMessage):
             session.rate_limiter.note_last(message.room_id, last_shown(session, message.data))
         command = RoomAction(
             room_id=message.room_id,
             session_id=session.session_id,
-            edge=session.hub.edge_id,
             message=message,
+            raw=raw,
+            reply_to=ReplyTo(session.hub.edge_id, session.session_id, message.id),
             hidden=session.hidden,
         )
         session.hub.bus.send(command, now)
@@ -619,7 +629,7 @@ async def _await_grant(session: MembershipsSession, answer: Awaitable[Grant], th
         then(grant)
 
 
-ROOM_HANDLERS: dict[type, Callable[[Memberships, Any, int, bool, float], None]] = {
+ROOM_HANDLERS: dict[type, Callable[[Memberships, Any, bytes, bool, float], None]] = {
     Join: Memberships.join,
     Leave: Memberships.leave,
     GetActive: Memberships.query_active,

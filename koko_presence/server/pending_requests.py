@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from koko_presence.cluster.bus import Alarm, Bus, Timers
-from koko_presence.protocol.commands import Call, EnterRoom, Scopes
+from koko_presence.protocol.commands import EnterRoom, ReplyTo
 from koko_presence.protocol.delivery import Delivery
 from koko_presence.protocol.edge_messages import CallAnswered
 from koko_presence.protocol.errors import PresenceError
@@ -48,15 +48,14 @@ class PendingRequests:
         if len(self._pending) >= MAX_PENDING:
             raise PresenceError("UNAVAILABLE", "More calls wait here than this server takes. Try again.")
 
-    async def request(self, command: Any, user_id: str, scopes: Scopes | None = None) -> bytes:
-        """Send `command`, a command of commands.py with a field `call`, on behalf of `user_id`, and return the owner's
-        answer as JSON. `scopes` are those of the caller's token in the room. Errors: the owner's PresenceError, or
-        UNAVAILABLE without an answer within `REQUEST_TIMEOUT_S`."""
+    async def request(self, command: Any) -> bytes:
+        """Send `command`, a command of commands.py with a field `reply_to`, and return the owner's answer as JSON.
+        Errors: the owner's PresenceError, or UNAVAILABLE without an answer within `REQUEST_TIMEOUT_S`."""
         self.check_free()
         now = self._clock()
         self._last_number += 1
         number = self._last_number
-        command.call = Call(edge=self._edge_id, number=number, user_id=user_id, scopes=scopes)
+        command.reply_to = ReplyTo(self._edge_id, number=number)
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._pending[number] = (answer, command)
         self._deadlines.set(number, now + REQUEST_TIMEOUT_S)

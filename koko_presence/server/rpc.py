@@ -13,12 +13,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import UNSET, Raw
 
 from koko_presence.access.policy import UNSURE, Access, Action, Grant
 from koko_presence.auth.hmac_jwt import Identity
+from koko_presence.protocol.call_results import HeartbeatResult
 from koko_presence.protocol.commands import (
     NO_EDGE,
+    Authority,
     ChangePrivacy,
     ChangeStatus,
     EnterRoom,
@@ -27,12 +29,11 @@ from koko_presence.protocol.commands import (
     QueryLeases,
     RenewLeases,
     RoomAction,
-    Scopes,
     SessionInfo,
     SpendQueryBudget,
 )
 from koko_presence.protocol.errors import PresenceError
-from koko_presence.protocol.messages import Join, SetPrivacy, SetStatus, Wire
+from koko_presence.protocol.messages import Join, SetPrivacy, SetStatus
 from koko_presence.users.http_sessions import is_lease, lease_id
 from koko_presence.users.user import presence_is_off
 from koko_presence.users.user_rate_limits import Budgets
@@ -67,39 +68,6 @@ class Caller(NamedTuple):
     session_id: str = ""
 
 
-class JoinResult(Wire, kw_only=True):
-    """The result of join; `lease_seconds` is set for a session held over HTTP [M2]."""
-
-    room: Raw
-    assigned_color: str
-    session_id: str
-    lease_seconds: float | UnsetType = UNSET
-    seq: int
-    server_time: int
-    send_interval_ms: int
-
-
-class ActiveResult(Wire, kw_only=True):
-    """The result of getActive."""
-
-    users: Raw
-    total_count: int
-    session_count: int
-
-
-class HeartbeatResult(Wire, kw_only=True):
-    """The result of heartbeat: the number of renewed leases, and the fields of `pong` [D7]."""
-
-    success: bool
-    renewed: int
-    lease_seconds: float | UnsetType = UNSET
-    timestamp: str | UnsetType = UNSET
-    server_time: int | UnsetType = UNSET
-    echo: float | UnsetType = UNSET
-
-
-_joined = msgspec.json.Decoder(JoinResult)
-_active = msgspec.json.Decoder(ActiveResult)
 _leases = msgspec.json.Decoder(list[tuple[str, str]])
 _renewed = msgspec.json.Decoder(HeartbeatResult)
 
@@ -149,7 +117,7 @@ class Procedures:
 
     # --- joins and leaves -----------------------------------------------------------------------------------------
 
-    async def _join(self, caller: Caller, name: str, input: Any) -> JoinResult:
+    async def _join(self, caller: Caller, name: str, input: Any) -> Raw:
         target, message = read(input, RoomTarget), read_message(input, name)
         check_room_id(message.room_id)
         limits = self._hub.limits  # joins of a socket are counted at its session [M8]
@@ -170,11 +138,10 @@ class Procedures:
             raise grant.refusal()
         command = self._enter(caller.identity, message, grant, session_id)
         command.lease, command.members_only = lease, members_only
-        result = _joined.decode(await self._request(caller, command))
-        if is_lease(result.session_id):
-            result.lease_seconds = self._hub.limits.silence_s
-            self._note(caller, [(result.session_id, message.room_id)])
-        return result
+        result = await self._hub.calls.request(command)
+        if is_lease(session_id):
+            self._note(caller, [(session_id, message.room_id)])
+        return Raw(result)
 
     def _enter(self, identity: Identity, message: Join, grant: Grant, session_id: str) -> EnterRoom:
         session_info = SessionInfo(
@@ -209,7 +176,7 @@ class Procedures:
             lease=_lease(caller, parsed.room_id, parsed),
             all=parsed.all,
         )
-        return Raw(await self._request(caller, command))
+        return Raw(await self._hub.calls.request(command))
 
     async def _heartbeat(self, caller: Caller, name: str, input: Any) -> HeartbeatResult:
         parsed = read(input, HeartbeatInput)
@@ -226,7 +193,7 @@ class Procedures:
             activity=None if parsed.status is UNSET else parsed.status,
             disabled=not caller.identity.presence,
         )
-        result = _renewed.decode(await self._request(caller, command))
+        result = _renewed.decode(await self._hub.calls.request(command))
         self._note(caller, leases)
         now, wall = self._hub.clock(), self._hub.wall
         result.lease_seconds = self._hub.limits.silence_s
@@ -238,7 +205,7 @@ class Procedures:
         are ended. Errors: FORBIDDEN when none is allowed."""
         command = QueryLeases(user_id=caller.identity.user_id, session_id=session_id)
         still_open, refusal = [], None
-        for lease, room_id in _leases.decode(await self._request(caller, command)):
+        for lease, room_id in _leases.decode(await self._hub.calls.request(command)):
             try:
                 await self._still_open(caller, room_id)
                 still_open.append((lease, room_id))
@@ -279,20 +246,18 @@ class Procedures:
         for session_id, room_id in leases:
             self._holders.renewed(Lease(session_id, room_id, caller.identity), now + self._hub.limits.silence_s, now)
 
-    async def _get_active(self, caller: Caller, name: str, input: Any) -> ActiveResult:
+    async def _get_active(self, caller: Caller, name: str, input: Any) -> Raw:
         target, message = read(input, RoomTarget), read_message(input, name)
         check_room_id(message.room_id)
-        await self._request(caller, SpendQueryBudget(user_id=caller.identity.user_id))
+        await self._hub.calls.request(SpendQueryBudget(user_id=caller.identity.user_id))
         grant = await self._grant(caller, message.room_id, message.room_type, "get_active")
-        message.room_type = settled_type(message, grant) or UNSET
         command = QueryActive(
             room_id=message.room_id,
             user_id=caller.identity.user_id,
             session_id=_session(caller, target),
-            edge=self._hub.edge_id,
-            message=message,
+            room_type=settled_type(message, grant) or UNSET,
         )
-        return _active.decode(await self._request(caller, command))
+        return Raw(await self._hub.calls.request(command))
 
     # --- actions of members ---------------------------------------------------------------------------------------
 
@@ -311,11 +276,17 @@ class Procedures:
             if not self._keeps_membership(caller, message.room_id, session_id, grant):
                 raise grant.refusal()
             grant = MEMBERS_OWN
-        command = RoomAction(
-            room_id=message.room_id, session_id=session_id, edge=self._hub.edge_id, message=message, hidden=hidden
+        authority = Authority(
+            caller.identity.user_id,
+            can_control=grant.can_control,
+            can_broadcast=grant.can_broadcast,
+            moderator=grant.moderator,
+            presence=caller.identity.presence,
         )
-        scopes = Scopes(grant.can_control, grant.can_broadcast, grant.moderator, caller.identity.presence)
-        return Raw(await self._hub.calls.request(command, caller.identity.user_id, scopes))
+        command = RoomAction(
+            room_id=message.room_id, session_id=session_id, message=message, authority=authority, hidden=hidden
+        )
+        return Raw(await self._hub.calls.request(command))
 
     async def _set_status(self, caller: Caller, name: str, input: Any) -> Raw:
         target, message = read(input, Target), read_message(input, name)
@@ -324,10 +295,10 @@ class Procedures:
             user_id=caller.identity.user_id,
             session_id=_session(caller, target),
             activity="idle" if message.data.status == "idle" else "active",
-            message=message,
+            data=message.data,
             disabled=not caller.identity.presence,
         )
-        return Raw(await self._request(caller, command))
+        return Raw(await self._hub.calls.request(command))
 
     async def _set_privacy(self, caller: Caller, name: str, input: Any) -> Raw:
         target, message = read(input, Target), read_message(input, name)
@@ -341,7 +312,7 @@ class Procedures:
             command = change_privacy(own, message.data)
         else:
             command = ChangePrivacy(user_id=caller.identity.user_id, session_id=session_id, privacy=message.data)
-        return Raw(await self._request(caller, command))
+        return Raw(await self._hub.calls.request(command))
 
     # --- helpers --------------------------------------------------------------------------------------------------
 
@@ -349,9 +320,6 @@ class Procedures:
         """The caller's session with that id, if this worker has its socket."""
         session = self._hub.sessions.get(session_id)
         return session if session is not None and session.user_id == caller.identity.user_id else None
-
-    async def _request(self, caller: Caller, command: Any) -> bytes:
-        return await self._hub.calls.request(command, caller.identity.user_id)
 
     async def _grant(self, caller: Caller, room_id: str, room_type: Any, action: Action = "join") -> Grant:
         """The grant of the caller's token in the room, checked for members as well: another token of the same user may

@@ -31,7 +31,7 @@ from koko_presence.protocol.messages import (
 )
 
 from .idle_tracker import ActivityWatch
-from .session_ports import SessionContext
+from .session_ports import SessionContext, reply_to
 
 SWITCHES = ("invisible", "share_cursor", "share_selection")
 
@@ -105,7 +105,8 @@ def handle_status(session: SelfServiceSession, message: SetStatus, now: float) -
         user_id=session.user_id,
         session_id=session.session_id,
         activity=session.activity.activity,
-        message=SetStatus(id=message.id, data=message.data),  # also for `SetStatusAlias`
+        data=message.data,
+        reply_to=reply_to(session, message.id),
     )
     session.hub.bus.send(command, now)
 
@@ -115,7 +116,7 @@ def handle_privacy(session: SelfServiceSession, message: SetPrivacy, now: float)
     if not session.status_bucket.take(now):
         raise PresenceError("RATE_LIMITED", retry_after_s=session.status_bucket.ready_at(now) - now)
     command = change_privacy(session, message.data)
-    command.id = message.id
+    command.reply_to = reply_to(session, message.id)
     session.hub.bus.send(command, now)
 
 

@@ -364,7 +364,7 @@ class Session:
                 if room_id in self.memberships.joining:
                     self.memberships.hold(room_id, message, raw)
                 else:
-                    ROOM_HANDLERS[kind](self.memberships, message, len(raw), within, now)
+                    ROOM_HANDLERS[kind](self.memberships, message, raw, within, now)
                 return
             if not within:
                 raise PresenceError("RATE_LIMITED", retry_after_s=0.1)

@@ -12,8 +12,9 @@ from typing import Any, Protocol
 
 from koko_presence._fastpath.wallclock import WallClock
 from koko_presence.cluster.bus import Bus, Timers
+from koko_presence.protocol.commands import ReplyTo
 from koko_presence.protocol.limits import Limits
-from koko_presence.protocol.messages import Wire
+from koko_presence.protocol.messages import MessageId, Wire
 
 
 class EdgeServices(Protocol):
@@ -61,3 +62,8 @@ class SessionContext(Protocol):
     def version(self) -> int: ...
 
     def send(self, message: Wire) -> None: ...
+
+
+def reply_to(session: SessionContext, id: MessageId | None) -> ReplyTo:
+    """Return the address for the answer to the session's message `id`."""
+    return ReplyTo(session.hub.edge_id, session.session_id, id)

@@ -124,7 +124,7 @@ def renew(user: User, command: RenewLeases, now: float) -> None:
                     user_id=user.id,
                     membership_id=membership_id,
                     lease_until=until,
-                    call=command.call if number == len(leases) else None,
+                    reply_to=command.reply_to if number == len(leases) else None,
                     renewed=len(leases),
                 )
             )
@@ -141,7 +141,7 @@ def nothing_to_renew() -> PresenceError:
 def leave(user: User, command: LeaveRoom) -> bool:
     """Handle an HTTP leave [M3]: of the named session, the lease, the only session in the room, or all. Return False
     when no session had to leave; else the room answers. Errors: SESSION_REQUIRED."""
-    call, room_id = command.call, command.room_id
+    room_id = command.room_id
     there = [session_id for session_id, session in user.sessions.items() if room_id in session.rooms]
     if command.all:
         leavers = there
@@ -162,7 +162,7 @@ def leave(user: User, command: LeaveRoom) -> bool:
                 room_id=room_id,
                 session_id=session_id,
                 reason=command.reason,
-                call=call if last else None,
+                reply_to=command.reply_to if last else None,
                 left=len(leavers),
             )
         )

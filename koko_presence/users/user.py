@@ -286,7 +286,7 @@ class User:
         session = self.sessions.get(command.session_info.session_id)
         if session is None:
             raise PresenceError("UNAUTHENTICATED", "This session has ended. Connect again.")
-        if command.call is None:
+        if not command.by_call:
             if self._is_outdated(session, command.session_info.connection, command.session_info.session_version):
                 return  # repeated for a connection that no longer has the session
             if not session.connected or session.connection != command.session_info.connection:
@@ -300,7 +300,7 @@ class User:
                 self._resume_in_other_rooms(command.session_info.session_id, command.room_id, subscribed=subscribed)
         if command.privacy is not None:  # even when the join fails: the edge has applied it
             self.apply_privacy(command.session_info.session_id, command.privacy)
-            if command.call is not None:
+            if command.by_call:
                 self.send_privacy_to_edge(command.session_info.session_id)
         self.check_rooms(command.room_id)
         membership_id = session.rooms[command.room_id] = self.context.next_version()
@@ -368,7 +368,7 @@ class User:
     def leave(self, command: LeaveRoom) -> None:
         """Handle a client's own leave; the room answers it."""
         removal = RemoveMember(
-            room_id=command.room_id, session_id=command.session_id, reason=command.reason, id=command.id
+            room_id=command.room_id, session_id=command.session_id, reason=command.reason, reply_to=command.reply_to
         )
         self.leave_room(removal)
 
@@ -405,7 +405,7 @@ class User:
 
     def change_status(self, command: ChangeStatus) -> dict[str, object]:
         """setStatus: active and idle clear the manual status [D8]. Return the fields of the acknowledgement [M5]."""
-        data = command.message.data
+        data = command.data
         before, self.restored_empty_version = self.profile.shows, 0
         self.manual = data.status if data.status in MANUAL else None
         if isinstance(data.status_message, str):

@@ -20,6 +20,7 @@ from koko_presence.protocol.commands import (
     LeaveRoom,
     Profile,
     RemoveMember,
+    ReplyTo,
     ResumeMember,
     SessionInfo,
 )
@@ -662,7 +663,7 @@ def test_leaves_are_known_for_a_while_after_their_answer() -> None:
     """The edge keeps leaves for a while after their answer: the room has answered, and the user's owner may be lost
     before another worker has received it."""
     unanswered = UnansweredRequests()
-    leave = LeaveRoom(user_id="ada", room_id="video_1", session_id="s", id=7, reason="kicked")
+    leave = LeaveRoom(user_id="ada", room_id="video_1", session_id="s", reply_to=ReplyTo(1, "s", 7), reason="kicked")
     unanswered.leave(leave, 10.0)
     unanswered.note_left("video_1")
     assert unanswered.recently_left(12.0) == {"video_1": "kicked"} and unanswered.begin_retry(12.0) == []

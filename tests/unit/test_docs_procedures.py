@@ -5,10 +5,11 @@ from pathlib import Path
 
 import msgspec
 
+from koko_presence.protocol.call_results import ActiveResult, HeartbeatResult, JoinResult
 from koko_presence.protocol.errors import ERRORS
 from koko_presence.protocol.limits import Limits
 from koko_presence.server.pending_requests import REQUEST_TIMEOUT_S
-from koko_presence.server.rpc import CALL_BURST, CALL_HZ, ActiveResult, HeartbeatResult, JoinResult, Procedures
+from koko_presence.server.rpc import CALL_BURST, CALL_HZ, Procedures
 from koko_presence.server.rpc_inputs import SHAPES, HeartbeatInput, LeaveInput
 
 TEXT = (Path(__file__).parents[2] / "docs" / "http.md").read_text()

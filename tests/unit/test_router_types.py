@@ -10,8 +10,8 @@ import pytest
 from msgspec import NODEFAULT, Raw, UnsetType
 
 import koko_presence
-from koko_presence.protocol import events, messages
-from koko_presence.server import rpc, rpc_inputs
+from koko_presence.protocol import call_results, events, messages
+from koko_presence.server import rpc_inputs
 from koko_presence.server.rpc import Procedures
 
 SOURCE = (Path(koko_presence.__file__).parent / "web" / "sdk" / "presence-router.d.ts").read_text()
@@ -95,7 +95,7 @@ MODELS = [
     messages.Cursor, messages.Selection, messages.Privacy, events.ViewerState, events.PlaybackRow, events.SyncRow,
     events.PresenceUser, events.ControlRequestRow, events.PresenceRoom, events.Joined, events.CursorShown,
     events.SelectionShown, events.StatusShown, events.PlaybackSynced, events.ControlGranted, events.ViewerSync,
-    rpc.JoinResult, rpc.ActiveResult, rpc.HeartbeatResult, rpc_inputs.Target, rpc_inputs.RoomTarget,
+    call_results.JoinResult, call_results.ActiveResult, call_results.HeartbeatResult, rpc_inputs.Target, rpc_inputs.RoomTarget,
     rpc_inputs.LeaveInput, rpc_inputs.HeartbeatInput,
 ]  # fmt: skip
 
@@ -183,8 +183,8 @@ def test_a_drift_is_noticed(line: str, instead: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(this, "SOURCE", SOURCE.replace(line, instead))
     monkeypatch.setattr(this, "INTERFACES", interfaces())
     checks = [
-        lambda: test_a_model_has_the_servers_fields(rpc.JoinResult),
-        lambda: test_a_model_has_the_servers_fields(rpc.ActiveResult),
+        lambda: test_a_model_has_the_servers_fields(call_results.JoinResult),
+        lambda: test_a_model_has_the_servers_fields(call_results.ActiveResult),
         test_the_envelope_of_events_is_the_servers,
     ]
     failed = 0

@@ -15,16 +15,22 @@ from koko_presence.protocol import commands as c
 from koko_presence.protocol.codec import decode
 from koko_presence.protocol.delivery import Delivery
 from koko_presence.protocol.errors import PresenceError
-from koko_presence.protocol.messages import GetActive, Privacy, RoomMessage, SetStatus, StatusData
+from koko_presence.protocol.messages import Privacy, RoomMessage, StatusData
 
 PROFILE = c.Profile(status="busy", status_message="hi 👍", activity="idle")
 SESSION_INFO = c.SessionInfo(
     edge=3, session_id="s", user_id="ü", name="Ann", image=None, connection=3 << 32, session_version=7
 )
 ENTER = c.EnterRoom(
-    user_id="ü", room_id="r", session_info=SESSION_INFO, room_type="video", id=7, privacy=Privacy(invisible=True)
+    user_id="ü",
+    room_id="r",
+    session_info=SESSION_INFO,
+    room_type="video",
+    reply_to=c.ReplyTo(3, "s", 7),
+    privacy=Privacy(invisible=True),
 )
-CALL = c.Call(edge=3, number=1 << 40, user_id="ü")
+CALL = c.ReplyTo(edge=3, number=1 << 40)
+AUTHORITY = c.Authority(user_id="ü", can_control=True, can_broadcast=False, moderator=True, presence=False)
 COMMANDS: list[c.Command] = [
     c.OpenSession(
         user_id="u",
@@ -36,11 +42,11 @@ COMMANDS: list[c.Command] = [
         privacy=Privacy(),
     ),
     ENTER,
-    c.LeaveRoom(user_id="u", room_id="r", session_id="s", id="x", reason="kicked"),
+    c.LeaveRoom(user_id="u", room_id="r", session_id="s", reply_to=c.ReplyTo(3, "s", "x"), reason="kicked"),
     c.EndSession(user_id="u", session_id="s", connection=5, grace=True, reason="left"),
     c.ReportActivity(user_id="u", session_id="s", activity="away", interacted=True),
     c.ChangeStatus(
-        user_id="u", session_id="s", activity="idle", message=SetStatus(id=1, data=StatusData(status="busy"))
+        user_id="u", session_id="s", activity="idle", data=StatusData(status="busy"), reply_to=c.ReplyTo(3, "s", 1)
     ),
     c.ChangePrivacy(user_id="u", session_id="s", privacy=Privacy(share_cursor=False, scope="user"), disabled=False),
     c.RoomLeft(user_id="u", room_id="r", session_id="s", membership_id=4),
@@ -65,7 +71,7 @@ COMMANDS: list[c.Command] = [
         moderator=False,
     ),
     c.AdmitMember(room_id="r", enter=ENTER, membership_id=3, profile=PROFILE),
-    c.RemoveMember(room_id="r", session_id="s", reason="left", id="a"),
+    c.RemoveMember(room_id="r", session_id="s", reason="left", reply_to=c.ReplyTo(3, "s", "a")),
     c.SuspendMember(room_id="r", session_id="s", connection=4, grace_until=12.5, version=1 << 42),
     c.ResumeMember(
         room_id="r", session_id="s", user_id="u", edge=2, connection=8, version=3, membership_id=1, subscribed=True
@@ -75,12 +81,12 @@ COMMANDS: list[c.Command] = [
         room_id="r", session_id="s", version=9, invisible=True, disabled=False, share_cursor=True, share_selection=False
     ),
     c.UpdatePermissions(room_id="r", session_id="s", version=9, can_control=True, can_broadcast=False, moderator=True),
-    c.QueryActive(room_id="r", user_id="u", session_id="s", edge=1, message=GetActive(room_id="r", id=3)),
+    c.QueryActive(room_id="r", user_id="u", session_id="s", room_type="video", reply_to=c.ReplyTo(1, "s", 3)),
     c.ServerBroadcast(room_id="r", data=b'{"a":1}', to=["u"]),
-    c.SpendQueryBudget(user_id="u", call=CALL),
-    c.QueryLeases(user_id="u", session_id="s", call=CALL),
-    c.RenewLeases(user_id="u", sessions=["s"], activity="idle", call=CALL),
-    c.RenewLease(room_id="r", session_id="s", user_id="u", membership_id=3, lease_until=90.5, call=CALL, renewed=2),
+    c.SpendQueryBudget(user_id="u", reply_to=CALL),
+    c.QueryLeases(user_id="u", session_id="s", reply_to=CALL),
+    c.RenewLeases(user_id="u", sessions=["s"], activity="idle", reply_to=CALL),
+    c.RenewLease(room_id="r", session_id="s", user_id="u", membership_id=3, lease_until=90.5, reply_to=CALL, renewed=2),
 ]
 TEXTS = [
     b'{"type":"cursor","roomId":"r","data":{"timestamp":1.25,"x":0.1,"y":0.2,"target":"left"}}',
@@ -108,27 +114,42 @@ def test_a_command_is_the_same_on_the_other_side(command: c.Command) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [command for command in COMMANDS if hasattr(command, "call")], ids=lambda command: type(command).__name__
+    "command",
+    [command for command in COMMANDS if "reply_to" in command.__struct_fields__],
+    ids=lambda command: type(command).__name__,
 )
 def test_the_reply_address_is_the_same_on_the_other_side(command: c.Command) -> None:
-    asked = msgspec.structs.replace(command, call=CALL)
+    asked = msgspec.structs.replace(command, reply_to=CALL)
+    assert asked.by_call and asked.message_id is None
     assert wire_messages.decode_command(wire_messages.encode_command(asked)) == asked
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=lambda text: msgspec.json.decode(text)["type"])
 def test_a_clients_message_is_the_same_on_the_other_side(text: bytes) -> None:
-    act = c.RoomAction(room_id="r", session_id="s", edge=1, message=decode(text))  # type: ignore[arg-type]
+    message = decode(text)
+    act = c.RoomAction(room_id="r", session_id="s", reply_to=c.ReplyTo(1, "s"), message=message, raw=text)  # type: ignore[arg-type]
     again = wire_messages.decode_command(wire_messages.encode_command(act))
     assert again == act
-    act.call = CALL
+    act.reply_to, act.authority = CALL, AUTHORITY
     assert wire_messages.decode_command(wire_messages.encode_command(act)) == act
     assert isinstance(again, c.RoomAction) and msgspec.json.encode(again.message) == msgspec.json.encode(act.message)
+
+
+def test_a_clients_message_is_carried_as_the_client_has_sent_it() -> None:
+    """The edge does not encode it again; a message that the server has made or changed has no such text."""
+    text = b'{ "roomId":"r", "type":"control_request", "unknown":1 }'
+    act = c.RoomAction(room_id="r", session_id="s", message=decode(text), raw=text)  # type: ignore[arg-type]
+    assert text in wire_messages.encode_command(act)
+    made = msgspec.structs.replace(act, raw=b"")
+    assert text not in wire_messages.encode_command(made)
+    again = wire_messages.decode_command(wire_messages.encode_command(made))
+    assert again == msgspec.structs.replace(made, raw=msgspec.json.encode(made.message))
 
 
 def test_what_may_be_done_twice_is_kept_and_nothing_else() -> None:
     acts = {
         msgspec.json.decode(text)["type"]: c.RoomAction(
-            room_id="r", session_id="s", edge=1, message=decode(text)
+            room_id="r", session_id="s", reply_to=c.ReplyTo(1, "s"), message=decode(text)
         ).delivery  # type: ignore[arg-type]
         for text in TEXTS
     }
