@@ -166,7 +166,7 @@ class Supervisor(Service):
         self._announced = self._was_whole = False  # whether it has served, and with all workers
         self._rolling = False
         self._watch = MainWatch(is_supervisor=True, workers=len(sockets))
-        self._operator_queries = OperatorQueries(self._fleet, self._channels, self._watch.counts)
+        self._operator_queries = OperatorQueries(self._fleet, self._channels, self._loop, self._watch.counts)
         self._shared = SharedCache()  # entries that workers have fetched, for their successors
 
     async def serve(self, port: int) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 from koko_presence.admin.metrics import CounterAggregator, render
 from koko_presence.admin.stats import Stats, stats
+from koko_presence.cluster.bus import Timers
 from koko_presence.protocol import survey
 from koko_presence.protocol.metric_types import MainCounts
 
@@ -19,18 +20,20 @@ from .worker_queries import Questions
 
 
 class OperatorQueries:
-    """Queries the workers of `fleet`; `channels` returns the channel of each process by the worker's id."""
+    """Queries the workers of `fleet`; `channels` returns the channel of each process by the worker's id. `timers` are
+    the event loop's."""
 
     def __init__(
         self,
         fleet: Fleet,
         channels: Callable[[], Mapping[int, Channel]],
+        timers: Timers,
         main: Callable[[], MainCounts] = MainCounts,
     ) -> None:
         """`main` returns the counts of the supervisor itself."""
         self._fleet, self._channels, self._main = fleet, channels, main
         self._aggregator = CounterAggregator()
-        self._questions = Questions()
+        self._questions = Questions(timers)
 
     # --- answers of the workers -----------------------------------------------------------------------------------
 

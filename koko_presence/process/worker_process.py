@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, NoReturn
 
@@ -32,6 +33,7 @@ from koko_presence.config.certificate import Certificate, read_certificate
 from koko_presence.config.out_of_memory import end_when_exhausted
 from koko_presence.config.schema import Config, load
 from koko_presence.protocol import survey
+from koko_presence.server.request_tracker import RequestTracker
 
 from . import control_channel, runtime_folder
 from .accept_assignment import assign
@@ -108,6 +110,9 @@ class SingleProcessServer(Service):
         self._worker: Worker
         self._leaving: asyncio.Task[None] | None = None
         self._over: asyncio.Future[None] = self._loop.create_future()
+        self._surveys: RequestTracker[survey.AnySurveyRequest, survey.AnyAnswer | None] = RequestTracker(
+            self._loop, monotonic, ANSWER_WITHIN_S
+        )
 
     async def serve(self) -> int:
         """Run the service until its end; returns the exit code."""
@@ -180,10 +185,11 @@ class SingleProcessServer(Service):
         return stats([("0", self._worker.snapshot())], unready=self._reason)
 
     async def run_survey(self, request: survey.AnySurveyRequest) -> survey.Answers:
-        answer: asyncio.Future[survey.AnyAnswer | None] = self._loop.create_future()
-        self._worker.survey_handlers.handle(request, lambda found: None if answer.done() else answer.set_result(found))
-        await asyncio.wait([answer], timeout=ANSWER_WITHIN_S)
-        found = answer.result() if answer.done() else None
+        handle, found = self._worker.survey_handlers.handle, None
+        with suppress(TimeoutError):
+            found = await self._surveys.request(
+                request, lambda number: handle(request, partial(self._surveys.answer, number))
+            )
         return survey.Answers(found=[found] if found else [], missing=[] if found else [0])
 
     def apply(self, config: Config) -> None:

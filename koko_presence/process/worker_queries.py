@@ -1,25 +1,28 @@
 """Sends one request to many workers and collects the answers that arrive within a second."""
 
-import asyncio
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+from koko_presence.cluster.bus import Timers
+from koko_presence.server.request_tracker import RequestTracker
 
 from .control_channel import Message
 
 ANSWER_WITHIN_S = 1.0
 
 
-class _PendingQuery:
-    def __init__(self, ids: set[int], complete: "asyncio.Future[None]") -> None:
-        self.ids, self.complete = ids, complete
+class _Query:
+    def __init__(self, workers: set[int]) -> None:
+        self.workers = workers
         self.answers: dict[int, bytes] = {}
 
 
 class Questions:
     """The pending requests of the supervisor. Written by `query`, and by `on_answer` when a worker answers."""
 
-    def __init__(self) -> None:
-        self._out: dict[int, _PendingQuery] = {}
-        self._last = 0
+    def __init__(self, timers: Timers) -> None:
+        self._queries: RequestTracker[_Query, None] = RequestTracker(timers, time.monotonic, ANSWER_WITHIN_S)
 
     async def query(
         self, sends: Mapping[int, Callable[[Message], None]], make: Callable[[int], Message]
@@ -28,22 +31,21 @@ class Questions:
         from the request's number. Returns the answers by worker id."""
         if not sends:
             return {}
-        self._last += 1
-        number, pending = self._last, _PendingQuery(set(sends), asyncio.get_running_loop().create_future())
-        self._out[number] = pending
-        message = make(number)
-        for send in sends.values():
-            send(message)
-        try:
-            await asyncio.wait([pending.complete], timeout=ANSWER_WITHIN_S)
-        finally:
-            del self._out[number]
-        return pending.answers
+        query = _Query(set(sends))
+
+        def send_all(number: int) -> None:
+            message = make(number)
+            for send in sends.values():
+                send(message)
+
+        with suppress(TimeoutError):
+            await self._queries.request(query, send_all)
+        return query.answers
 
     def on_answer(self, id: int, number: int, body: bytes) -> None:
         """Record a worker's answer; a late one is dropped."""
-        pending = self._out.get(number)
-        if pending is not None:
-            pending.answers[id] = body
-            if pending.answers.keys() >= pending.ids and not pending.complete.done():
-                pending.complete.set_result(None)
+        query = self._queries.find(number)
+        if query is not None:
+            query.answers[id] = body
+            if query.answers.keys() >= query.workers:
+                self._queries.answer(number, None)

@@ -7,19 +7,19 @@ the `Hub` writes the table of pending calls.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from koko_presence.cluster.bus import Alarm, Bus, Timers
+from koko_presence.cluster.bus import Bus, Timers
 from koko_presence.protocol.commands import EnterRoom, ReplyTo
 from koko_presence.protocol.delivery import Delivery
 from koko_presence.protocol.edge_messages import CallAnswered
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.events import ErrorReply
-from koko_presence.rooms.deadlines import Deadlines
+
+from .request_tracker import RequestTracker
 
 REQUEST_TIMEOUT_S = 5.0  # longer than a view change takes, a worker that hangs included
 MAX_PENDING = 10_000
@@ -35,75 +35,54 @@ class PendingRequests:
         self._edge_id = edge_id
         self._bus = bus
         self._clock = clock
-        self._last_number = 0
-        self._pending: dict[int, tuple[asyncio.Future[bytes], Any]] = {}
-        self._deadlines = Deadlines()
-        self._alarm = Alarm(timers, clock, self._tick)
+        self._requests: RequestTracker[Any, bytes] = RequestTracker(timers, clock, REQUEST_TIMEOUT_S)
 
     def __len__(self) -> int:
-        return len(self._pending)
+        return len(self._requests)
 
     def check_free(self) -> None:
         """Errors: UNAVAILABLE when MAX_PENDING calls are pending."""
-        if len(self._pending) >= MAX_PENDING:
+        if len(self._requests) >= MAX_PENDING:
             raise PresenceError("UNAVAILABLE", "More calls wait here than this server takes. Try again.")
 
     async def request(self, command: Any) -> bytes:
         """Send `command`, a command of commands.py with a field `reply_to`, and return the owner's answer as JSON.
         Errors: the owner's PresenceError, or UNAVAILABLE without an answer within `REQUEST_TIMEOUT_S`."""
         self.check_free()
-        now = self._clock()
-        self._last_number += 1
-        number = self._last_number
-        command.reply_to = ReplyTo(self._edge_id, number=number)
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._pending[number] = (answer, command)
-        self._deadlines.set(number, now + REQUEST_TIMEOUT_S)
-        self._alarm.schedule(now + REQUEST_TIMEOUT_S)
+
+        def send(number: int) -> None:
+            command.reply_to = ReplyTo(self._edge_id, number=number)
+            self._bus.send(command, self._clock())
+
         try:
-            self._bus.send(command, now)
-            return await answer
-        finally:
-            self._deadlines.cancel(number)
-            self._pending.pop(number, None)
+            return await self._requests.request(command, send)
+        except TimeoutError:
+            raise PresenceError("UNAVAILABLE", _NOT_KNOWN) from None
 
     def joins(self) -> dict[str, set[str]]:
         """By session: the rooms that it joins by pending calls."""
         found: dict[str, set[str]] = {}
-        for _, command in self._pending.values():
+        for command in self._requests:
             if isinstance(command, EnterRoom):
                 found.setdefault(command.session_info.session_id, set()).add(command.room_id)
         return found
 
     def on_answer(self, answered: CallAnswered) -> None:
         """Complete the call with the owner's answer. A second answer, or one to a call that has ended, is ignored."""
-        answer, _ = self._pending.get(answered.number, (None, None))
-        if answer is None or answer.done():
-            return
         if answered.refused:
-            answer.set_exception(_error_in(answered.payload))
+            self._requests.refuse(answered.number, _error_in(answered.payload))
         else:
-            answer.set_result(answered.payload)
+            self._requests.answer(answered.number, answered.payload)
 
     def retry_pending(self, now: float) -> None:
         """Repeat the pending commands of which the sender is to do that (`Delivery`), after the loss of an owner."""
-        for answer, command in list(self._pending.values()):
-            if command.delivery is Delivery.SENDER_REPEATS and not answer.done():
+        for command in self._requests.unanswered():
+            if command.delivery is Delivery.SENDER_REPEATS:
                 self._bus.send(command, now)
 
     def stop(self) -> None:
         """Fail all pending calls with UNAVAILABLE."""
-        self._alarm.stop()
-        for answer, _ in self._pending.values():
-            if not answer.done():
-                answer.set_exception(PresenceError("UNAVAILABLE", "The server stops. Try again."))
-
-    def _tick(self) -> None:
-        for number in self._deadlines.take_due(self._clock()):
-            answer, _ = self._pending[number]
-            if not answer.done():
-                answer.set_exception(PresenceError("UNAVAILABLE", _NOT_KNOWN))
-        self._alarm.schedule(self._deadlines.next_at())
+        self._requests.stop(PresenceError("UNAVAILABLE", "The server stops. Try again."))
 
 
 def _error_in(payload: bytes) -> PresenceError:
