@@ -10,6 +10,7 @@
 # make debug  compiled part with bounds checks and line tracing, annotated HTML in build/debug/
 # make setup  .venv with the pinned packages and the compiled part; nothing to do takes no time
 # make pins   deploy/requirements*.txt anew, after a version in pyproject.toml has changed: what install-systemd installs
+# make generate    the files that are made from koko_presence/protocol: types of TypeScript, JSON Schema, client models
 # make clip   films the demo's clip again (Chromium, ffmpeg); it is in git
 # make clean  away with all that was made
 # make install-systemd    as root: a systemd service on this host, or its upgrade; make uninstall-systemd: away with it
@@ -30,7 +31,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 TIERS := bench counts pages bundlers packaging systemd long
 
-.PHONY: run dev test test-fast test-more $(TIERS:%=test-%) test-soak check format bench bench-check instructions debug setup dist pins clip clean install-systemd uninstall-systemd
+.PHONY: run dev test test-fast test-more $(TIERS:%=test-%) test-soak check format bench bench-check instructions debug setup dist pins generate clip clean install-systemd uninstall-systemd
 
 run: setup
 	@exec $(BIN)/koko-presence serve --dev --port $(PORT)
@@ -87,6 +88,9 @@ dist: dev
 
 pins: dev
 	@$(BIN)/python deploy/pins.py
+
+generate: dev
+	@$(BIN)/python -m generate
 
 clip: dev
 	@$(BIN)/python -m bench.clip

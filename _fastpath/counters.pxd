@@ -1,6 +1,6 @@
 cdef enum:
     BOUNDS = 16  # the length of BOUNDS_S in koko_presence/protocol/metric_types.py
-    KINDS = 32  # more than the length of SENT_TYPES there
+    KINDS = 64  # more than the length of SENT_TYPES there
     CURSOR_KIND = 1
 
 cdef struct Histogram:
@@ -17,7 +17,7 @@ cdef struct Hot:
     unsigned long long flushes
     unsigned long long forwards  # cursors to rooms of other workers
     unsigned long long mesh_bytes
-    unsigned long long[32] sent  # by kind
+    unsigned long long[64] sent  # by kind
     Histogram broadcast
     Histogram join
     Histogram lag

@@ -12,6 +12,7 @@ from koko_presence.protocol.metric_types import (
     AUTH_RESULTS,
     BOUNDS_S,
     CLOSE_CODES,
+    COALESCED_TYPES,
     INVALID,
     OTHER,
     RECEIVED_TYPES,
@@ -25,8 +26,8 @@ from koko_presence.protocol.metric_types import Histogram as Reading
 cdef enum:
     LONGEST_NAME = 32
 
-cdef char[32][LONGEST_NAME] names  # by kind; 0 stands for a frame whose kind is not determined yet
-cdef Py_ssize_t[32] sizes
+cdef char[KINDS][LONGEST_NAME] names  # by kind; 0 stands for a frame whose kind is not determined yet
+cdef Py_ssize_t[KINDS] sizes
 cdef int other = 0
 
 
@@ -38,6 +39,8 @@ def _prepare():
         bounds[i] = bound
     for i, name in enumerate(SENT_TYPES):
         text = name.encode()
+        if len(text) > LONGEST_NAME:
+            raise ImportError(f"events.py: {name!r} is longer than the {LONGEST_NAME} bytes of _fastpath/counters.pyx")
         memcpy(names[i + 1], PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text))
         sizes[i + 1] = PyBytes_GET_SIZE(text)
     other = SENT_TYPES.index(OTHER) + 1
@@ -88,8 +91,8 @@ cdef class CounterSet:
         self._auth = dict.fromkeys(AUTH_RESULTS, 0)
         self._disconnects = dict.fromkeys((*CLOSE_CODES, OTHER), 0)
         self._received = dict.fromkeys(RECEIVED_TYPES, 0)
-        # cursors and selections are dropped by design; any other pair is added at its first occurrence
-        self._dropped = {(kind, SUPERSEDED): 0 for kind in ("cursor", "selection", "typing", "playback")}
+        # coalesced values are dropped by design; any other pair is added at its first occurrence
+        self._dropped = {(kind, SUPERSEDED): 0 for kind in COALESCED_TYPES}
 
     def auth(self, str result not None):
         """Count an answer to `auth`; `result` is one of AUTH_RESULTS."""

@@ -11,7 +11,7 @@ error. Whatever is accepted here is decoded as msgspec decodes it; a test compar
 from libc.stdint cimport uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
-from koko_presence.protocol.messages import MAX_MEDIA_TIME_S
+from koko_presence.protocol.models import MAX_MEDIA_TIME_S
 
 cdef extern from "Python.h":
     double PyOS_string_to_double(const char* text, char** end, object overflow) except? -1.0

@@ -1,7 +1,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from koko_presence.protocol.messages import Cursor
+from koko_presence.protocol.models import Cursor
 
 from .fanout import StreamFrame
 from .outbox import WriteBatch

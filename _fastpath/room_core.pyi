@@ -1,6 +1,6 @@
 from typing import Any
 
-from koko_presence.protocol.messages import Cursor
+from koko_presence.protocol.models import Cursor
 
 from .fanout import StreamFrame
 from .throttle import Coalescer, Meter, TokenBucket

@@ -22,7 +22,7 @@ from koko_presence._fastpath.fanout cimport CursorTemplate, StreamFrame
 from koko_presence._fastpath.cursor_parser cimport CursorText
 from koko_presence._fastpath.throttle cimport SHARED_BUDGET_WAIT_S, Meter, TokenBucket, Coalescer
 from koko_presence._fastpath.wallclock cimport WallClock
-from koko_presence.protocol.messages import Cursor
+from koko_presence.protocol.models import Cursor
 
 # A window costs more than it saves if it collects one frame, so a room waits only if it would collect several.
 BUSY_FRAMES_PER_WINDOW = 3.0

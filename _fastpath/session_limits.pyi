@@ -1,7 +1,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from koko_presence.protocol.messages import Cursor
+from koko_presence.protocol.models import Cursor
 
 from .flush_scheduler import CursorRoute
 from .rounds import Round

@@ -22,7 +22,7 @@ from koko_presence._fastpath.flush_scheduler cimport CursorRoute, DeferredSender
 from koko_presence._fastpath.rounds cimport Round
 from koko_presence._fastpath.cursor_parser cimport CursorText, scan_cursor
 from koko_presence._fastpath.throttle cimport TokenBucket
-from koko_presence.protocol.messages import Cursor
+from koko_presence.protocol.models import Cursor
 
 log = logging.getLogger("koko_presence.connection")
 

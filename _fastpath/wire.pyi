@@ -1,6 +1,6 @@
 from collections.abc import Callable
 
-from koko_presence.protocol.messages import Cursor
+from koko_presence.protocol.models import Cursor
 
 from .fanout import RoomFlush
 from .flush_scheduler import CursorRoute, FlushScheduler

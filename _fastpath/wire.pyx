@@ -19,7 +19,7 @@ from koko_presence._fastpath.counters cimport hot
 from koko_presence._fastpath.fanout cimport StreamFrame, RoomFlush
 from koko_presence._fastpath.flush_scheduler cimport CursorRoute, FlushScheduler
 from koko_presence._fastpath.cursor_parser cimport CursorText
-from koko_presence.protocol.messages import Cursor
+from koko_presence.protocol.models import Cursor
 
 CURSORS = 1  # the kind of a cursor batch; all other kinds are in cluster/wire_messages.py
 

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from koko_presence.protocol.messages import Cursor, CursorMessage
+from koko_presence.protocol.messages import CursorMessage
+from koko_presence.protocol.models import Cursor
 
 from . import cases
 from .cases import BAD, CURSORS, FRAMES, Run, last, measure

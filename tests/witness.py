@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from koko_presence.protocol.messages import Privacy
+from koko_presence.protocol.models import Privacy
 from koko_presence.protocol.webhook_events import AnyWebhookEvent, RoomCreated, RoomEmptied, UserEntered, UserLeft
 from tests.script import RIGHTS, ROOMS
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from koko_presence.auth.identity import Identity
 from koko_presence.protocol.errors import NOT_CHECKED, NOT_CHECKED_RETRY_S, PresenceError
-from koko_presence.protocol.messages import RoomType
+from koko_presence.protocol.models import RoomType
 
 # The room type by prefix of the room id, so that the first client to join cannot set a wrong type [C1].
 _PREFIXES: tuple[tuple[str, RoomType], ...] = (

@@ -21,7 +21,7 @@ from koko_presence.admin.upstream_metrics import Upstream
 from koko_presence.auth.http_client import HttpClient, RequestFailed, ResponseTimeout, UnusableResponse
 from koko_presence.auth.identity import Identity
 from koko_presence.auth.ttl_cache import CachedValue, TtlCache
-from koko_presence.protocol.messages import RoomType
+from koko_presence.protocol.models import RoomType
 
 from .policy import UNSURE, Access, Action, Grant
 

@@ -19,7 +19,7 @@ from koko_presence.admin.upstream_metrics import Upstream
 from koko_presence.auth.http_client import HttpClient
 from koko_presence.auth.identity import Identity
 from koko_presence.config.trpc_rules import Rule
-from koko_presence.protocol.messages import RoomType
+from koko_presence.protocol.models import RoomType
 
 from .policy import NO, Action, Grant, granted, room_type_of
 from .remote import LONGEST_TTL_S, REFUSAL_TTL_S, Question, RemoteAccess, Unsure, log

@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 from koko_presence.admin.upstream_metrics import Upstream
 from koko_presence.auth.http_client import HttpClient
 from koko_presence.auth.identity import Identity
-from koko_presence.protocol.messages import RoomType
+from koko_presence.protocol.models import RoomType
 from koko_presence.webhooks import signature
 
 from .policy import NO, Action, Grant, granted

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import msgspec
 from aiohttp import web
 
-from koko_presence.protocol.messages import Wire
+from koko_presence.protocol.models import Wire
 
 log = logging.getLogger("koko_presence.operator")
 

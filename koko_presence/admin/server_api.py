@@ -15,7 +15,7 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 from koko_presence.protocol import survey
 from koko_presence.protocol.codec import check_free_data
 from koko_presence.protocol.errors import PresenceError
-from koko_presence.protocol.messages import Activity, RoomType, Status, Wire
+from koko_presence.protocol.models import Activity, RoomType, Status, Wire
 from koko_presence.protocol.survey import (
     Answers,
     AnySurveyRequest,

@@ -8,8 +8,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from koko_presence.protocol.messages import Wire
 from koko_presence.protocol.metric_types import BOUNDS_S, Counters, CounterTotals, Histogram
+from koko_presence.protocol.models import Wire
 
 from .metrics import CounterAggregator, decode_counters, plus
 

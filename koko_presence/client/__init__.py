@@ -9,7 +9,7 @@ client, with `dispatcher` for received messages), `room` on `state` (the room's 
 received messages). `timing`, `pending` and `listeners` are used by several of them.
 """
 
-from koko_presence.protocol.messages import Privacy
+from koko_presence.protocol.models import Privacy
 
 from .errors import AuthRefused, PresenceOffline, PresenceRefused
 from .incoming import Active, Event, OtherEvent

@@ -17,19 +17,8 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from koko_presence.protocol.messages import (
-    Activity,
-    Auth,
-    GetActive,
-    Join,
-    Leave,
-    Privacy,
-    RoomType,
-    SetPrivacy,
-    SetStatus,
-    Status,
-    StatusData,
-)
+from koko_presence.protocol.messages import Auth, GetActive, Join, Leave, SetPrivacy, SetStatus, StatusData
+from koko_presence.protocol.models import Activity, Privacy, RoomType, Status
 
 from . import incoming
 from .dispatcher import Dispatcher

@@ -13,7 +13,8 @@ from typing import Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 from koko_presence.protocol.errors import ReconnectPolicy
-from koko_presence.protocol.messages import Activity, Heartbeat
+from koko_presence.protocol.messages import Heartbeat
+from koko_presence.protocol.models import Activity
 
 from .errors import AuthRefused, PresenceOffline, PresenceRefused
 from .incoming import Authenticated

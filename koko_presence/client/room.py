@@ -16,27 +16,22 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from koko_presence.protocol.messages import (
-    MAX_MEDIA_TIME_S,
     Broadcast,
     ControlCancel,
     ControlDeny,
     ControlGrant,
     ControlRelease,
     ControlRequest,
-    Cursor,
     CursorMessage,
     Leave,
-    PlaybackAction,
     PlaybackData,
     PlaybackMessage,
-    Privacy,
-    RoomType,
-    Selection,
     SelectionMessage,
     ToUser,
     Typing,
     TypingData,
 )
+from koko_presence.protocol.models import MAX_MEDIA_TIME_S, Cursor, PlaybackAction, Privacy, RoomType, Selection
 
 from .errors import PresenceOffline, PresenceRefused
 from .incoming import Joined

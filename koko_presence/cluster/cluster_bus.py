@@ -20,7 +20,8 @@ from koko_presence.owner import reconcile
 from koko_presence.owner.shard import Shard
 from koko_presence.protocol.commands import Command, ReplyTo, RoomAction
 from koko_presence.protocol.edge_messages import EdgeMessage, SessionLost
-from koko_presence.protocol.messages import Cursor, CursorMessage, PlaybackMessage
+from koko_presence.protocol.messages import CursorMessage, PlaybackMessage
+from koko_presence.protocol.models import Cursor
 from koko_presence.protocol.snapshots import RoomDelta, UserRecord
 from koko_presence.rooms.room import Room
 from koko_presence.rooms.snapshot_delivery import send_snapshot

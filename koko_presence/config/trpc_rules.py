@@ -3,7 +3,7 @@
 import re
 from typing import NamedTuple
 
-from koko_presence.protocol.messages import RoomType
+from koko_presence.protocol.models import RoomType
 
 ROOM_TYPES: tuple[RoomType, ...] = ("project", "video", "comment_thread", "comparison")
 

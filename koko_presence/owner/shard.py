@@ -17,7 +17,6 @@ from msgspec import UNSET
 from koko_presence._fastpath.fanout import RoomFlush, StreamFrame, frame_text
 from koko_presence._fastpath.room_core import FlushQueue
 from koko_presence._fastpath.wallclock import WallClock
-from koko_presence.protocol.call_results import ActiveResult, JoinResult
 from koko_presence.protocol.commands import (
     AdmitMember,
     ApplyPrivacy,
@@ -39,6 +38,7 @@ from koko_presence.protocol.errors import NOT_CHECKED, NOT_CHECKED_RETRY_S, Pres
 from koko_presence.protocol.events import ServerNotice, encode
 from koko_presence.protocol.limits import Limits, RoomOptions
 from koko_presence.protocol.messages import Broadcast, CursorMessage, PlaybackMessage, RoomMessage
+from koko_presence.protocol.procedures import ActiveResult, JoinResult
 from koko_presence.protocol.snapshots import MembershipEnd
 from koko_presence.rooms import call_scopes, lifetime, playback_sync, presence_state, snapshot_view, webhook_recorder
 from koko_presence.rooms.context import ShardContext

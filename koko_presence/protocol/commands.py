@@ -14,18 +14,8 @@ for each value and ignores a message with a lower one. docs/architecture.md list
 from msgspec import UNSET, Struct, UnsetType
 
 from .delivery import Delivery
-from .messages import (
-    Activity,
-    ClientMessage,
-    GetActive,
-    Join,
-    MessageId,
-    Privacy,
-    RoomMessage,
-    RoomType,
-    Status,
-    StatusData,
-)
+from .messages import ClientMessage, GetActive, Join, RoomMessage, StatusData
+from .models import Activity, MessageId, Privacy, RoomType, Status
 
 
 class ClusterMessage(Struct, tag=True):

@@ -4,7 +4,7 @@ Between workers they are msgpack, as commands are (`cluster/wire_messages.py`).
 """
 
 from .commands import ClusterMessage
-from .messages import Activity, Privacy
+from .models import Activity, Privacy
 
 
 class EdgeMessage(ClusterMessage):

@@ -1,102 +1,36 @@
-"""Declares what the server sends to clients: the events of the specification, the replies of B7, and their models.
+"""Declares what the server sends to clients: the events of the specification, and the replies and notices of B7.
 
-Each Struct is one message or model of docs/protocol.md. `encode` makes the JSON once; after that only bytes are passed
-on.
+Each event is declared once, as the Struct of its `data`: class attributes say its type and who receives it. The sets
+of events and replies, their metric labels and the generated files (`make generate`) are made from these classes, in
+their order. `encode` makes the JSON once; after that only bytes are passed on.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import UNSET, Meta, Raw, UnsetType
 
 from .errors import PresenceError
-from .messages import Activity, Cursor, MessageId, RoomType, Selection, Status, Wire
+from .models import Activity, MessageId, PresenceRoom, PresenceUser, Status, Wire
 
 _encoder = msgspec.json.Encoder()
 encode = _encoder.encode
 
 
-# --- models [Data Models, section O] ------------------------------------------------------------------------------
+def _one_of(*values: str) -> Meta:
+    """Describe the values of a text that only the server writes: for the generated files, without a check."""
+    return Meta(extra_json_schema={"enum": list(values)})
 
 
-class ViewerState(Wire, kw_only=True):
-    """The state of a viewer's player as last reported [H6]; `current_time` in seconds of the video."""
-
-    is_playing: bool
-    current_time: float
-    playback_rate: float
-
-
-class PlaybackRow(Wire, kw_only=True):
-    """The room's playback: position `current_time` in seconds at server time `anchor` in ms [H4, H5]."""
-
-    is_playing: bool
-    current_time: float
-    playback_rate: float
-    anchor: int
-    version: int
-    duration: float | UnsetType = UNSET
-    target: str | UnsetType = UNSET
-
-
-class SyncRow(Wire, kw_only=True):
-    state: str
-    drift_ms: int
-
-
-class PresenceUser(Wire, kw_only=True):
-    """One session of a user as other members see it [PresenceUser, C7]."""
-
-    user_id: str
-    session_id: str
-    name: str
-    image: str | UnsetType = UNSET
-    color: str
-    status: Status
-    status_message: str | UnsetType = UNSET
-    activity: Activity
-    connected: bool
-    last_active_at: str
-    room_id: str
-    room_type: RoomType
-    index: int | UnsetType = UNSET
-    cursor: Cursor | UnsetType = UNSET
-    selection: Selection | UnsetType = UNSET
-    is_typing: bool
-    typing_context: str | UnsetType = UNSET
-    is_watching: bool
-    playback_state: ViewerState | UnsetType = UNSET
-    viewer_sync: SyncRow | UnsetType = UNSET
-    transport: Literal["http"] | UnsetType = UNSET  # an HTTP session [M2]; absent for a session with a socket
-
-
-class ControlRequestRow(Wire, kw_only=True):
-    user_id: str
-    requester_name: str
-    requested_at: str
-
-
-class PresenceRoom(Wire, kw_only=True):
-    """A room as its members see it [PresenceRoom, C7, I5]."""
-
-    id: str
-    type: RoomType
-    users: list[PresenceUser] | Raw
-    user_count: int
-    session_count: int
-    sync_enabled: bool
-    controller: str | UnsetType = UNSET
-    controller_session_id: str | UnsetType = UNSET
-    control_requests: list[ControlRequestRow]
-    playback: PlaybackRow | UnsetType = UNSET
-    created_at: str
+LeaveReason = Annotated[str, _one_of("left", "disconnected", "timeout", "kicked")]
 
 
 # --- events -------------------------------------------------------------------------------------------------------
 
 
 class Event(Wire, kw_only=True):
-    """The envelope of every event [PresenceEvent, B4, B5]; `seq` counts the room's public events [B11]."""
+    """Fields of all events of a room. `timestamp` is ISO 8601; `seq` counts the room's public events
+    [PresenceEvent, B4, B5, B11]."""
 
     type: str
     room_id: str
@@ -107,8 +41,54 @@ class Event(Wire, kw_only=True):
     seq: int | UnsetType = UNSET
 
 
-class Joined(Wire, kw_only=True):
-    """The data of `user_joined`; `index` is the member's number in compact cursors."""
+class EventData(Wire, kw_only=True):
+    """Base of the data of events.
+
+    `event` is the type of the event, `to_self` whether the session that caused it receives it too [B9].
+    """
+
+    event: ClassVar[str]
+    to_self: ClassVar[bool] = False
+
+
+class CursorShown(EventData, kw_only=True):
+    event = "cursor_moved"
+
+    timestamp: float | UnsetType = UNSET
+    x: float | UnsetType = UNSET
+    y: float | UnsetType = UNSET
+    color: str
+    target: str | UnsetType = UNSET
+    hidden: bool = False
+
+
+class SelectionShown(EventData, kw_only=True):
+    event = "selection_changed"
+
+    start_time: float | UnsetType = UNSET
+    end_time: float | UnsetType = UNSET
+    color: str
+    target: str | UnsetType = UNSET
+    cleared: bool = False
+
+
+class StatusShown(EventData, kw_only=True):
+    """The first three fields are the user's, the last two the session's [D8, D10, D15]."""
+
+    event = "status_changed"
+    to_self = True
+
+    status: Status
+    status_message: str | UnsetType = UNSET
+    activity: Activity
+    is_watching: bool
+    connected: bool
+
+
+class Joined(EventData, kw_only=True):
+    """A session has joined; `index` is its number in compact cursors."""
+
+    event = "user_joined"
 
     name: str
     image: str | UnsetType = UNSET
@@ -121,121 +101,123 @@ class Joined(Wire, kw_only=True):
     transport: Literal["http"] | UnsetType = UNSET
 
 
-class CursorShown(Wire, kw_only=True):
-    timestamp: float | UnsetType = UNSET
-    x: float | UnsetType = UNSET
-    y: float | UnsetType = UNSET
-    color: str
-    target: str | UnsetType = UNSET
-    hidden: bool = False
+class UserLeft(EventData, kw_only=True):
+    """A session has left. `session_count` 0: it was the user's last session in the room [D1]."""
+
+    event = "user_left"
+
+    reason: LeaveReason
+    session_count: int
 
 
-class Cursors(Wire, tag_field="type", tag="cursors", kw_only=True):
-    """Compact cursors [B12]: rows of [index, timestamp, x, y, target]. `_fastpath/fanout.pyx` writes the same bytes."""
+class TypingStarted(EventData, kw_only=True):
+    event = "typing_started"
 
-    room_id: str
-    timestamp: str
-    data: list[list[Any]]
+    context: str | UnsetType = UNSET
 
 
-class SelectionShown(Wire, kw_only=True):
-    start_time: float | UnsetType = UNSET
-    end_time: float | UnsetType = UNSET
-    color: str
-    target: str | UnsetType = UNSET
-    cleared: bool = False
+class TypingStopped(EventData, kw_only=True):
+    event = "typing_stopped"
+
+    context: str | UnsetType = UNSET
+    reason: Annotated[str, _one_of("stopped", "timeout", "changed", "disconnected")]
 
 
-class StatusShown(Wire, kw_only=True):
-    """The data of `status_changed`: the first three fields are the user's, the last two the session's
-    [D8, D10, D15]."""
+class PlaybackSynced(EventData, kw_only=True):
+    """The full playback state after a command [H3]."""
 
-    status: Status
-    status_message: str | UnsetType = UNSET
-    activity: Activity
-    is_watching: bool
-    connected: bool
-
-
-class PlaybackSynced(Wire, kw_only=True):
-    """The full playback state after a command [H3]; `current_time` in seconds is the position at `server_time` in
-    ms."""
+    event = "playback_synced"
+    to_self = True
 
     is_playing: bool
     current_time: float
     playback_rate: float
     action: str
     version: int
-    server_time: int
+    server_time: Annotated[int, Meta(description="ms of the server at which `currentTime` was right.")]
     sync_enabled: bool
     duration: float | UnsetType = UNSET
     target: str | UnsetType = UNSET
 
 
-class ControlGranted(Wire, omit_defaults=False, kw_only=True):
-    to_user_id: str
-    to_user_name: str
-    from_user_id: str | None
-    controller_session_id: str
-    version: int
-    auto: bool = False
+class ViewerSync(EventData, kw_only=True):
+    event = "viewer_sync"
+    to_self = True
 
-
-class ViewerSync(Wire, kw_only=True):
     state: str
     drift_ms: int
     synced: int
     total: int
 
 
-# --- replies [B7, section O] --------------------------------------------------------------------------------------
+class BroadcastSent(EventData, kw_only=True):
+    """The data of a broadcast is the application's object, a `Raw`, and not this Struct [J1]."""
+
+    event = "broadcast"
 
 
-class Authenticated(Wire, tag_field="type", tag="authenticated", kw_only=True):
-    id: MessageId | None = None
-    user_id: str
-    session_id: str
-    resume_token: str
-    resumed: bool
-    rooms: list[str]
-    server_time: int
-    heartbeat_interval: float
-    limits: dict[str, Any]
-    caps: list[str]
+class ControlRequested(EventData, kw_only=True):
+    event = "control_requested"
+    to_self = True
+
+    requester_name: str
 
 
-class JoinedReply(Wire, tag_field="type", tag="joined", kw_only=True):
-    id: MessageId | None = None
-    room_id: str
-    room: PresenceRoom
-    assigned_color: str
-    session_id: str
-    seq: int
-    server_time: int
-    send_interval_ms: int
+class ControlGranted(EventData, omit_defaults=False, kw_only=True):
+    event = "control_granted"
+    to_self = True
+
+    to_user_id: str
+    to_user_name: str
+    from_user_id: Annotated[str | None, Meta(description="null: no user had control, the server granted it.")]
+    controller_session_id: str
+    version: int
+    auto: bool = False
 
 
-class LeftReply(Wire, tag_field="type", tag="left", kw_only=True):
-    id: MessageId | None = None
-    room_id: str
+class ControlDenied(EventData, kw_only=True):
+    event = "control_denied"
+    to_self = True
+
+    to_user_id: str
+    reason: Annotated[str, _one_of("denied", "cancelled", "expired")]
 
 
-class ActiveReply(Wire, tag_field="type", tag="active", kw_only=True):
-    id: MessageId | None = None
-    room_id: str
-    users: list[PresenceUser] | Raw
-    total_count: int
-    session_count: int
+class ControlReleased(EventData, kw_only=True):
+    event = "control_released"
+    to_self = True
+
+    reason: str
+    version: int
 
 
-class Pong(Wire, tag_field="type", tag="pong", kw_only=True):
+# --- replies and notices [B7, section O] --------------------------------------------------------------------------
+
+
+class ServerMessage(Wire, tag_field="type", kw_only=True):
+    """Base of what the server sends besides events.
+
+    `subscribed`: subscriptions of `presence.onEvent` get it; what only answers a call is in the call's own answer [M6].
+    """
+
+    subscribed: ClassVar[bool] = False
+
+
+class Pong(ServerMessage, tag="pong", kw_only=True):
     id: MessageId | None = None
     timestamp: str
     server_time: int
     echo: float | UnsetType = UNSET
 
 
-class ErrorReply(Wire, tag_field="type", tag="error", kw_only=True):
+class Ack(ServerMessage, tag="ack", kw_only=True):
+    """A message with an `id` was done; the result that M5 defines for it is beside the id."""
+
+    id: MessageId
+    success: bool
+
+
+class ErrorReply(ServerMessage, tag="error", kw_only=True):
     code: str
     message: str
     id: MessageId | None = None
@@ -244,21 +226,104 @@ class ErrorReply(Wire, tag_field="type", tag="error", kw_only=True):
     state: Any = UNSET
 
 
-class AuthExpiring(Wire, tag_field="type", tag="auth_expiring", kw_only=True):
-    expires_at: str
+class Authenticated(ServerMessage, tag="authenticated", kw_only=True):
+    """The first event of every subscription: the session of this socket."""
+
+    subscribed = True
+
+    id: MessageId | None = None
+    user_id: str
+    session_id: str
+    resume_token: Annotated[str, Meta(description="Pass it in connectionParams to resume the session.")]
+    resumed: bool
+    rooms: list[str]
+    server_time: int
+    heartbeat_interval: Annotated[float, Meta(description="Seconds.")]
+    limits: dict[str, Any]
+    caps: list[str]
 
 
-class Kicked(Wire, tag_field="type", tag="kicked", kw_only=True):
-    room_id: str | UnsetType = UNSET
-    reason: str
+class JoinedReply(ServerMessage, tag="joined", kw_only=True):
+    """This session has joined: `room` at `seq`, plus the events after it, is the complete state of the room."""
+
+    subscribed = True
+
+    id: MessageId | None = None
+    room_id: str
+    room: PresenceRoom
+    assigned_color: str
+    session_id: str
+    seq: int
+    server_time: int
+    send_interval_ms: Annotated[int, Meta(description="Send cursors and selections no more often than this.")]
 
 
-class ServerNotice(Wire, tag_field="type", tag="server_notice", kw_only=True):
+class LeftReply(ServerMessage, tag="left", kw_only=True):
+    subscribed = True
+
+    id: MessageId | None = None
+    room_id: str
+
+
+class ActiveReply(ServerMessage, tag="active", kw_only=True):
+    """The answer to `get_active`: one row per session; `total_count` counts distinct users [C7, C14]."""
+
+    id: MessageId | None = None
+    room_id: str
+    users: list[PresenceUser] | Raw
+    total_count: int
+    session_count: int
+
+
+class ServerNotice(ServerMessage, tag="server_notice", kw_only=True):
+    subscribed = True
+
     code: str
     message: str
     room_id: str | UnsetType = UNSET
     retry_after_ms: int | UnsetType = UNSET
     send_interval_ms: int | UnsetType = UNSET
+
+
+class AuthExpiring(ServerMessage, tag="auth_expiring", kw_only=True):
+    subscribed = True
+
+    expires_at: str
+
+
+class Kicked(ServerMessage, tag="kicked", kw_only=True):
+    subscribed = True
+
+    room_id: str | UnsetType = UNSET
+    reason: str
+
+
+class Cursors(ServerMessage, tag="cursors", kw_only=True):
+    """Compact cursors [B12]: rows of [index, timestamp, x, y, target]. `_fastpath/fanout.pyx` writes the same bytes."""
+
+    room_id: str
+    timestamp: str
+    data: list[list[Any]]
+
+
+# --- all of them, by type -----------------------------------------------------------------------------------------
+
+
+def _events() -> dict[str, type[EventData]]:
+    found: dict[str, type[EventData]] = {}
+    for data in EventData.__subclasses__():
+        if "event" not in vars(data):
+            raise ImportError(f"events.py: {data.__name__} does not say its event, as in  event = 'hand_raised'")
+        if data.event in found:
+            raise ImportError(f"events.py: {data.__name__} and {found[data.event].__name__} are both {data.event!r}")
+        found[data.event] = data
+    return found
+
+
+EVENTS = _events()
+SERVER_MESSAGES: dict[str, type[ServerMessage]] = {
+    str(each.__struct_config__.tag): each for each in ServerMessage.__subclasses__()
+}
 
 
 def encode_ack(id_: MessageId | None, result: dict[str, Any]) -> bytes | None:

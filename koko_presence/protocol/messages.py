@@ -1,83 +1,105 @@
-"""Declares every message that clients send, one Struct each; `codec` decodes them, `events` has what the server sends.
+"""Declares every message that clients send, one class each, with all that is said about it; `codec` decodes them.
 
-Field names are camelCase on the wire and snake_case in Python. Unknown fields are ignored; an absent optional field is
-`UNSET` and stays absent when encoded [C15]. Each message names its section of the specification or its decision.
+The class attributes of a message (`ClientMessage`, `RoomMessage`) are its declaration. The decoder, the dispatch at the
+edge, the procedures over HTTP, the metric labels and the generated files (`make generate`) are made from these
+classes, in their order. Each message names its section of the specification or its decision; `events` has what the
+server sends.
 """
 
-from typing import Annotated, Any, Literal, TypeGuard
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+import msgspec
+from msgspec import UNSET, Meta, Raw, UnsetType, field
 
 from .delivery import Delivery
+from .events import (
+    BroadcastSent,
+    ControlDenied,
+    ControlGranted,
+    ControlReleased,
+    ControlRequested,
+    CursorShown,
+    EventData,
+    Joined,
+    PlaybackSynced,
+    SelectionShown,
+    StatusShown,
+    TypingStarted,
+    TypingStopped,
+    UserLeft,
+    ViewerSync,
+)
+from .limits import Limits
+from .models import (
+    MAX_MEDIA_TIME_S,
+    Activity,
+    Cursor,
+    Label,
+    MediaTime,
+    MessageId,
+    PlaybackAction,
+    Privacy,
+    Rate,
+    RoomId,
+    RoomType,
+    Selection,
+    ServerMs,
+    Status,
+    UserId,
+    Wire,
+)
+from .procedures import (
+    ActiveResult,
+    BroadcastResult,
+    GrantControlResult,
+    HeartbeatInput,
+    HeartbeatResult,
+    JoinResult,
+    LeaveInput,
+    LeaveResult,
+    PlaybackResult,
+    PrivacyResult,
+    Procedure,
+    RequestControlResult,
+    StatusResult,
+)
 
-RoomType = Literal["project", "video", "comment_thread", "comparison"]
-Status = Literal["active", "idle", "away", "busy", "reviewing"]
-Activity = Literal["active", "idle", "away"]
-PlaybackAction = Literal["sync", "play", "pause", "seek", "rate", "report", "resync", "enable", "disable"]
-
-# Eleven days of video. A finite position is not enough: 1e308 seconds times a rate of 16 is infinite [B14].
-MAX_MEDIA_TIME_S = 1e6
-
-MediaTime = Annotated[float, Meta(ge=0.0, le=MAX_MEDIA_TIME_S)]
-Normalised = Annotated[float, Meta(ge=0.0, le=1.0)]
-Rate = Annotated[float, Meta(ge=0.0625, le=16.0)]
-ServerMs = Annotated[float, Meta(ge=0.0, le=1e15)]
-RoomId = Annotated[str, Meta(min_length=1, max_length=128)]
-UserId = Annotated[str, Meta(min_length=1, max_length=128)]
-Label = Annotated[str, Meta(max_length=64)]
-MessageId = Annotated[str, Meta(max_length=64)] | Annotated[int, Meta(ge=-(2**53), le=2**53)]
-
-
-# --- parts --------------------------------------------------------------------------------------------------------
-
-
-class Wire(Struct, rename="camel", omit_defaults=True):
-    """Base of every message and model of the client protocol."""
-
-
-class Cursor(Wire, kw_only=True):
-    """A cursor: second `timestamp` of the video, and normalised `x` and `y`, both or neither [E4, E5, E7]."""
-
-    timestamp: MediaTime | UnsetType = UNSET
-    x: Normalised | UnsetType = UNSET
-    y: Normalised | UnsetType = UNSET
-    target: Label | UnsetType = UNSET
-
-    def __post_init__(self) -> None:
-        if (self.x is UNSET) != (self.y is UNSET):
-            raise ValueError("x and y belong together: send both or neither")
-
-    @property
-    def hidden(self) -> bool:
-        """`data: {}` hides the cursor, as `data: null` does [E3]."""
-        return self.timestamp is UNSET and self.x is UNSET
-
-
-def is_plain(cursor: Cursor | None) -> TypeGuard[Cursor]:
-    """Return True for a cursor that has a point or a second of the video, and no `target`."""
-    return cursor is not None and cursor.target is UNSET and not cursor.hidden
-
-
-class Selection(Wire, kw_only=True):
-    """A range of the timeline in seconds of the video; equal ends are allowed [F1]."""
-
-    start_time: MediaTime
-    end_time: MediaTime
-    target: Label | UnsetType = UNSET
-
-    def __post_init__(self) -> None:
-        if self.end_time < self.start_time:
-            raise ValueError("startTime must not be after endTime")
+EDGE: Literal["edge"] = "edge"
+OWNER: Literal["owner"] = "owner"
 
 
-class Privacy(Wire, kw_only=True):
-    """What other users may see of this session, or of all sessions of the user [K1, K6]; an `UNSET` field changes
-    nothing."""
+class ClientMessage(Wire, tag_field="type", kw_only=True):
+    """Base of the messages of clients; `id` is repeated in the reply, the error or the `ack` [B8].
 
-    invisible: bool | UnsetType = UNSET
-    share_cursor: bool | UnsetType = UNSET
-    share_selection: bool | UnsetType = UNSET
-    scope: Literal["session", "user"] = "session"
+    A session handles its messages itself, by the tables of `server/session.py` and `server/membership.py`, except those
+    derived from `RoomMessage`. Class attributes:
+
+    `causes` are the events that the message may cause.
+    `procedures` are its forms over HTTP.
+    `rate` names the limits `RATE_hz` and `RATE_burst` that apply to it; "": only those of the connection.
+    """
+
+    causes: ClassVar[tuple[type[EventData], ...]]
+    procedures: ClassVar[tuple[Procedure, ...]] = ()
+    rate: ClassVar[str] = ""
+
+    id: MessageId | None = None
+
+
+class RoomMessage(ClientMessage, kw_only=True):
+    """Base of what a member sends to its room: the edge passes it on to the room's owner, where a function in `rooms/`
+    handles it (`@handles`).
+
+    `delivery` says what happens to the message when the room's owner is lost.
+    `coalesced`: only the newest value counts. At the "edge" it waits for the rate of its session, and replaces the one
+    that is held during a join; at the "owner" it waits for the rate of its user [E1, L3].
+    """
+
+    delivery: ClassVar[Delivery]
+    coalesced: ClassVar[tuple[Literal["edge", "owner"], ...]] = ()
+
+    room_id: RoomId
 
 
 def _agreed(name: str, top: Any, under_data: Any) -> Any:
@@ -88,19 +110,15 @@ def _agreed(name: str, top: Any, under_data: Any) -> Any:
     return under_data if top is UNSET else top
 
 
-# --- client to server ---------------------------------------------------------------------------------------------
-
-
-class ClientMessage(Wire, tag_field="type", kw_only=True):
-    """Base of the messages of clients; `id` is repeated in the reply, the error or the `ack` [B8]."""
-
-    id: MessageId | None = None
+# --- the session and its rooms ------------------------------------------------------------------------------------
 
 
 class Auth(ClientMessage, tag="auth", kw_only=True):
+    causes = (StatusShown, UserLeft)
+
     token: Annotated[str, Meta(max_length=8192)] | UnsetType = UNSET
     resume_token: Annotated[str, Meta(max_length=6144)] | None = None
-    caps: Annotated[list[Label], Meta(max_length=16)] = []
+    caps: Annotated[list[Label], Meta(max_length=16)] = field(default_factory=list)
     privacy: Privacy | None = None
 
 
@@ -110,8 +128,18 @@ class JoinData(Wire, kw_only=True):
 
 
 class Join(ClientMessage, tag="join", kw_only=True):
+    causes = (Joined, UserLeft)
+    procedures = (Procedure("join", returns=JoinResult),)
+    rate = "join"
+
     room_id: RoomId
-    room_type: RoomType | UnsetType = UNSET
+    room_type: Annotated[
+        RoomType | UnsetType,
+        Meta(
+            description="May be left out where the room is live, or its name begins with `video_`, `project_` and so "
+            "on."
+        ),
+    ] = UNSET
     privacy: Privacy | UnsetType = UNSET
     data: JoinData | None = None
 
@@ -122,17 +150,10 @@ class Join(ClientMessage, tag="join", kw_only=True):
 
 
 class Leave(ClientMessage, tag="leave", kw_only=True):
+    causes = (UserLeft, ControlReleased, ControlGranted)
+    procedures = (Procedure("leave", returns=LeaveResult, input=LeaveInput),)
+
     room_id: RoomId
-
-
-class GetActive(ClientMessage, tag="get_active", kw_only=True):
-    room_id: RoomId
-    room_type: RoomType | UnsetType = UNSET
-    data: JoinData | None = None
-
-    def __post_init__(self) -> None:
-        if self.data is not None:
-            self.room_type = _agreed("roomType", self.room_type, self.data.room_type)
 
 
 class HeartbeatData(Wire, kw_only=True):
@@ -141,6 +162,9 @@ class HeartbeatData(Wire, kw_only=True):
 
 
 class Heartbeat(ClientMessage, tag="heartbeat", kw_only=True):
+    causes = (StatusShown,)
+    procedures = (Procedure("heartbeat", returns=HeartbeatResult, input=HeartbeatInput),)
+
     status: Activity | UnsetType = UNSET
     client_time: float | UnsetType = UNSET
     data: HeartbeatData | None = None
@@ -151,23 +175,48 @@ class Heartbeat(ClientMessage, tag="heartbeat", kw_only=True):
             self.client_time = _agreed("clientTime", self.client_time, self.data.client_time)
 
 
-class CursorMessage(ClientMessage, tag="cursor", kw_only=True):
+class GetActive(ClientMessage, tag="get_active", kw_only=True):
+    causes = ()
+    procedures = (Procedure("getActive", kind="query", returns=ActiveResult),)
+    rate = "join"
+
+    room_id: RoomId
+    room_type: RoomType | UnsetType = UNSET
+    data: JoinData | None = None
+
+    def __post_init__(self) -> None:
+        if self.data is not None:
+            self.room_type = _agreed("roomType", self.room_type, self.data.room_type)
+
+
+# --- presence -----------------------------------------------------------------------------------------------------
+
+
+class CursorMessage(RoomMessage, tag="cursor", kw_only=True):
     delivery = Delivery.AT_MOST_ONCE  # a cursor is followed by the next one
+    causes = (CursorShown,)
+    procedures = (Procedure("updateCursor"),)
+    rate = "cursor"
+    coalesced = (EDGE, OWNER)
 
-    room_id: RoomId
-    data: Cursor | None
+    data: Annotated[Cursor | None, Meta(description="null hides the cursor.")]
 
 
-class SelectionMessage(ClientMessage, tag="selection", kw_only=True):
+class SelectionMessage(RoomMessage, tag="selection", kw_only=True):
     delivery = Delivery.BUS_REPEATS
+    causes = (SelectionShown,)
+    procedures = (Procedure("updateSelection"),)
+    rate = "selection"
+    coalesced = (EDGE, OWNER)
 
-    room_id: RoomId
-    data: Selection | None
+    data: Annotated[Selection | None, Meta(description="null clears the selection.")]
 
 
 class StatusData(Wire, kw_only=True):
     status: Status
-    status_message: str | UnsetType = UNSET
+    status_message: Annotated[
+        str | UnsetType, Meta(description="At most 100 characters; the empty text clears it.")
+    ] = UNSET
 
     def __post_init__(self) -> None:
         # the specification's zod max(100) counts UTF-16 units [B15]
@@ -176,11 +225,17 @@ class StatusData(Wire, kw_only=True):
 
 
 class SetStatus(ClientMessage, tag="status", kw_only=True):
+    causes = (StatusShown,)
+    procedures: ClassVar[tuple[Procedure, ...]] = (Procedure("setStatus", returns=StatusResult),)
+    rate = "status"
+
     data: StatusData
 
 
 class SetStatusAlias(SetStatus, tag="set_status", kw_only=True):
     """`SetStatus` under the procedure's name, which is accepted as well [B2]."""
+
+    procedures = ()
 
 
 class TypingData(Wire, kw_only=True):
@@ -188,11 +243,20 @@ class TypingData(Wire, kw_only=True):
     context: Label | UnsetType = UNSET
 
 
-class Typing(ClientMessage, tag="typing", kw_only=True):
+class Typing(RoomMessage, tag="typing", kw_only=True):
     delivery = Delivery.BUS_REPEATS
+    causes = (TypingStarted, TypingStopped)
+    procedures = (
+        Procedure("startTyping", fixed={"isTyping": True}, input_name="TypingInput"),  # [M7]
+        Procedure("stopTyping", fixed={"isTyping": False}, input_name="TypingInput"),
+    )
+    rate = "typing"
+    coalesced = (OWNER,)
 
-    room_id: RoomId
     data: TypingData
+
+
+# --- playback and control -----------------------------------------------------------------------------------------
 
 
 class PlaybackData(Wire, kw_only=True):
@@ -230,10 +294,15 @@ _REQUIRED: dict[str, tuple[str, ...]] = {
 _CAMEL = {"is_playing": "isPlaying", "current_time": "currentTime", "playback_rate": "playbackRate"}
 
 
-class PlaybackMessage(ClientMessage, tag="playback", kw_only=True):
-    delivery = Delivery.BUS_REPEATS
+class PlaybackMessage(RoomMessage, tag="playback", kw_only=True):
+    """`playback` is the rate of commands; reports are coalesced, at `report_hz` of their session."""
 
-    room_id: RoomId
+    delivery = Delivery.BUS_REPEATS
+    causes = (PlaybackSynced, ViewerSync, StatusShown)
+    procedures = (Procedure("syncPlayback", returns=PlaybackResult, default={"action": "sync"}),)
+    rate = "playback"
+    coalesced = (OWNER,)
+
     data: PlaybackData
 
 
@@ -241,82 +310,118 @@ class ToUser(Wire, kw_only=True):
     to_user_id: UserId
 
 
-class ControlRequest(ClientMessage, tag="control_request", kw_only=True):
+class ControlRequest(RoomMessage, tag="control_request", kw_only=True):
     delivery = Delivery.BUS_REPEATS
+    causes = (ControlRequested, ControlGranted)
+    procedures = (Procedure("requestControl", returns=RequestControlResult),)
+    rate = "control"
 
-    room_id: RoomId
 
-
-class ControlGrant(ClientMessage, tag="control_grant", kw_only=True):
+class ControlGrant(RoomMessage, tag="control_grant", kw_only=True):
     delivery = Delivery.BUS_REPEATS
+    causes = (ControlGranted,)
+    procedures = (Procedure("grantControl", returns=GrantControlResult, input_name="ToUserInput"),)
+    rate = "playback"
 
-    room_id: RoomId
     data: ToUser
 
 
-class ControlDeny(ClientMessage, tag="control_deny", kw_only=True):
+class ControlDeny(RoomMessage, tag="control_deny", kw_only=True):
     delivery = Delivery.BUS_REPEATS
+    causes = (ControlDenied,)
+    procedures = (Procedure("denyControl", input_name="ToUserInput"),)
 
-    room_id: RoomId
     data: ToUser
 
 
-class ControlRelease(ClientMessage, tag="control_release", kw_only=True):
+class ControlRelease(RoomMessage, tag="control_release", kw_only=True):
     delivery = Delivery.BUS_REPEATS
+    causes = (ControlReleased, ControlGranted)
+    procedures = (Procedure("releaseControl"),)
+    rate = "playback"
 
-    room_id: RoomId
 
-
-class ControlCancel(ClientMessage, tag="control_cancel", kw_only=True):
+class ControlCancel(RoomMessage, tag="control_cancel", kw_only=True):
     delivery = Delivery.BUS_REPEATS
+    causes = (ControlDenied,)
+    procedures = (Procedure("cancelControl"),)
 
-    room_id: RoomId
+
+# --- the application's own, and privacy ---------------------------------------------------------------------------
 
 
-class Broadcast(ClientMessage, tag="broadcast", kw_only=True):
+class Broadcast(RoomMessage, tag="broadcast", kw_only=True):
     """`data` is the application's object, relayed unchanged; `to` lists at most 20 users [J1, J3]."""
 
     delivery = Delivery.AT_MOST_ONCE  # [J2]
+    causes = (BroadcastSent,)
+    procedures = (Procedure("broadcast", returns=BroadcastResult),)
+    rate = "broadcast"
 
-    room_id: RoomId
-    data: Raw
-    to: Annotated[list[UserId], Meta(max_length=20)] | None = None
+    data: Annotated[Raw, Meta(description="Yours, carried unchanged; at most 8 KiB.")]
+    to: Annotated[Annotated[list[UserId], Meta(max_length=20)] | None, Meta(description="At most 20 user ids.")] = None
 
 
 class SetPrivacy(ClientMessage, tag="privacy", kw_only=True):
+    causes = (Joined, UserLeft, CursorShown, SelectionShown, ControlReleased, ControlGranted)
+    procedures = (Procedure("setPrivacy", returns=PrivacyResult),)
+
     data: Privacy
 
 
-AnyClientMessage = (
-    Auth
-    | Join
-    | Leave
-    | GetActive
-    | Heartbeat
-    | CursorMessage
-    | SelectionMessage
-    | SetStatus
-    | SetStatusAlias
-    | Typing
-    | PlaybackMessage
-    | ControlRequest
-    | ControlGrant
-    | ControlDeny
-    | ControlRelease
-    | ControlCancel
-    | Broadcast
-    | SetPrivacy
-)
-RoomMessage = (
-    CursorMessage
-    | SelectionMessage
-    | Typing
-    | PlaybackMessage
-    | ControlRequest
-    | ControlGrant
-    | ControlDeny
-    | ControlRelease
-    | ControlCancel
-    | Broadcast
-)
-CLIENT_TYPES: frozenset[str] = frozenset(str(cls.__struct_config__.tag) for cls in AnyClientMessage.__args__)
+# --- all of them, by type -----------------------------------------------------------------------------------------
+
+
+def data_struct(message: type[ClientMessage]) -> type[Wire] | None:
+    """Return the Struct of a message's required `data`; None when it has none."""
+    for each_field in msgspec.structs.fields(message):
+        if each_field.name == "data" and each_field.required:
+            for each in _parts(each_field.type):
+                if isinstance(each, type) and issubclass(each, Wire):
+                    return each
+    return None
+
+
+def _parts(type_: Any) -> list[Any]:
+    """Return the types of a union and of what is annotated, and the type itself."""
+    return [type_, *(part for each in get_args(type_) for part in _parts(each))]
+
+
+def data_names(message: type[ClientMessage]) -> tuple[str, ...]:
+    """Return the names on the wire of the fields of a message's required `data`."""
+    struct = data_struct(message)
+    return () if struct is None else tuple(each.encode_name for each in msgspec.structs.fields(struct))
+
+
+def _declared(names: Mapping[str, Any]) -> dict[str, type[ClientMessage]]:
+    """Return the messages among the values of `names`, by type. Errors: ImportError that says what is wrong."""
+    found: dict[str, type[ClientMessage]] = {}
+    for message in names.values():
+        is_message = isinstance(message, type) and issubclass(message, ClientMessage)
+        if not is_message or message in (ClientMessage, RoomMessage):
+            continue
+        type_ = str(message.__struct_config__.tag)
+        where = f"messages.py: {message.__name__}"
+        if type_ == message.__name__:
+            raise ImportError(f"{where} does not say its type, as in  class HandRaise(..., tag='hand_raise')")
+        if type_ in found:
+            raise ImportError(f"{where} and {found[type_].__name__} are both {type_!r}")
+        if not hasattr(message, "causes"):
+            raise ImportError(f"{where} does not say which events it may cause, as in  causes = (HandRaised,)")
+        if issubclass(message, RoomMessage) and not hasattr(message, "delivery"):
+            raise ImportError(f"{where} has no delivery between workers, as in  delivery = Delivery.BUS_REPEATS")
+        if message.rate and f"{message.rate}_hz" not in Limits.__struct_fields__:
+            raise ImportError(f"{where} has the rate {message.rate!r}, and limits.py has no {message.rate}_hz")
+        for procedure in message.procedures:
+            unknown = {*procedure.fixed, *procedure.default}.difference(data_names(message))
+            if unknown:
+                raise ImportError(f"{where}: {procedure.name} sets {sorted(unknown)}, which its data does not have")
+        found[type_] = message
+    return found
+
+
+MESSAGES = _declared(globals())
+ROOM_MESSAGES: dict[str, type[RoomMessage]] = {
+    type_: message for type_, message in MESSAGES.items() if issubclass(message, RoomMessage)
+}
+PROCEDURES = {procedure.name: procedure for message in MESSAGES.values() for procedure in message.procedures}

@@ -6,19 +6,16 @@ Every label value comes from a table here, so that no text of a client becomes a
 from msgspec import Struct, field
 
 from .errors import CLOSES, ERRORS
-from .messages import CLIENT_TYPES
+from .events import EVENTS, SERVER_MESSAGES
+from .messages import MESSAGES, ROOM_MESSAGES
 
 INVALID = "invalid"  # received data that is no message of the protocol
 OTHER = "other"
 
-RECEIVED_TYPES = (*sorted(CLIENT_TYPES), INVALID)
+RECEIVED_TYPES = (*sorted(MESSAGES), INVALID)
 # a frame's type is searched in this order; a compact `cursors` message counts as its cursors
-SENT_TYPES = (
-    "cursor_moved", "selection_changed", "status_changed", "user_joined", "user_left", "typing_started",
-    "typing_stopped", "playback_synced", "viewer_sync", "broadcast", "control_requested", "control_granted",
-    "control_denied", "control_released", "pong", "ack", "error", "authenticated", "joined", "left", "active",
-    "server_notice", "auth_expiring", "kicked", OTHER,
-)  # fmt: skip
+SENT_TYPES = (*EVENTS, *(type_ for type_ in SERVER_MESSAGES if type_ != "cursors"), OTHER)
+COALESCED_TYPES = tuple(type_ for type_, message in ROOM_MESSAGES.items() if message.coalesced)
 SUPERSEDED, SLOW_CONSUMER = "superseded", "slow_receiver"
 DROP_REASONS = (SUPERSEDED, SLOW_CONSUMER, *sorted(code.lower() for code in ERRORS))
 AUTH_RESULTS = (

@@ -7,7 +7,7 @@ wait for them are not included: after a take-over a client may send a little ear
 from msgspec import Struct
 
 from .commands import Profile
-from .messages import Activity, Cursor, RoomType, Selection
+from .models import Activity, Cursor, RoomType, Selection
 
 
 class MemberRecord(Struct, array_like=True, kw_only=True):

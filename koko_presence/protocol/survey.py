@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from .messages import Activity, RoomType, Status, Wire
+from .models import Activity, RoomType, Status, Wire
 
 RoomIdText = Annotated[str, Meta(min_length=1, max_length=128, description="A room's id.")]
 UserIdText = Annotated[str, Meta(min_length=1, max_length=128, description="A user's id, the `sub` of their tokens.")]

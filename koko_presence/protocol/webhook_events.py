@@ -10,7 +10,7 @@ from typing import Literal, Protocol, get_args
 
 from msgspec import Struct
 
-from .messages import RoomType
+from .models import RoomType
 
 
 class RoomCounts(Struct, kw_only=True, frozen=True, rename="camel", forbid_unknown_fields=True):

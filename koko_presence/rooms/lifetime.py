@@ -7,7 +7,7 @@ room that is not shown has no playback and no control, because an invisible sess
 begins or ends for others, its invisible members receive a new `joined`.
 """
 
-from koko_presence.protocol.messages import RoomType
+from koko_presence.protocol.models import RoomType
 
 from . import webhook_recorder
 from .control import Control

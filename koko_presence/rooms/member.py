@@ -13,9 +13,9 @@ from koko_presence._fastpath.room_core import MemberCore
 from koko_presence._fastpath.throttle import TokenBucket
 from koko_presence._fastpath.wallclock import WallClock
 from koko_presence.protocol.commands import EnterRoom, Profile
-from koko_presence.protocol.events import PresenceUser, SyncRow, encode
+from koko_presence.protocol.events import encode
 from koko_presence.protocol.limits import MERGED_BURST, Limits
-from koko_presence.protocol.messages import RoomType, Selection
+from koko_presence.protocol.models import PresenceUser, RoomType, Selection, SyncRow
 
 from .playback import Viewer
 

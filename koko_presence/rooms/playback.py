@@ -6,8 +6,8 @@ when it is read. `version` counts accepted commands; the highest one is valid [H
 """
 
 from koko_presence._fastpath.wallclock import WallClock
-from koko_presence.protocol.events import PlaybackRow, ViewerState
-from koko_presence.protocol.messages import MAX_MEDIA_TIME_S, PlaybackData
+from koko_presence.protocol.messages import PlaybackData
+from koko_presence.protocol.models import MAX_MEDIA_TIME_S, PlaybackRow, ViewerState
 
 # A client's `at` is accepted within this distance from the receipt, as Jellyfin does [H4].
 MAX_CLOCK_SKEW_S = 2.0

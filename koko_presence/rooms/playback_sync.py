@@ -4,7 +4,7 @@ from msgspec import UNSET
 
 from koko_presence._fastpath.fanout import StreamFrame
 from koko_presence.protocol.errors import PresenceError
-from koko_presence.protocol.events import PlaybackRow, PlaybackSynced, ViewerSync
+from koko_presence.protocol.events import PlaybackSynced, ViewerSync
 from koko_presence.protocol.messages import (
     ControlCancel,
     ControlDeny,
@@ -14,6 +14,7 @@ from koko_presence.protocol.messages import (
     PlaybackData,
     PlaybackMessage,
 )
+from koko_presence.protocol.models import PlaybackRow
 
 from .member import Member
 from .message_handlers import Result, handles

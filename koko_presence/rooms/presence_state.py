@@ -16,16 +16,8 @@ from koko_presence._fastpath.throttle import GO, WAITS, TokenBucket
 from koko_presence.protocol.codec import check_free_data
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.events import CursorShown, SelectionShown, encode
-from koko_presence.protocol.messages import (
-    Broadcast,
-    Cursor,
-    CursorMessage,
-    Selection,
-    SelectionMessage,
-    Typing,
-    TypingData,
-    is_plain,
-)
+from koko_presence.protocol.messages import Broadcast, CursorMessage, SelectionMessage, Typing, TypingData
+from koko_presence.protocol.models import Cursor, Selection, is_plain
 from koko_presence.protocol.survey import SYSTEM
 
 from .member import Member

@@ -21,7 +21,7 @@ from koko_presence.protocol.commands import EnterRoom, Profile
 from koko_presence.protocol.edge_messages import Left
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.events import CursorShown, Event, Joined, LeftReply, SelectionShown, StatusShown, encode
-from koko_presence.protocol.messages import MessageId
+from koko_presence.protocol.models import MessageId
 
 from . import colors, lifetime, webhook_recorder
 from .member import Member, Person, PrivateRoom

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Set
 
 from koko_presence._fastpath.room_core import RoomCore
 from koko_presence.protocol.errors import PresenceError
-from koko_presence.protocol.messages import RoomType
+from koko_presence.protocol.models import RoomType
 
 from .context import ShardContext
 from .control import Control

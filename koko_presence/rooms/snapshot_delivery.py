@@ -2,7 +2,7 @@
 
 from koko_presence._fastpath.fanout import StreamFrame, frame_text
 from koko_presence.protocol.events import encode
-from koko_presence.protocol.messages import MessageId
+from koko_presence.protocol.models import MessageId
 
 from .member import Member
 from .room_state import RoomState

@@ -2,17 +2,11 @@
 
 from msgspec import UNSET, Raw
 
-from koko_presence.protocol.call_results import ActiveResult, JoinResult
 from koko_presence.protocol.commands import Authority, QueryActive
 from koko_presence.protocol.errors import PresenceError
-from koko_presence.protocol.events import (
-    ControlRequestRow,
-    JoinedReply,
-    PresenceRoom,
-    PresenceUser,
-    encode,
-)
-from koko_presence.protocol.messages import MessageId
+from koko_presence.protocol.events import JoinedReply, encode
+from koko_presence.protocol.models import ControlRequestRow, MessageId, PresenceRoom, PresenceUser
+from koko_presence.protocol.procedures import ActiveResult, JoinResult
 
 from .member import Member, Person
 from .room_state import SYNCED_TYPES, RoomState

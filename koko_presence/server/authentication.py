@@ -29,7 +29,8 @@ from koko_presence.protocol.edge_messages import SessionOpened
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.events import Authenticated, AuthExpiring
 from koko_presence.protocol.limits import Limits
-from koko_presence.protocol.messages import Auth, MessageId, Privacy
+from koko_presence.protocol.messages import Auth
+from koko_presence.protocol.models import MessageId, Privacy
 
 from .address_limits import AddressUse
 from .self_service import PrivacySession, UserReports, change_privacy

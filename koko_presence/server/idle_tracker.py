@@ -7,7 +7,7 @@ its session; the two times are fields of the `SessionRateLimiter`, as the compil
 
 from koko_presence._fastpath.session_limits import SessionRateLimiter
 from koko_presence.protocol.limits import Limits
-from koko_presence.protocol.messages import Activity
+from koko_presence.protocol.models import Activity
 
 
 class ActivityWatch:

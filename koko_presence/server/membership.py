@@ -35,26 +35,19 @@ from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.events import LeftReply
 from koko_presence.protocol.limits import MERGED_BURST
 from koko_presence.protocol.messages import (
-    Activity,
-    AnyClientMessage,
-    Broadcast,
-    ControlCancel,
-    ControlDeny,
-    ControlGrant,
-    ControlRelease,
-    ControlRequest,
-    Cursor,
+    EDGE,
+    ROOM_MESSAGES,
+    ClientMessage,
     CursorMessage,
     GetActive,
     Join,
     Leave,
-    MessageId,
     PlaybackMessage,
     RoomMessage,
     SelectionMessage,
     Typing,
-    is_plain,
 )
+from koko_presence.protocol.models import Activity, Cursor, MessageId, is_plain
 from koko_presence.protocol.snapshots import JOINING, NOT_SUBSCRIBED, SUBSCRIBED
 from koko_presence.users.session import NONE
 
@@ -116,7 +109,7 @@ class MembershipsSession(PrivacySession, RecheckedSession, Protocol):
 
     def clear_all_expelled(self) -> None: ...
 
-    def dispatch(self, message: AnyClientMessage, raw: bytes, within: bool, now: float) -> None: ...
+    def dispatch(self, message: ClientMessage, raw: bytes, within: bool, now: float) -> None: ...
 
     def dispatch_held(self, queue: str) -> None: ...
 
@@ -616,7 +609,7 @@ class Memberships(Reauthorization):
 
 
 # message types that are coalesced, with their names in the counters
-_MERGED: dict[type, str] = {CursorMessage: "cursor", SelectionMessage: "selection"}
+_MERGED: dict[type, str] = {message: type_ for type_, message in ROOM_MESSAGES.items() if EDGE in message.coalesced}
 
 
 async def _await_grant(session: MembershipsSession, answer: Awaitable[Grant], then: Callable[[Grant], None]) -> None:
@@ -633,14 +626,8 @@ ROOM_HANDLERS: dict[type, Callable[[Memberships, Any, bytes, bool, float], None]
     Join: Memberships.join,
     Leave: Memberships.leave,
     GetActive: Memberships.query_active,
-    CursorMessage: Memberships.show,
-    SelectionMessage: Memberships.show,
-    Typing: Memberships.act,
-    PlaybackMessage: Memberships.act,
-    ControlRequest: Memberships.act,
-    ControlGrant: Memberships.act,
-    ControlDeny: Memberships.act,
-    ControlRelease: Memberships.act,
-    ControlCancel: Memberships.act,
-    Broadcast: Memberships.act,
+    **{
+        message: Memberships.show if EDGE in message.coalesced else Memberships.act
+        for message in ROOM_MESSAGES.values()
+    },
 }

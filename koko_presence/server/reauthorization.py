@@ -17,7 +17,7 @@ from koko_presence._fastpath.outbox import Outbox
 from koko_presence.access.policy import Grant
 from koko_presence.protocol.commands import ChangeGrant, LeaveRoom
 from koko_presence.protocol.events import Kicked
-from koko_presence.protocol.messages import Wire
+from koko_presence.protocol.models import Wire
 from koko_presence.users.session import NONE
 
 from .held_messages import HeldMessages

@@ -7,7 +7,8 @@ from msgspec import UNSET
 from koko_presence.access.policy import Grant
 from koko_presence.access.policy import settled_type as settled
 from koko_presence.protocol.errors import PresenceError
-from koko_presence.protocol.messages import GetActive, Join, RoomType
+from koko_presence.protocol.messages import GetActive, Join
+from koko_presence.protocol.models import RoomType
 
 
 def check_room_id(room_id: str) -> None:

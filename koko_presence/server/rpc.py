@@ -17,7 +17,6 @@ from msgspec import UNSET, Raw
 
 from koko_presence.access.policy import UNSURE, Access, Action, Grant
 from koko_presence.auth.hmac_jwt import Identity
-from koko_presence.protocol.call_results import HeartbeatResult
 from koko_presence.protocol.commands import (
     NO_EDGE,
     Authority,
@@ -33,7 +32,8 @@ from koko_presence.protocol.commands import (
     SpendQueryBudget,
 )
 from koko_presence.protocol.errors import PresenceError
-from koko_presence.protocol.messages import Join, SetPrivacy, SetStatus
+from koko_presence.protocol.messages import PROCEDURES, ROOM_MESSAGES, Join, SetPrivacy, SetStatus
+from koko_presence.protocol.procedures import HeartbeatInput, HeartbeatResult, LeaveInput, RoomTarget, Target
 from koko_presence.users.http_sessions import is_lease, lease_id
 from koko_presence.users.user import presence_is_off
 from koko_presence.users.user_rate_limits import Budgets
@@ -42,7 +42,7 @@ from .address_limits import RETRY_CONNECTION_S
 from .http_session_holders import Lease, Leaseholders
 from .pending_requests import PendingRequests
 from .room_checks import check_room_id, requested_type, settled_type
-from .rpc_inputs import HeartbeatInput, LeaveInput, RoomTarget, Target, read, read_message
+from .rpc_inputs import read, read_message
 from .self_service import change_privacy, hide_with_join
 from .session import Session
 from .session_ports import EdgeServices
@@ -91,17 +91,7 @@ class ProceduresHub(EdgeServices, Protocol):
 class Procedures:
     """All procedures of one worker; any worker accepts any call [M9]. Written by the loop's thread only."""
 
-    KINDS: Mapping[str, Literal["query", "mutation"]] = {
-        "getActive": "query",
-        **dict.fromkeys(
-            (
-                "join", "leave", "heartbeat", "updateCursor", "updateSelection", "setStatus", "startTyping",
-                "stopTyping", "syncPlayback", "requestControl", "grantControl", "denyControl", "releaseControl",
-                "cancelControl", "broadcast", "setPrivacy",
-            ),
-            "mutation",
-        ),
-    }  # fmt: skip
+    KINDS: Mapping[str, Literal["query", "mutation"]] = {each.name: each.kind for each in PROCEDURES.values()}
 
     def __init__(self, hub: ProceduresHub) -> None:
         self._hub = hub
@@ -372,7 +362,7 @@ def _lease(caller: Caller, room_id: str, target: Target) -> str:
 
 
 _HANDLERS: dict[str, Callable[[Procedures, Caller, str, Any], Awaitable[Any]]] = {
-    **dict.fromkeys(Procedures.KINDS, Procedures._act),
+    **{procedure.name: Procedures._act for message in ROOM_MESSAGES.values() for procedure in message.procedures},
     "join": Procedures._join,
     "leave": Procedures._leave,
     "heartbeat": Procedures._heartbeat,
@@ -380,3 +370,5 @@ _HANDLERS: dict[str, Callable[[Procedures, Caller, str, Any], Awaitable[Any]]] =
     "setStatus": Procedures._set_status,
     "setPrivacy": Procedures._set_privacy,
 }
+for _name in PROCEDURES.keys() - _HANDLERS.keys():
+    raise ImportError(f"rpc.py: nothing handles {_name}, a procedure of messages.py; only those of a room need nothing")

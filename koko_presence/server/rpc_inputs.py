@@ -4,62 +4,15 @@ Fields of a message's `data` may be under `data` or flat beside `roomId`; differ
 procedure's own fields, `sessionId` and `clientKey`, are always flat. Unknown fields are ignored.
 """
 
-from typing import Annotated, Any, NamedTuple, TypeVar
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
-from msgspec import UNSET, Meta, Raw, UnsetType
+from msgspec import UNSET, Raw
 
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.events import encode
-from koko_presence.protocol.messages import (
-    Activity,
-    Broadcast,
-    ClientMessage,
-    ControlCancel,
-    ControlDeny,
-    ControlGrant,
-    ControlRelease,
-    ControlRequest,
-    CursorMessage,
-    GetActive,
-    Join,
-    PlaybackMessage,
-    RoomId,
-    SelectionMessage,
-    SetPrivacy,
-    SetStatus,
-    Typing,
-    Wire,
-)
-
-SessionId = Annotated[str, Meta(min_length=1, max_length=128)]
-ClientKey = Annotated[str, Meta(min_length=1, max_length=64)]
-
-
-class Target(Wire, kw_only=True):
-    """The session that a call is for [M1, M2]."""
-
-    session_id: SessionId | UnsetType = UNSET
-    client_key: ClientKey | UnsetType = UNSET
-
-
-class RoomTarget(Target, kw_only=True):
-    room_id: RoomId
-
-
-class LeaveInput(RoomTarget, kw_only=True):
-    """The input of leave. `all`: every session of the user in the room leaves [M3]."""
-
-    all: bool = False
-
-
-class HeartbeatInput(Target, kw_only=True):
-    """The input of heartbeat. Without a room it renews every lease of the user [D6]. `client_time` is returned as
-    `echo` [D7]."""
-
-    room_id: RoomId | UnsetType = UNSET
-    status: Activity | UnsetType = UNSET
-    client_time: float | UnsetType = UNSET
+from koko_presence.protocol.messages import MESSAGES, Broadcast, ClientMessage, data_names
 
 
 class Shape(NamedTuple):
@@ -67,31 +20,21 @@ class Shape(NamedTuple):
     the procedure's name, and default values of `data`."""
 
     message: type[ClientMessage]
-    flat: tuple[str, ...] = ()
-    fixed: tuple[tuple[str, Any], ...] = ()
-    default: tuple[tuple[str, Any], ...] = ()
+    flat: tuple[str, ...]
+    fixed: Mapping[str, Any]
+    default: Mapping[str, Any]
 
 
-_PLAYBACK = (
-    "action", "isPlaying", "currentTime", "playbackRate", "at", "baseVersion", "duration", "buffering", "follow",
-    "target",
-)  # fmt: skip
-SHAPES: dict[str, Shape] = {
-    "updateCursor": Shape(CursorMessage, ("timestamp", "x", "y", "target")),
-    "updateSelection": Shape(SelectionMessage, ("startTime", "endTime", "target")),
-    "startTyping": Shape(Typing, ("context",), fixed=(("isTyping", True),)),  # [M7]
-    "stopTyping": Shape(Typing, ("context",), fixed=(("isTyping", False),)),
-    "syncPlayback": Shape(PlaybackMessage, _PLAYBACK, default=(("action", "sync"),)),
-    "requestControl": Shape(ControlRequest),
-    "grantControl": Shape(ControlGrant, ("toUserId",)),
-    "denyControl": Shape(ControlDeny, ("toUserId",)),
-    "releaseControl": Shape(ControlRelease),
-    "cancelControl": Shape(ControlCancel),
-    "broadcast": Shape(Broadcast),
-    "setStatus": Shape(SetStatus, ("status", "statusMessage")),
-    "setPrivacy": Shape(SetPrivacy, ("invisible", "shareCursor", "shareSelection", "scope")),
-    "join": Shape(Join),
-    "getActive": Shape(GetActive),
+SHAPES = {
+    procedure.name: Shape(
+        message,
+        tuple(name for name in data_names(message) if name not in procedure.fixed),
+        procedure.fixed,
+        procedure.default,
+    )
+    for message in MESSAGES.values()
+    for procedure in message.procedures
+    if procedure.input is None
 }
 
 Model = TypeVar("Model")
@@ -118,7 +61,7 @@ def read_message(input: Any, name: str) -> Any:
         message["data"] = flat
     if shape.fixed or (shape.default and isinstance(message.get("data"), dict)):
         given = message.get("data", {})
-        message["data"] = dict(shape.default) | given | dict(shape.fixed) if isinstance(given, dict) else given
+        message["data"] = {**shape.default, **given, **shape.fixed} if isinstance(given, dict) else given
     if shape.message is Broadcast and isinstance(under_data, dict):
         message["data"] = Raw(encode(under_data))  # carried unchanged [J1]
     return _convert(message, shape.message)

@@ -17,18 +17,8 @@ from koko_presence.protocol.commands import ChangePrivacy, ChangeStatus
 from koko_presence.protocol.edge_messages import SessionActed
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.events import Pong
-from koko_presence.protocol.messages import (
-    Activity,
-    Cursor,
-    CursorMessage,
-    Heartbeat,
-    Join,
-    Privacy,
-    SelectionMessage,
-    SetPrivacy,
-    SetStatus,
-    is_plain,
-)
+from koko_presence.protocol.messages import CursorMessage, Heartbeat, Join, SelectionMessage, SetPrivacy, SetStatus
+from koko_presence.protocol.models import Activity, Cursor, Privacy, is_plain
 
 from .idle_tracker import ActivityWatch
 from .session_ports import SessionContext, reply_to

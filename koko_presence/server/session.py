@@ -25,15 +25,15 @@ from koko_presence.protocol.edge_messages import SessionOpened
 from koko_presence.protocol.errors import CLOSES, PresenceError
 from koko_presence.protocol.events import ServerNotice, encode, error_reply
 from koko_presence.protocol.messages import (
-    AnyClientMessage,
+    MESSAGES,
     Auth,
+    ClientMessage,
     Heartbeat,
-    MessageId,
-    Privacy,
     SetPrivacy,
     SetStatus,
     SetStatusAlias,
 )
+from koko_presence.protocol.models import MessageId, Privacy
 from koko_presence.protocol.snapshots import SessionRecord
 from koko_presence.rooms.service_delays import Delays
 from koko_presence.users.session import NONE
@@ -244,7 +244,7 @@ class Session:
         else:
             self._before_open(message)
 
-    def _decode(self, data: bytes) -> AnyClientMessage | None:
+    def _decode(self, data: bytes) -> ClientMessage | None:
         """Decode a message. Returns None for an invalid one, after answering with the error."""
         try:
             return decode(data)
@@ -330,7 +330,7 @@ class Session:
 
     # --- messages -------------------------------------------------------------------------------------------------
 
-    def _before_open(self, message: AnyClientMessage) -> None:
+    def _before_open(self, message: ClientMessage) -> None:
         """Handle the first `auth`, a message before it, or one that cannot be held while `auth` has no answer."""
         if isinstance(message, Auth) and self.state == "new":
             try:
@@ -348,7 +348,7 @@ class Session:
             counters.refused(message, "RATE_LIMITED")
             self.refuse(PresenceError("RATE_LIMITED", "Wait for the reply to auth.", retry_after_s=1.0), message.id)
 
-    def dispatch(self, message: AnyClientMessage, raw: bytes, within: bool, now: float) -> None:
+    def dispatch(self, message: ClientMessage, raw: bytes, within: bool, now: float) -> None:
         """Handle a message of an open session, received as `raw`; `within`: the connection's rate allows it [E2]. A
         message for a room that is joining is held."""
         if self.state != "open":  # closed by an earlier message of those that were held together
@@ -360,7 +360,7 @@ class Session:
             ):
                 return
             if kind in ROOM_HANDLERS:
-                room_id: str = message.room_id  # type: ignore[union-attr]
+                room_id: str = message.room_id  # type: ignore[attr-defined]
                 if room_id in self.memberships.joining:
                     self.memberships.hold(room_id, message, raw)
                 else:
@@ -626,3 +626,6 @@ _HANDLERS: dict[type, Callable[[Session, Any, float], None]] = {
     SetStatusAlias: handle_status,
     SetPrivacy: handle_privacy,
 }
+for _message in MESSAGES.values():
+    if _message not in _HANDLERS and _message not in ROOM_HANDLERS:
+        raise ImportError(f"session.py: nothing handles {_message.__name__} of messages.py, which is no RoomMessage")

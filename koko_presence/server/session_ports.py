@@ -14,7 +14,7 @@ from koko_presence._fastpath.wallclock import WallClock
 from koko_presence.cluster.bus import Bus, Timers
 from koko_presence.protocol.commands import ReplyTo
 from koko_presence.protocol.limits import Limits
-from koko_presence.protocol.messages import MessageId, Wire
+from koko_presence.protocol.models import MessageId, Wire
 
 
 class EdgeServices(Protocol):

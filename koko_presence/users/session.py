@@ -1,7 +1,7 @@
 """Holds one session of a user, as the user's owner sees it. Written by `User`, http_sessions.py, member_confirmation.py
 and owner/reconcile.py."""
 
-from koko_presence.protocol.messages import Activity, Privacy
+from koko_presence.protocol.models import Activity, Privacy
 
 NONE: frozenset[str] = frozenset()  # shared by all sessions: an empty set of its own takes 216 bytes
 

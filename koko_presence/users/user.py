@@ -33,7 +33,7 @@ from koko_presence.protocol.edge_messages import (
     SessionReplaced,
 )
 from koko_presence.protocol.errors import PresenceError
-from koko_presence.protocol.messages import Activity, Privacy
+from koko_presence.protocol.models import Activity, Privacy
 from koko_presence.protocol.snapshots import SessionRecord
 from koko_presence.rooms.context import ShardContext
 

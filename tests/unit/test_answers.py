@@ -9,7 +9,8 @@ from koko_presence._fastpath.counters import counters
 from koko_presence.protocol import commands as c
 from koko_presence.protocol.edge_messages import CallAnswered, Reply, RoomRefused
 from koko_presence.protocol.errors import PresenceError
-from koko_presence.protocol.messages import ControlRelease, Privacy, StatusData
+from koko_presence.protocol.messages import ControlRelease, StatusData
+from koko_presence.protocol.models import Privacy
 from tests.world import World
 
 CALL = c.ReplyTo(edge=7, number=5)

@@ -11,10 +11,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from koko_presence.protocol import events, messages
+from koko_presence.protocol import events, messages, models
 from koko_presence.protocol.errors import CLOSES, ERRORS
 from koko_presence.protocol.limits import Limits
-from koko_presence.protocol.messages import CLIENT_TYPES
+from koko_presence.protocol.messages import MESSAGES
 from koko_presence.server.authentication import COMPACT
 
 TEXT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
@@ -80,7 +80,14 @@ def words_of(module: object) -> set[str]:
 
 
 def known_words() -> set[str]:
-    words = words_of(messages) | words_of(events) | CLIENT_TYPES | set(ERRORS) | set(Limits.__struct_fields__)
+    words = (
+        words_of(models)
+        | words_of(messages)
+        | words_of(events)
+        | set(MESSAGES)
+        | set(ERRORS)
+        | set(Limits.__struct_fields__)
+    )
     words |= {str(code) for code in CLOSES} | {COMPACT}
     root = Path(__file__).parents[2] / "koko_presence"
     for path in root.rglob("*.py"):  # names of events, reasons and notices are plain strings in the rules
@@ -105,7 +112,7 @@ def test_names_in_backticks_are_names_of_the_code() -> None:
 def test_what_is_not_built_yet_is_not_in_the_code_and_is_listed_in_one_place() -> None:
     body, _, rest = PROSE.partition("## Not yet")
     missing, _, after = rest.partition("\n## ")
-    known = words_of(messages) | words_of(events)
+    known = words_of(models) | words_of(messages) | words_of(events)
     assert missing and not [name for name in re.findall(r"`(\w+)`", missing) if name in known]
     assert not re.findall(r"[^.]*\b(?:none yet|not yet|not implemented|planned)\b[^.]*\.", body + after, re.IGNORECASE)
 

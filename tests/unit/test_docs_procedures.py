@@ -5,12 +5,12 @@ from pathlib import Path
 
 import msgspec
 
-from koko_presence.protocol.call_results import ActiveResult, HeartbeatResult, JoinResult
 from koko_presence.protocol.errors import ERRORS
 from koko_presence.protocol.limits import Limits
+from koko_presence.protocol.procedures import ActiveResult, HeartbeatInput, HeartbeatResult, JoinResult, LeaveInput
 from koko_presence.server.pending_requests import REQUEST_TIMEOUT_S
 from koko_presence.server.rpc import CALL_BURST, CALL_HZ, Procedures
-from koko_presence.server.rpc_inputs import SHAPES, HeartbeatInput, LeaveInput
+from koko_presence.server.rpc_inputs import SHAPES
 
 TEXT = (Path(__file__).parents[2] / "docs" / "http.md").read_text()
 SECTION = TEXT[TEXT.index("## Procedures") : TEXT.index("## Authentication")]

@@ -11,7 +11,8 @@ from koko_presence.protocol import events
 from koko_presence.protocol.codec import decode
 from koko_presence.protocol.errors import CLOSES, ERRORS
 from koko_presence.protocol.limits import Limits
-from koko_presence.protocol.messages import CLIENT_TYPES, Cursor, PlaybackData, Selection
+from koko_presence.protocol.messages import MESSAGES, PlaybackData
+from koko_presence.protocol.models import Cursor, PresenceUser, Selection
 from koko_presence.rooms.playback import Playback
 
 ROOT = Path(__file__).parent.parent.parent
@@ -69,7 +70,7 @@ def test_server_examples_are_what_the_server_sends(message: dict[str, Any]) -> N
         msgspec.convert(message["data"], DATA[type_])
         assert set(message["data"]) <= known_fields(DATA[type_])
     for row in message.get("room", {}).get("users", []):
-        assert set(row) <= known_fields(events.PresenceUser)
+        assert set(row) <= known_fields(PresenceUser)
         assert set(row.get("cursor", {})) <= known_fields(Cursor) and set(row.get("selection", {})) <= known_fields(
             Selection
         )
@@ -77,7 +78,7 @@ def test_server_examples_are_what_the_server_sends(message: dict[str, Any]) -> N
 
 def test_every_message_has_an_example() -> None:
     shown = {msgspec.json.decode(body)["type"] for body in CLIENT}
-    assert shown >= CLIENT_TYPES - {"set_status"} and "`set_status`" in TEXT
+    assert shown >= set(MESSAGES) - {"set_status"} and "`set_status`" in TEXT
     emitted = set(REPLIES) | {"ack"}
     for path in (ROOT / "koko_presence" / "rooms").glob("*.py"):
         emitted |= set(re.findall(r'\.(?:emit|frame)\(\s*"([a-z_]+)"', path.read_text()))

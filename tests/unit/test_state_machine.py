@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec import UNSET
 
-from koko_presence.protocol.events import PresenceUser, encode
+from koko_presence.protocol.events import encode
+from koko_presence.protocol.models import PresenceUser
 from koko_presence.rooms import snapshot_view
 from tests.world import Client, World
 

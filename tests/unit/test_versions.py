@@ -26,7 +26,7 @@ from koko_presence.protocol.commands import (
     UpdatePermissions,
 )
 from koko_presence.protocol.edge_messages import SessionActed
-from koko_presence.protocol.messages import Privacy
+from koko_presence.protocol.models import Privacy
 from koko_presence.protocol.snapshots import SessionRecord
 from koko_presence.protocol.webhook_events import UserEntered, UserLeft
 from koko_presence.rooms.context import EPOCH_BITS

@@ -11,14 +11,16 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from koko_presence.protocol.errors import PresenceError
-from koko_presence.protocol.messages import RoomId
+from koko_presence.protocol.events import SERVER_MESSAGES
+from koko_presence.protocol.models import RoomId
 
 from . import trpc
 from .trpc import Input, TrpcError
 
 MAX_SUBSCRIPTIONS = 8  # each gets a copy of every event
 OWN_HEAD = b'{"type":"'  # the first bytes of every message of a session, and of no envelope
-_REPLIES = frozenset(("ack", "pong", "active"))  # not delivered: the call has its own answer
+# answers of calls: not delivered, because each call has an answer of its own
+_ANSWERS = frozenset(type_ for type_, each in SERVER_MESSAGES.items() if not each.subscribed and type_ != "error")
 
 Id = int | str
 
@@ -133,7 +135,7 @@ class Subscriptions:
     def translate(self, payload: bytes) -> Iterator[bytes]:
         """The envelopes for one message that the session writes: one for each subscription that selects it."""
         head = _event_heads.decode(payload)
-        if head.type in _REPLIES:
+        if head.type in _ANSWERS:
             return
         if head.type == "error":
             if head.id is None:  # an error without a call; errors of calls are in their own answers

@@ -13,12 +13,12 @@ from msgspec import UNSET
 
 from koko_presence._fastpath.fanout import frame_text
 from koko_presence.cluster.bus import TimerHandle
-from koko_presence.protocol.call_results import HeartbeatResult
 from koko_presence.protocol.errors import CLOSES, PresenceError
 from koko_presence.protocol.messages import Heartbeat, Join
+from koko_presence.protocol.procedures import HeartbeatInput, HeartbeatResult
 from koko_presence.server.held_messages import CALLS
 from koko_presence.server.rpc import Caller
-from koko_presence.server.rpc_inputs import HeartbeatInput, read
+from koko_presence.server.rpc_inputs import read
 from koko_presence.server.session import Session
 
 from . import trpc

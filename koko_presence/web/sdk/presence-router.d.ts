@@ -279,7 +279,8 @@ export type PresenceEvent =
 
 /**
  * Which session a call is for: `sessionId` names one that is connected (the header `x-presence-session` does the same;
- * over wsLink the socket's own is meant). Without one it is the session held over HTTP; `clientKey` distinguishes several.
+ * over wsLink the socket's own is meant). Without one it is the session held over HTTP; `clientKey` distinguishes
+ * several.
  */
 export interface Target {
   sessionId?: string;

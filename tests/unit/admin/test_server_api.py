@@ -16,8 +16,8 @@ from koko_presence.admin.live_page import add_live_page
 from koko_presence.admin.metrics import CounterAggregator
 from koko_presence.admin.server_api import ServerApi
 from koko_presence.admin.stats import Stats, stats
-from koko_presence.protocol.messages import Wire
 from koko_presence.protocol.metric_types import Counters
+from koko_presence.protocol.models import Wire
 from koko_presence.protocol.survey import (
     Answers,
     AnySurveyRequest,

@@ -5,13 +5,14 @@ import pytest
 
 from koko_presence.client import incoming, models
 from koko_presence.protocol import events
+from koko_presence.protocol import models as protocol_models
 
 PAIRS = [
-    (models.User, events.PresenceUser),
-    (models.PlayerState, events.ViewerState),
-    (models.ViewerState, events.SyncRow),
-    (models.Playback, events.PlaybackRow),
-    (models.ControlRequestRow, events.ControlRequestRow),
+    (models.User, protocol_models.PresenceUser),
+    (models.PlayerState, protocol_models.ViewerState),
+    (models.ViewerState, protocol_models.SyncRow),
+    (models.Playback, protocol_models.PlaybackRow),
+    (models.ControlRequestRow, protocol_models.ControlRequestRow),
     (incoming.JoinedData, events.Joined),
     (incoming.CursorShown, events.CursorShown),
     (incoming.SelectionShown, events.SelectionShown),

@@ -15,7 +15,8 @@ from koko_presence.protocol import commands as c
 from koko_presence.protocol.codec import decode
 from koko_presence.protocol.delivery import Delivery
 from koko_presence.protocol.errors import PresenceError
-from koko_presence.protocol.messages import Privacy, RoomMessage, StatusData
+from koko_presence.protocol.messages import ROOM_MESSAGES, StatusData
+from koko_presence.protocol.models import Privacy
 
 PROFILE = c.Profile(status="busy", status_message="hi 👍", activity="idle")
 SESSION_INFO = c.SessionInfo(
@@ -172,7 +173,7 @@ def test_a_command_without_a_delivery_cannot_be_declared() -> None:
 
 
 def test_each_message_to_a_room_has_a_delivery() -> None:
-    kinds = RoomMessage.__args__  # type: ignore[attr-defined]
+    kinds = ROOM_MESSAGES.values()  # type: ignore[attr-defined]
     assert [kind.__name__ for kind in kinds if not isinstance(getattr(kind, "delivery", None), Delivery)] == []
     assert {msgspec.json.decode(text)["type"] for text in TEXTS} == {kind.__struct_config__.tag for kind in kinds}
 

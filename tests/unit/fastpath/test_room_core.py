@@ -8,7 +8,7 @@ from koko_presence._fastpath.fanout import StreamFrame
 from koko_presence._fastpath.room_core import BUSY_FRAMES_PER_WINDOW, FlushPacing, FlushQueue, MemberCore, RoomCore
 from koko_presence._fastpath.throttle import Meter, TokenBucket
 from koko_presence._fastpath.wallclock import WallClock
-from koko_presence.protocol.messages import Cursor
+from koko_presence.protocol.models import Cursor
 
 
 def stream(name: str = "r", members: int = 2) -> RoomCore:

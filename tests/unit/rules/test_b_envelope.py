@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from koko_presence.protocol.messages import CLIENT_TYPES
+from koko_presence.protocol.messages import MESSAGES
 from tests.world import Client, World
 
 CURSOR = {"type": "cursor", "roomId": "video_123", "data": {"timestamp": 15.5, "x": 0.45, "y": 0.62}}
@@ -19,7 +19,7 @@ def pair() -> tuple[Client, Client]:
 
 def test_b1_every_type_of_the_sections_is_accepted() -> None:
     named = {"auth", "join", "leave", "heartbeat", "cursor", "selection", "typing", "playback", "control_request"}
-    assert named | {"control_grant", "broadcast"} <= CLIENT_TYPES
+    assert named | {"control_grant", "broadcast"} <= set(MESSAGES)
 
 
 @pytest.mark.parametrize("name", ["status", "set_status"])

@@ -1,0 +1,67 @@
+"""Reads what a declaration says about itself: the text of its docstring, the types and texts of its fields."""
+
+import re
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+import msgspec
+from msgspec import NODEFAULT, Meta, Struct, UnsetType
+
+CLAIMS = re.compile(r"\s*\[[A-Z][^\]]*\]")  # `[B4, B5]` leads to docs/decisions.md, which not every reader has
+
+
+def camel(name: str) -> str:
+    """Return a Python name as it is on the wire."""
+    return re.sub(r"_([a-z])", lambda found: found[1].upper(), name)
+
+
+def doc_of(struct: type[Struct]) -> str:
+    """Return the first paragraph of a docstring as it is written."""
+    return str(vars(struct).get("__doc__") or "").split("\n\n")[0]
+
+
+def text_of(struct: type[Struct]) -> str:
+    """Return the first paragraph of a docstring in one line, with the names of the wire and without references."""
+    one_line = CLAIMS.sub("", " ".join(doc_of(struct).split()))
+    return re.sub(r"`[a-z_]+`", lambda name: camel(name[0]), one_line)
+
+
+class Field:
+    """One field of a Struct: its name on the wire, its annotation, its text, and whether it may be absent."""
+
+    def __init__(self, struct: type[Struct], field: Any) -> None:
+        self.name: str = field.encode_name
+        self.python_name: str = field.name
+        self.annotation = field.type
+        self.text = next((each.description for each in marks(field.type) if each.description), "")
+        has_default = not (field.default is NODEFAULT and field.default_factory is NODEFAULT)
+        omitted = has_default and struct.__struct_config__.omit_defaults
+        self.optional = UnsetType in parts(field.type) or omitted
+        self.default = field.default
+        self.default_is_null = field.default is None
+
+
+def fields_of(struct: type[Struct]) -> list[Field]:
+    return [Field(struct, field) for field in msgspec.structs.fields(struct)]
+
+
+def own_fields(struct: type[Struct]) -> list[Field]:
+    """Return the fields that no base of the Struct has."""
+    inherited = {name for base in struct.__bases__ for name in getattr(base, "__struct_encode_fields__", ())}
+    return [field for field in fields_of(struct) if field.name not in inherited]
+
+
+def marks(type_: Any) -> list[Meta]:
+    """Return the `Meta` around a type, the outermost first; those inside a union are not of the whole."""
+    return list(reversed(get_args(type_)[1:])) if get_origin(type_) is Annotated else []
+
+
+def bare(type_: Any) -> Any:
+    """Return a type without the `Meta` around it."""
+    return get_args(type_)[0] if get_origin(type_) is Annotated else type_
+
+
+def parts(type_: Any) -> list[Any]:
+    """Return the members of a union; of any other type that alone."""
+    type_ = bare(type_)
+    return list(get_args(type_)) if get_origin(type_) in (Union, UnionType) else [type_]

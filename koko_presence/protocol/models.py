@@ -1,0 +1,164 @@
+"""Declares the models that messages and events consist of: values, a cursor, a member's row, a room's snapshot.
+
+Field names are camelCase on the wire and snake_case in Python. Unknown fields are ignored; an absent optional field is
+`UNSET` and stays absent when encoded [C15]. The first paragraph of a docstring and the descriptions of fields also go
+into the generated files (`make generate`).
+"""
+
+from typing import Annotated, Literal, TypeGuard
+
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+RoomType = Literal["project", "video", "comment_thread", "comparison"]
+Status = Literal["active", "idle", "away", "busy", "reviewing"]
+Activity = Literal["active", "idle", "away"]
+PlaybackAction = Literal["sync", "play", "pause", "seek", "rate", "report", "resync", "enable", "disable"]
+
+# Eleven days of video. A finite position is not enough: 1e308 seconds times a rate of 16 is infinite [B14].
+MAX_MEDIA_TIME_S = 1e6
+
+MediaTime = Annotated[float, Meta(ge=0.0, le=MAX_MEDIA_TIME_S)]
+Normalised = Annotated[float, Meta(ge=0.0, le=1.0)]
+Rate = Annotated[float, Meta(ge=0.0625, le=16.0)]
+ServerMs = Annotated[float, Meta(ge=0.0, le=1e15)]
+RoomId = Annotated[str, Meta(min_length=1, max_length=128)]
+UserId = Annotated[str, Meta(min_length=1, max_length=128)]
+Label = Annotated[str, Meta(max_length=64)]
+MessageId = Annotated[str, Meta(max_length=64)] | Annotated[int, Meta(ge=-(2**53), le=2**53)]
+
+
+class Wire(Struct, rename="camel", omit_defaults=True):
+    """Base of every message and model of the client protocol."""
+
+
+# --- what clients send and receive --------------------------------------------------------------------------------
+
+
+class Cursor(Wire, kw_only=True):
+    """A cursor: second `timestamp` of the video, and normalised `x` and `y`, both or neither [E4, E5, E7]."""
+
+    timestamp: Annotated[
+        MediaTime | UnsetType, Meta(description="Second of the video; required in `video` and `comparison` rooms.")
+    ] = UNSET
+    x: Annotated[Normalised | UnsetType, Meta(description="0 to 1 of the picture; both or neither.")] = UNSET
+    y: Normalised | UnsetType = UNSET
+    target: Annotated[Label | UnsetType, Meta(description="Which of two videos, at most 64 characters.")] = UNSET
+
+    def __post_init__(self) -> None:
+        if (self.x is UNSET) != (self.y is UNSET):
+            raise ValueError("x and y belong together: send both or neither")
+
+    @property
+    def hidden(self) -> bool:
+        """`data: {}` hides the cursor, as `data: null` does [E3]."""
+        return self.timestamp is UNSET and self.x is UNSET
+
+
+def is_plain(cursor: Cursor | None) -> TypeGuard[Cursor]:
+    """Return True for a cursor that has a point or a second of the video, and no `target`."""
+    return cursor is not None and cursor.target is UNSET and not cursor.hidden
+
+
+class Selection(Wire, kw_only=True):
+    """A range of the timeline in seconds of the video; equal ends are allowed [F1]."""
+
+    start_time: Annotated[MediaTime, Meta(description="Seconds of the video; `startTime` is not after `endTime`.")]
+    end_time: MediaTime
+    target: Label | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        if self.end_time < self.start_time:
+            raise ValueError("startTime must not be after endTime")
+
+
+class Privacy(Wire, kw_only=True):
+    """What other users may see of this session, or of all sessions of the user; an absent field changes nothing
+    [K1, K6]."""
+
+    invisible: bool | UnsetType = UNSET
+    share_cursor: bool | UnsetType = UNSET
+    share_selection: bool | UnsetType = UNSET
+    scope: Literal["session", "user"] = "session"
+
+
+# --- what the server shows of a room [Data Models, section O] -----------------------------------------------------
+
+
+class ViewerState(Wire, kw_only=True):
+    """The state of a viewer's player as last reported; `current_time` in seconds of the video [H6]."""
+
+    is_playing: bool
+    current_time: float
+    playback_rate: float
+
+
+class PlaybackRow(Wire, kw_only=True):
+    """The room's playback: `current_time` was right at `anchor`, in ms of the server [H4, H5]."""
+
+    is_playing: bool
+    current_time: float
+    playback_rate: float
+    anchor: int
+    version: int
+    duration: float | UnsetType = UNSET
+    target: str | UnsetType = UNSET
+
+
+class SyncRow(Wire, kw_only=True):
+    """A viewer's deviation from the room's playback [H7]."""
+
+    state: str
+    drift_ms: Annotated[int, Meta(description="Reported minus room: behind is negative.")]
+
+
+class PresenceUser(Wire, kw_only=True):
+    """One session (a tab, a device) of one user [PresenceUser, C7]."""
+
+    user_id: str
+    session_id: str
+    name: str
+    image: str | UnsetType = UNSET
+    color: str
+    status: Status
+    status_message: str | UnsetType = UNSET
+    activity: Activity
+    connected: bool
+    last_active_at: str
+    room_id: str
+    room_type: RoomType
+    index: int | UnsetType = UNSET
+    cursor: Cursor | UnsetType = UNSET
+    selection: Selection | UnsetType = UNSET
+    is_typing: bool
+    typing_context: str | UnsetType = UNSET
+    is_watching: bool
+    playback_state: ViewerState | UnsetType = UNSET
+    viewer_sync: SyncRow | UnsetType = UNSET
+    transport: Annotated[
+        Literal["http"] | UnsetType,
+        Meta(description='`"http"` for a session that has no socket; absent for the others.'),
+    ] = UNSET
+
+
+class ControlRequestRow(Wire, kw_only=True):
+    """A pending request for control [I5]."""
+
+    user_id: str
+    requester_name: str
+    requested_at: str
+
+
+class PresenceRoom(Wire, kw_only=True):
+    """A room as its members see it [PresenceRoom, C7, I5]."""
+
+    id: str
+    type: RoomType
+    users: list[PresenceUser] | Raw
+    user_count: Annotated[int, Meta(description="Number of users; `sessionCount` counts their tabs and devices.")]
+    session_count: int
+    sync_enabled: bool
+    controller: str | UnsetType = UNSET
+    controller_session_id: str | UnsetType = UNSET
+    control_requests: list[ControlRequestRow]
+    playback: PlaybackRow | UnsetType = UNSET
+    created_at: str
