@@ -2,14 +2,18 @@
 
 from pathlib import Path
 
-from . import typescript
+from . import python_client, typescript
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def files() -> dict[str, str]:
     """Return the generated files: path below the root, text."""
-    return {"koko_presence/web/sdk/presence-router.d.ts": typescript.router()}
+    return {
+        "koko_presence/client/models.py": python_client.client_models(),
+        "koko_presence/web/sdk/presence-router.d.ts": typescript.router(),
+        "koko_presence/web/sdk/protocol.d.ts": typescript.protocol(),
+    }
 
 
 if __name__ == "__main__":

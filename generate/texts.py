@@ -1,11 +1,13 @@
 """Reads what a declaration says about itself: the text of its docstring, the types and texts of its fields."""
 
 import re
-from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from types import ModuleType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 from msgspec import NODEFAULT, Meta, Struct, UnsetType
+
+from koko_presence.protocol.models import Wire
 
 CLAIMS = re.compile(r"\s*\[[A-Z][^\]]*\]")  # `[B4, B5]` leads to docs/decisions.md, which not every reader has
 
@@ -49,6 +51,20 @@ def own_fields(struct: type[Struct]) -> list[Field]:
     """Return the fields that no base of the Struct has."""
     inherited = {name for base in struct.__bases__ for name in getattr(base, "__struct_encode_fields__", ())}
     return [field for field in fields_of(struct) if field.name not in inherited]
+
+
+def structs_of(module: ModuleType) -> list[type[Struct]]:
+    """Return the Structs that a module declares, in their order, without the base of all."""
+    declared = [each for each in vars(module).values() if isinstance(each, type) and issubclass(each, Struct)]
+    return [each for each in declared if each.__module__ == module.__name__ and each is not Wire]
+
+
+def names_of(type_: Any) -> tuple[str, ...]:
+    """Return the names of a closed list of names; () for any other type."""
+    if get_origin(type_) is Literal:
+        return get_args(type_)
+    schemas = (mark.extra_json_schema or {} for mark in marks(type_))
+    return next((tuple(schema["enum"]) for schema in schemas if "enum" in schema), ())
 
 
 def marks(type_: Any) -> list[Meta]:

@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Iterable
 from types import NoneType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 from msgspec import Raw, Struct, UnsetType
 
@@ -11,25 +11,15 @@ from koko_presence.protocol import events, models, procedures
 from koko_presence.protocol.messages import MESSAGES, ClientMessage, data_struct
 from koko_presence.protocol.procedures import Procedure, RoomTarget, Target
 
-from .texts import Field, bare, fields_of, marks, own_fields, parts, text_of
+from .texts import Field, bare, fields_of, marks, names_of, own_fields, parts, structs_of, text_of
 
 WIDTH = 120
-ALIASES = {
-    "RoomType": models.RoomType,
-    "Status": models.Status,
-    "Activity": models.Activity,
-    "PlaybackAction": models.PlaybackAction,
-    "LeaveReason": events.LeaveReason,
-}
-MODELS: list[type[Struct]] = [
-    models.Cursor, models.Selection, models.ViewerState, models.PlaybackRow, models.SyncRow, models.PresenceUser,
-    models.ControlRequestRow, models.PresenceRoom, models.Privacy,
-]  # fmt: skip
-RESULTS: list[type[Struct]] = [
-    procedures.JoinResult, procedures.ActiveResult, procedures.HeartbeatResult, procedures.Success,
-    procedures.LeaveResult, procedures.StatusResult, procedures.PlaybackResult, procedures.RequestControlResult,
-    procedures.GrantControlResult, procedures.BroadcastResult, procedures.PrivacyResult,
-]  # fmt: skip
+MODELS = structs_of(models)
+INPUTS = [each for each in structs_of(procedures) if issubclass(each, Target)]
+RESULTS = [each for each in structs_of(procedures) if not issubclass(each, Target)]
+ALIASES = {name: value for module in (models, events) for name, value in vars(module).items() if names_of(value)}
+# the application's own object, with the field that most of them have
+BROADCAST = "  type?: string;\n  [key: string]: unknown;\n"
 
 
 def type_text(type_: Any) -> str:
@@ -37,17 +27,12 @@ def type_text(type_: Any) -> str:
     for name, alias in ALIASES.items():
         if type_ == alias:
             return name
+    if names := names_of(type_):
+        return _union(f'"{name}"' for name in names)
     for mark in marks(type_):
-        schema = mark.extra_json_schema or {}
-        if "enum" in schema:
-            return _union(f'"{value}"' for value in schema["enum"])
-        if "const" in schema:
-            return str(schema["const"]).lower()
-        if "of" in (mark.extra or {}):
-            return type_text(mark.extra["of"])
+        if "const" in (mark.extra_json_schema or {}):
+            return str(mark.extra_json_schema["const"]).lower()
     type_ = bare(type_)
-    if get_origin(type_) is Literal:
-        return _union(f'"{value}"' for value in get_args(type_))
     members = parts(type_)
     if len(members) > 1:
         kept = [each for each in members if each not in (UnsetType, Raw, NoneType)]
@@ -93,11 +78,18 @@ def interface(name: str, body: str, *, text: str = "", extends: Iterable[str] = 
 
 def struct_text(struct: type[Struct], head: str = "") -> str:
     """Return a Struct as an interface. `head` are lines before its own fields."""
-    extends = [base.__name__ for base in struct.__bases__ if base in (Target, RoomTarget, procedures.Success)]
+    extends = [base.__name__ for base in struct.__bases__ if base in (*INPUTS, *RESULTS)]
     fields = own_fields(struct) if extends else fields_of(struct)
-    text = "" if struct.__name__ in UNDOCUMENTED else text_of(struct)
-    body = head + "".join(field_text(field) for field in fields if not (head and field.name == "id"))
-    return interface(struct.__name__, body, text=text, extends=extends)
+    is_message = issubclass(struct, events.ServerMessage)
+    body = "".join(field_text(field) for field in fields if not (is_message and field.name == "id"))
+    return interface(struct.__name__, head + body, text=text_of(struct), extends=extends)
+
+
+def data_text(data: type[events.EventData]) -> str:
+    """Return the data of an event. A switch that the server omits while it is off is true where it is."""
+    if data is events.BroadcastSent:
+        return interface(data.__name__, BROADCAST, text=text_of(data))
+    return struct_text(data).replace("?: boolean;", "?: true;")
 
 
 def message_text(message: type[Struct]) -> str:
@@ -144,122 +136,99 @@ def _flat_field(field: Field, procedure: Procedure) -> str:
     return field_text(field)
 
 
-# --- the file of the router ---------------------------------------------------------------------------------------
-
-UNDOCUMENTED = {
-    "Cursor", "Selection", "ViewerState", "SyncRow", "ControlRequestRow", "PresenceRoom", "Privacy", "Joined",
-    "StatusShown", "PlaybackSynced", "HeartbeatInput", "HeartbeatResult",
-}  # fmt: skip
-EVENT_INTERFACES = [
-    "Joined",
-    "CursorShown",
-    "SelectionShown",
-    "StatusShown",
-    "PlaybackSynced",
-    "ControlGranted",
-    "ViewerSync",
-]
-EVENT_ORDER = [
-    "user_joined",
-    "user_left",
-    "cursor_moved",
-    "selection_changed",
-    "typing_started",
-    "typing_stopped",
-    "status_changed",
-    "playback_synced",
-    "viewer_sync",
-    "control_requested",
-    "control_granted",
-    "control_denied",
-    "control_released",
-    "broadcast",
-]
-NOTICES = ["Authenticated", "JoinedReply", "LeftReply", "AuthExpiring", "Kicked", "ServerNotice"]
+# --- the files ----------------------------------------------------------------------------------------------------
 
 
 def _rule(title: str) -> str:
     return f"// --- {title} ".ljust(WIDTH, "-") + "\n"
 
 
-def event_union() -> str:
-    lines = []
-    for name in EVENT_ORDER:
-        data = events.EVENTS[name]
-        if data is events.BroadcastSent:
-            shown = "Record<string, unknown>"
-        elif data.__name__ in EVENT_INTERFACES:
-            shown = data.__name__
-        else:
-            shown = "{ " + "; ".join(field_text(each).strip()[:-1] for each in fields_of(data)) + " }"
-        lines.append(f'\n  | Event<"{name}", {shown}>')
-    return f"export type RoomEvent ={''.join(lines)};\n"
+def _alternatives(name: str, members: Iterable[str], text: str = "") -> str:
+    return f"{comment(text)}export type {name} =" + "".join(f"\n  | {member}" for member in members) + ";\n"
+
+
+def _models() -> list[str]:
+    aliases = "".join(
+        f"export type {name} = {_union(map(_quoted, names_of(each)))};\n" for name, each in ALIASES.items()
+    )
+    return [_rule("models"), aliases, *map(struct_text, MODELS)]
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'
+
+
+def _events(envelope: str, mark: str = "") -> list[str]:
+    """Return the envelope of all events, under that name, and the data of each; `mark` precedes the envelope's
+    fields."""
+    generic = {"type": f"  {mark}type: Type;\n", "data": f"  {mark}data: Data;\n"}
+    fields = [
+        generic.get(each.name) or field_text(each).replace("  ", f"  {mark}", 1) for each in fields_of(events.Event)
+    ]
+    head = interface(f"{envelope}<Type extends string, Data>", "".join(fields), text=text_of(events.Event))
+    return [_rule("events"), head, *map(data_text, events.EVENTS.values())]
+
+
+def protocol() -> str:
+    """Return protocol.d.ts, the types of the SDK that are the protocol's."""
+    table = "".join(
+        f'{comment(text_of(data), "  ")}  {type_}: RoomEvent<"{type_}", {data.__name__}>;\n'
+        for type_, data in events.EVENTS.items()
+    )
+    text = "The events of the protocol, by type."
+    return "\n".join(
+        [PROTOCOL, *_models(), *_events("RoomEvent", "readonly "), interface("ProtocolEvents", table, text=text)]
+    )
 
 
 def router() -> str:
     """Return presence-router.d.ts."""
-    inputs = {"Target": struct_text(Target), "RoomTarget": struct_text(RoomTarget)}
+    inputs = {each.__name__: struct_text(each) for each in (Target, RoomTarget)}
     table = ""
-    pairs = [(message, procedure) for message in MESSAGES.values() for procedure in message.procedures]
-    for message, procedure in pairs:
-        name, text = input_of(message, procedure)
-        if text:
-            inputs[name] = text
-        optional = procedure.input is not None and all(field.optional for field in fields_of(procedure.input))
-        given = f"{name} | void" if optional else name
-        table += f"      {procedure.name}: {procedure.kind.title()}<{given}, {procedure.returns.__name__}>;\n"
-    typing = inputs.pop("TypingInput")
-    inputs = dict(
-        x for k, v in inputs.items() for x in ([("TypingInput", typing), (k, v)] if k == "SetStatusInput" else [(k, v)])
-    )
-    envelope = "".join(
-        field_text(field) if field.name not in ("type", "data") else f"  {field.name}: {field.name.title()};\n"
-        for field in fields_of(events.Event)
-    )
-    results = [struct_text(each) for each in RESULTS]
-    pr = next(i for i, r in enumerate(RESULTS) if r.__name__ == "PlaybackResult")
-    results[pr] = interface(
-        "PlaybackResult",
-        "  syncEnabled?: boolean;\n",
-        text=text_of(procedures.PlaybackResult),
-        extends=["Success", "Partial<PlaybackRow>"],
-    )
+    for message in MESSAGES.values():
+        for procedure in message.procedures:
+            name, text = input_of(message, procedure)
+            inputs.setdefault(name, text)
+            may_be_absent = procedure.input is not None and all(each.optional for each in fields_of(procedure.input))
+            given = f"{name} | void" if may_be_absent else name
+            table += f"      {procedure.name}: {procedure.kind.title()}<{given}, {procedure.returns.__name__}>;\n"
+    received = [each for each in events.SERVER_MESSAGES.values() if each.subscribed]
+    room_events = (f'Event<"{type_}", {data.__name__}>' for type_, data in events.EVENTS.items())
     return "\n".join(
         [
             HEAD,
-            _rule("models"),
-            "".join(f"export type {name} = {_alias(type_)};\n" for name, type_ in ALIASES.items()),
-            *map(struct_text, MODELS),
-            _rule("events"),
-            interface("Event<Type extends string, Data>", envelope, text=text_of(events.Event)),
-            *(struct_text(getattr(events, each)) for each in EVENT_INTERFACES),
-            event_union(),
-            *(message_text(getattr(events, each)) for each in NOTICES),
-            comment("The events of `presence.onEvent`: narrow them by `type`.")
-            + f"export type PresenceEvent ={''.join(f'{chr(10)}  | {each}' for each in ['RoomEvent', *NOTICES])};\n",
+            *_models(),
+            *_events("Event"),
+            _alternatives("RoomEvent", room_events),
+            *map(message_text, received),
+            _alternatives(
+                "PresenceEvent",
+                ["RoomEvent", *(each.__name__ for each in received)],
+                "The events of `presence.onEvent`: narrow them by `type`.",
+            ),
             _rule("inputs"),
             *inputs.values(),
             ON_EVENT,
             _rule("outputs"),
-            *results,
+            *map(struct_text, RESULTS),
             _rule("the router"),
             ROUTER.replace("PROCEDURES\n", table),
         ]
     )
 
 
-def _alias(type_: Any) -> str:
-    """Return what an alias stands for."""
-    if get_origin(type_) is Literal:
-        return _union(f'"{value}"' for value in get_args(type_))
-    return _union(f'"{value}"' for mark in marks(type_) for value in (mark.extra_json_schema or {})["enum"])
-
+PROTOCOL = """/**
+ * The models and events of the protocol (docs/protocol.md).
+ *
+ * Written by `make generate` from koko_presence/protocol.
+ */
+"""
 
 HEAD = """/**
  * The type of the server's tRPC router, for `createTRPCClient<PresenceRouter>` of @trpc/client 11.
  *
- * Types only: no code of @trpc/server is added to your bundle. A test compares every field here with the server's own
- * definitions. How to call it: docs/http.md.
+ * Types only: no code of @trpc/server is added to your bundle. Written by `make generate` from koko_presence/protocol.
+ * How to call it: docs/http.md.
  */
 import type {
   TRPCBuiltRouter,

@@ -6,15 +6,16 @@
 
 Layers, from the lowest: `link` (one WebSocket, picows), `reconnecting` (connects again after a loss), `presence` (the
 client, with `dispatcher` for received messages), `room` on `state` (the room's state), `incoming` and `models` (the
-received messages). `timing`, `pending` and `listeners` are used by several of them.
+received messages; models.py is generated). `timing`, `pending` and `listeners` are used by several of them.
 """
 
 from koko_presence.protocol.models import Privacy
 
 from .errors import AuthRefused, PresenceOffline, PresenceRefused
-from .incoming import Active, Event, OtherEvent
+from .incoming import OtherEvent
 from .listeners import EventStream
-from .models import Cursor, Playback, Selection, User
+from .model import Event
+from .models import Active, Cursor, Playback, Selection, User
 from .presence import PresenceClient
 from .room import Room
 

@@ -10,9 +10,10 @@ import msgspec
 
 from koko_presence.protocol.messages import Leave
 
-from . import incoming
+from . import incoming, models
 from .errors import PresenceRefused
 from .listeners import Listeners
+from .model import Event, Reply
 from .pending import Requests
 from .reconnecting import ReconnectingConnection
 from .room import Room
@@ -45,12 +46,12 @@ class Dispatcher:
     def take(self, data: bytes) -> None:
         """Decode and dispatch one message."""
         message = incoming.read(data)
-        if isinstance(message, (incoming.Event, incoming.OtherEvent)):
+        if isinstance(message, (Event, incoming.OtherEvent)):
             room = self._client.rooms.get(message.room_id)
             if room is not None and room.joined:
                 room.on_event(message)
                 return
-            if isinstance(message, incoming.Event):
+            if isinstance(message, Event):
                 return  # of a room that was just left
         handle = _HANDLERS.get(type(message))
         if handle is not None:
@@ -59,7 +60,7 @@ class Dispatcher:
             start = data[:40].decode(errors="replace")
             self._warn_once(start, f"unknown message ignored: {start}...")
 
-    def _joined(self, message: incoming.Joined, data: bytes) -> None:
+    def _joined(self, message: models.Joined, data: bytes) -> None:
         room = self._client.rooms.get(message.room_id)
         if room is None:
             self._client.send(Leave(room_id=message.room_id))  # left before the answer came
@@ -68,23 +69,23 @@ class Dispatcher:
         self._requests.answer(message.id, room)
         self._requests.ready(room.id)
 
-    def _left(self, message: incoming.Left, data: bytes) -> None:
+    def _left(self, message: models.Left, data: bytes) -> None:
         room = self._client.rooms.get(message.room_id)
         if room is not None and room.joined:  # otherwise it answers an earlier membership's leave
             room.end(None)
         self._requests.answer(message.id, message)
 
-    def _reply(self, message: incoming.Reply, data: bytes) -> None:
+    def _reply(self, message: Reply, data: bytes) -> None:
         self._requests.answer(message.id, message)
 
-    def _ack(self, message: incoming.Ack, data: bytes) -> None:
+    def _ack(self, message: models.Ack, data: bytes) -> None:
         self._requests.answer(message.id, msgspec.json.decode(data))
 
-    def _pong(self, message: incoming.Pong, data: bytes) -> None:
+    def _pong(self, message: models.Pong, data: bytes) -> None:
         if message.echo is not None:
             self._line.server_clock.note(message.echo / 1000.0, self._client.clock(), message.server_time)
 
-    def _refusal(self, message: incoming.Refusal, data: bytes) -> None:
+    def _refusal(self, message: models.Refusal, data: bytes) -> None:
         error = PresenceRefused(
             message.code,
             message.message,
@@ -99,16 +100,16 @@ class Dispatcher:
         if not (self._listeners.emit("error", error) or handled):
             self._warn_once(message.code, f"{error} (logged once; client.on('error', ...) gets every error)")
 
-    def _expiring(self, message: incoming.AuthExpiring, data: bytes) -> None:
+    def _expiring(self, message: models.AuthExpiring, data: bytes) -> None:
         self._line.renew(message.expires_at)
 
-    def _kicked(self, message: incoming.Kicked, data: bytes) -> None:
+    def _kicked(self, message: models.Kicked, data: bytes) -> None:
         room = self._client.rooms.get(message.room_id or "")
         if room is not None:
             room.end(PresenceRefused("FORBIDDEN", message.reason or "You were removed.", room_id=room.id))
         self._listeners.emit("kicked", message)
 
-    def _notice(self, message: incoming.Notice, data: bytes) -> None:
+    def _notice(self, message: models.Notice, data: bytes) -> None:
         room = self._client.rooms.get(message.room_id or "")
         if room is not None and message.send_interval_ms is not None:
             room.advise(message.send_interval_ms)
@@ -123,14 +124,14 @@ class Dispatcher:
 
 
 _HANDLERS: dict[type, Callable[[Dispatcher, Any, bytes], None]] = {
-    incoming.Authenticated: Dispatcher._reply,
-    incoming.Joined: Dispatcher._joined,
-    incoming.Left: Dispatcher._left,
-    incoming.Active: Dispatcher._reply,
-    incoming.Ack: Dispatcher._ack,
-    incoming.Pong: Dispatcher._pong,
-    incoming.Refusal: Dispatcher._refusal,
-    incoming.AuthExpiring: Dispatcher._expiring,
-    incoming.Kicked: Dispatcher._kicked,
-    incoming.Notice: Dispatcher._notice,
+    models.Authenticated: Dispatcher._reply,
+    models.Joined: Dispatcher._joined,
+    models.Left: Dispatcher._left,
+    models.Active: Dispatcher._reply,
+    models.Ack: Dispatcher._ack,
+    models.Pong: Dispatcher._pong,
+    models.Refusal: Dispatcher._refusal,
+    models.AuthExpiring: Dispatcher._expiring,
+    models.Kicked: Dispatcher._kicked,
+    models.Notice: Dispatcher._notice,
 }

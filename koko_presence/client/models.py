@@ -1,18 +1,12 @@
-"""Declares the models of a room as the client reads them: tolerant, so that a newer server does not break the client.
+"""Declares what the client receives, as it reads it. Written by `make generate` from `protocol`."""
 
-Where the server's Structs have `UNSET` and closed lists of names, these have None and plain strings; unknown fields are
-ignored. A test compares the names with those of `koko_presence.protocol.events`.
-"""
+from typing import Any, TypeAlias
 
-from msgspec import Struct
-
-
-class Model(Struct, rename="camel", kw_only=True):
-    """Base of all received messages and models."""
+from .model import Event, Model, PlaybackModel, Reply
 
 
 class Cursor(Model, kw_only=True):
-    """A cursor: second `timestamp` of the video, `x` and `y` in 0..1 [E4, E5]."""
+    """A cursor: second `timestamp` of the video, and normalised `x` and `y`, both or neither [E4, E5, E7]."""
 
     timestamp: float | None = None
     x: float | None = None
@@ -21,7 +15,7 @@ class Cursor(Model, kw_only=True):
 
 
 class Selection(Model, kw_only=True):
-    """A range of the timeline, in seconds of the video [F1]."""
+    """A range of the timeline in seconds of the video; equal ends are allowed [F1]."""
 
     start_time: float = 0.0
     end_time: float = 0.0
@@ -29,7 +23,7 @@ class Selection(Model, kw_only=True):
 
 
 class PlayerState(Model, kw_only=True):
-    """The state of a viewer's player as last reported [H6]."""
+    """The state of a viewer's player as last reported; `current_time` in seconds of the video [H6]."""
 
     is_playing: bool
     current_time: float
@@ -37,14 +31,14 @@ class PlayerState(Model, kw_only=True):
 
 
 class ViewerState(Model, kw_only=True):
-    """A viewer's deviation from the room's playback: a state of H7, and the drift in ms, negative when behind."""
+    """A viewer's deviation from the room's playback [H7]."""
 
     state: str
     drift_ms: int
 
 
 class User(Model, kw_only=True):
-    """One session of a user [PresenceUser, C7]. The room's state changes it in place, so copy values to keep them."""
+    """One session (a tab, a device) of one user [PresenceUser, C7]."""
 
     user_id: str
     session_id: str
@@ -54,23 +48,23 @@ class User(Model, kw_only=True):
     status: str
     status_message: str = ""
     activity: str
-    connected: bool = True
+    connected: bool
     last_active_at: str
     room_id: str
     room_type: str
     index: int | None = None
     cursor: Cursor | None = None
     selection: Selection | None = None
-    is_typing: bool = False
+    is_typing: bool
     typing_context: str | None = None
-    is_watching: bool = False
+    is_watching: bool
     playback_state: PlayerState | None = None
     viewer_sync: ViewerState | None = None
-    transport: str | None = None  # "http": a session without a socket [M2]
+    transport: str | None = None
 
 
-class Playback(Model, kw_only=True):
-    """The room's playback: position `current_time` in seconds at server time `anchor` in ms [H4]."""
+class Playback(PlaybackModel, kw_only=True):
+    """The room's playback: `current_time` was right at `anchor`, in ms of the server [H4, H5]."""
 
     is_playing: bool
     current_time: float
@@ -79,14 +73,6 @@ class Playback(Model, kw_only=True):
     version: int
     duration: float | None = None
     target: str | None = None
-
-    def position(self, server_now_ms: float) -> float:
-        """Return the position in seconds at a server time in ms; `client.server_now_ms()` is the present one."""
-        position = self.current_time
-        if self.is_playing:
-            position += (server_now_ms - self.anchor) / 1000.0 * self.playback_rate
-        position = max(position, 0.0)
-        return position if self.duration is None else min(position, self.duration)
 
 
 class ControlRequestRow(Model, kw_only=True):
@@ -98,14 +84,302 @@ class ControlRequestRow(Model, kw_only=True):
 
 
 class Snapshot(Model, kw_only=True):
-    """The room in a `joined` message [PresenceRoom, C4]."""
+    """A room as its members see it [PresenceRoom, C7, I5]."""
 
     id: str
     type: str
     users: list[User]
+    user_count: int
+    session_count: int
     sync_enabled: bool
     controller: str | None = None
     controller_session_id: str | None = None
-    control_requests: list[ControlRequestRow] = []
+    control_requests: list[ControlRequestRow]
     playback: Playback | None = None
     created_at: str
+
+
+class CursorMovedData(Cursor, kw_only=True):
+    """A session's cursor has moved; `hidden`: it was removed [E3]."""
+
+    color: str
+    hidden: bool = False
+
+
+class CursorMoved(Event, tag="cursor_moved", kw_only=True):
+    data: CursorMovedData
+
+
+class SelectionChangedData(Selection, kw_only=True):
+    """A session's selection has changed; `cleared`: it was removed [F1]."""
+
+    color: str
+    cleared: bool = False
+
+
+class SelectionChanged(Event, tag="selection_changed", kw_only=True):
+    data: SelectionChangedData
+
+
+class StatusChangedData(Model, kw_only=True):
+    """A status has changed: the first three fields are the user's, the last two the session's [D8, D10, D15]."""
+
+    status: str
+    status_message: str = ""
+    activity: str
+    is_watching: bool
+    connected: bool
+
+
+class StatusChanged(Event, tag="status_changed", kw_only=True):
+    data: StatusChangedData
+
+
+class UserJoinedData(Model, kw_only=True):
+    """A session has joined; `index` is its number in compact cursors."""
+
+    name: str
+    image: str | None = None
+    color: str
+    session_count: int
+    status: str
+    activity: str
+    status_message: str = ""
+    index: int | None = None
+    transport: str | None = None
+
+
+class UserJoined(Event, tag="user_joined", kw_only=True):
+    data: UserJoinedData
+
+
+class UserLeftData(Model, kw_only=True):
+    """A session has left. `session_count` 0: it was the user's last session in the room [D1]."""
+
+    reason: str
+    session_count: int
+
+
+class UserLeft(Event, tag="user_left", kw_only=True):
+    data: UserLeftData
+
+
+class TypingStartedData(Model, kw_only=True):
+    """A session types, in the place that `context` names [G1]."""
+
+    context: str | None = None
+
+
+class TypingStarted(Event, tag="typing_started", kw_only=True):
+    data: TypingStartedData
+
+
+class TypingStoppedData(Model, kw_only=True):
+    """A session types no more [G1, G4]."""
+
+    context: str | None = None
+    reason: str
+
+
+class TypingStopped(Event, tag="typing_stopped", kw_only=True):
+    data: TypingStoppedData
+
+
+class PlaybackSyncedData(Model, kw_only=True):
+    """The full playback state after a command [H3]."""
+
+    is_playing: bool
+    current_time: float
+    playback_rate: float
+    action: str
+    version: int
+    server_time: int
+    sync_enabled: bool
+    duration: float | None = None
+    target: str | None = None
+
+
+class PlaybackSynced(Event, tag="playback_synced", kw_only=True):
+    data: PlaybackSyncedData
+
+
+class ViewerSyncData(Model, kw_only=True):
+    """A viewer's state has changed; `synced` of the `total` users that follow are in step [H7]."""
+
+    state: str
+    drift_ms: int
+    synced: int
+    total: int
+
+
+class ViewerSync(Event, tag="viewer_sync", kw_only=True):
+    data: ViewerSyncData
+
+
+class Broadcast(Event, tag="broadcast", kw_only=True):
+    """The application's object: treat it as text, never as HTML [J1]."""
+
+    data: Any
+
+
+class ControlRequestedData(Model, kw_only=True):
+    """A user requests control [I5]."""
+
+    requester_name: str
+
+
+class ControlRequested(Event, tag="control_requested", kw_only=True):
+    data: ControlRequestedData
+
+
+class ControlGrantedData(Model, kw_only=True):
+    """A user has control now; `auto`: the room itself granted it [I1, I3, I6]."""
+
+    to_user_id: str
+    to_user_name: str
+    from_user_id: str | None
+    controller_session_id: str
+    version: int
+    auto: bool = False
+
+
+class ControlGranted(Event, tag="control_granted", kw_only=True):
+    data: ControlGrantedData
+
+
+class ControlDeniedData(Model, kw_only=True):
+    """A request for control has ended without a grant [I5]."""
+
+    to_user_id: str
+    reason: str
+
+
+class ControlDenied(Event, tag="control_denied", kw_only=True):
+    data: ControlDeniedData
+
+
+class ControlReleasedData(Model, kw_only=True):
+    """No user has control now [I6]."""
+
+    reason: str
+    version: int
+
+
+class ControlReleased(Event, tag="control_released", kw_only=True):
+    data: ControlReleasedData
+
+
+class Pong(Reply, tag="pong", kw_only=True):
+    """The answer to `heartbeat`; `echo` is its `client_time` [D7]."""
+
+    timestamp: str
+    server_time: int
+    echo: float | None = None
+
+
+class Ack(Reply, tag="ack", kw_only=True):
+    """A message with an `id` was done; the result that M5 defines for it is beside the id."""
+
+    success: bool
+
+
+class Refusal(Reply, tag="error", kw_only=True):
+    """A message was refused [L6]."""
+
+    code: str
+    message: str
+    room_id: str | None = None
+    retry_after_ms: int | None = None
+    state: Any = None
+
+
+class Authenticated(Reply, tag="authenticated", kw_only=True):
+    """The answer to `auth`, and the first event of every subscription: the session of this socket."""
+
+    user_id: str
+    session_id: str
+    resume_token: str
+    resumed: bool
+    rooms: list[str]
+    server_time: int
+    heartbeat_interval: float
+    limits: dict[str, Any]
+    caps: list[str]
+
+
+class Joined(Reply, tag="joined", kw_only=True):
+    """This session has joined: `room` at `seq`, plus the events after it, is the complete state of the room."""
+
+    room_id: str
+    room: Snapshot
+    assigned_color: str
+    session_id: str
+    seq: int
+    server_time: int
+    send_interval_ms: int
+
+
+class Left(Reply, tag="left", kw_only=True):
+    """This session has left the room."""
+
+    room_id: str
+
+
+class Active(Reply, tag="active", kw_only=True):
+    """The answer to `get_active`: one row per session; `total_count` counts distinct users [C7, C14]."""
+
+    room_id: str
+    users: list[User]
+    total_count: int
+    session_count: int
+
+
+class Notice(Model, tag_field="type", tag="server_notice", kw_only=True):
+    """How the client should behave from now on, for example `SEND_INTERVAL` [L2, L3]."""
+
+    code: str
+    message: str
+    room_id: str | None = None
+    retry_after_ms: int | None = None
+    send_interval_ms: int | None = None
+
+
+class AuthExpiring(Model, tag_field="type", tag="auth_expiring", kw_only=True):
+    """The token ends soon: send `auth` with a new one [A4]."""
+
+    expires_at: str
+
+
+class Kicked(Model, tag_field="type", tag="kicked", kw_only=True):
+    """This session was removed from the room; without a `room_id` it was removed from the server."""
+
+    room_id: str | None = None
+    reason: str
+
+
+Message: TypeAlias = (
+    CursorMoved
+    | SelectionChanged
+    | StatusChanged
+    | UserJoined
+    | UserLeft
+    | TypingStarted
+    | TypingStopped
+    | PlaybackSynced
+    | ViewerSync
+    | Broadcast
+    | ControlRequested
+    | ControlGranted
+    | ControlDenied
+    | ControlReleased
+    | Pong
+    | Ack
+    | Refusal
+    | Authenticated
+    | Joined
+    | Left
+    | Active
+    | Notice
+    | AuthExpiring
+    | Kicked
+)

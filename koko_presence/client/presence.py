@@ -20,7 +20,7 @@ from msgspec import UNSET
 from koko_presence.protocol.messages import Auth, GetActive, Join, Leave, SetPrivacy, SetStatus, StatusData
 from koko_presence.protocol.models import Activity, Privacy, RoomType, Status
 
-from . import incoming
+from . import models
 from .dispatcher import Dispatcher
 from .errors import PresenceOffline, PresenceRefused
 from .listeners import Callback, Listeners, Undo
@@ -150,11 +150,11 @@ class PresenceClient:
             await asyncio.shield(self._enter(room))
         return room
 
-    async def get_active(self, room_id: str, room_type: RoomType | None = None) -> incoming.Active:
+    async def get_active(self, room_id: str, room_type: RoomType | None = None) -> models.Active:
         """Return the members of a room without joining it [C13, C14]. Errors: `PresenceRefused`, `PresenceOffline`."""
         message = GetActive(room_id=room_id, room_type=UNSET if room_type is None else room_type)
         active = await self.ask(message, repeat=True)
-        assert isinstance(active, incoming.Active)
+        assert isinstance(active, models.Active)
         return active
 
     async def set_status(self, status: Status, message: str | None = None) -> None:
@@ -256,16 +256,16 @@ class PresenceClient:
 
     # --- called by the connection -------------------------------------------------------------------------------------
 
-    async def authenticate(self, token: str) -> incoming.Authenticated:
+    async def authenticate(self, token: str) -> models.Authenticated:
         """Authenticate at the start of a connection, and again with a new token [A4]. Errors: `PresenceRefused`,
         `PresenceOffline`."""
         auth = Auth(token=token, resume_token=self._resume_token, caps=self._requested_caps, privacy=self._privacy)
         authenticated = await self._requests.start(auth, ready=True)
-        assert isinstance(authenticated, incoming.Authenticated)
+        assert isinstance(authenticated, models.Authenticated)
         self._resume_token = authenticated.resume_token
         return authenticated
 
-    def on_online(self, authenticated: incoming.Authenticated) -> None:
+    def on_online(self, authenticated: models.Authenticated) -> None:
         """A connection is authenticated: take over its limits, leave rooms that were left meanwhile, and restore the
         status when the session was not resumed."""
         self.user_id, self.session_id = authenticated.user_id, authenticated.session_id

@@ -17,8 +17,8 @@ from koko_presence.protocol.messages import Heartbeat
 from koko_presence.protocol.models import Activity
 
 from .errors import AuthRefused, PresenceOffline, PresenceRefused
-from .incoming import Authenticated
 from .link import Link, open_link
+from .models import Authenticated
 from .timing import Backoff, Handle, ServerClock, Timers, come_back
 
 log = logging.getLogger("koko_presence.client")

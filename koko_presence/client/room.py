@@ -34,9 +34,8 @@ from koko_presence.protocol.messages import (
 from koko_presence.protocol.models import MAX_MEDIA_TIME_S, Cursor, PlaybackAction, Privacy, RoomType, Selection
 
 from .errors import PresenceOffline, PresenceRefused
-from .incoming import Joined
 from .listeners import Callback, EventStream, Listeners, Undo
-from .models import Playback
+from .models import Joined, Playback
 from .state import RoomState
 from .timing import Pacer, ServerClock, Slot
 

@@ -4,23 +4,26 @@ writer."""
 from collections.abc import Callable
 from typing import Any
 
-from .incoming import (
+from .models import (
     ControlDenied,
     ControlGranted,
     ControlReleased,
     ControlRequested,
+    ControlRequestRow,
     CursorMoved,
     Joined,
+    Playback,
     PlaybackSynced,
     SelectionChanged,
     StatusChanged,
     TypingStarted,
     TypingStopped,
+    User,
     UserJoined,
     UserLeft,
-    ViewerSynced,
+    ViewerState,
+    ViewerSync,
 )
-from .models import ControlRequestRow, Playback, User, ViewerState
 
 
 class RoomState:
@@ -93,10 +96,13 @@ class RoomState:
             status=data.status,
             status_message=data.status_message,
             activity=data.activity,
+            connected=True,
             last_active_at=event.timestamp,
             room_id=self.id,
             room_type=self.type,
             index=data.index,
+            is_typing=False,
+            is_watching=False,
             transport=data.transport,
         )
 
@@ -170,7 +176,7 @@ class RoomState:
     def _control_released(self, event: ControlReleased) -> None:
         self.controller = self.controller_session_id = None
 
-    def _viewer_synced(self, event: ViewerSynced) -> None:
+    def _viewer_synced(self, event: ViewerSync) -> None:
         data = event.data
         self.synced = (data.synced, data.total)
         user = self.users.get(event.session_id)
@@ -191,5 +197,5 @@ _FOLDS: dict[type, Callable[[RoomState, Any], None]] = {
     ControlGranted: RoomState._control_granted,
     ControlDenied: RoomState._control_denied,
     ControlReleased: RoomState._control_released,
-    ViewerSynced: RoomState._viewer_synced,
+    ViewerSync: RoomState._viewer_synced,
 }

@@ -11,18 +11,13 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 from .errors import PresenceError
-from .models import Activity, MessageId, PresenceRoom, PresenceUser, Status, Wire
+from .models import Activity, MessageId, PresenceRoom, PresenceUser, Status, SyncState, Wire, one_of
 
 _encoder = msgspec.json.Encoder()
 encode = _encoder.encode
 
 
-def _one_of(*values: str) -> Meta:
-    """Describe the values of a text that only the server writes: for the generated files, without a check."""
-    return Meta(extra_json_schema={"enum": list(values)})
-
-
-LeaveReason = Annotated[str, _one_of("left", "disconnected", "timeout", "kicked")]
+LeaveReason = Annotated[str, one_of("left", "disconnected", "timeout", "kicked")]
 
 
 # --- events -------------------------------------------------------------------------------------------------------
@@ -52,6 +47,8 @@ class EventData(Wire, kw_only=True):
 
 
 class CursorShown(EventData, kw_only=True):
+    """A session's cursor has moved; `hidden`: it was removed [E3]."""
+
     event = "cursor_moved"
 
     timestamp: float | UnsetType = UNSET
@@ -63,6 +60,8 @@ class CursorShown(EventData, kw_only=True):
 
 
 class SelectionShown(EventData, kw_only=True):
+    """A session's selection has changed; `cleared`: it was removed [F1]."""
+
     event = "selection_changed"
 
     start_time: float | UnsetType = UNSET
@@ -73,7 +72,7 @@ class SelectionShown(EventData, kw_only=True):
 
 
 class StatusShown(EventData, kw_only=True):
-    """The first three fields are the user's, the last two the session's [D8, D10, D15]."""
+    """A status has changed: the first three fields are the user's, the last two the session's [D8, D10, D15]."""
 
     event = "status_changed"
     to_self = True
@@ -111,16 +110,20 @@ class UserLeft(EventData, kw_only=True):
 
 
 class TypingStarted(EventData, kw_only=True):
+    """A session types, in the place that `context` names [G1]."""
+
     event = "typing_started"
 
     context: str | UnsetType = UNSET
 
 
 class TypingStopped(EventData, kw_only=True):
+    """A session types no more [G1, G4]."""
+
     event = "typing_stopped"
 
     context: str | UnsetType = UNSET
-    reason: Annotated[str, _one_of("stopped", "timeout", "changed", "disconnected")]
+    reason: Annotated[str, one_of("stopped", "timeout", "changed", "disconnected")]
 
 
 class PlaybackSynced(EventData, kw_only=True):
@@ -141,29 +144,38 @@ class PlaybackSynced(EventData, kw_only=True):
 
 
 class ViewerSync(EventData, kw_only=True):
+    """A viewer's state has changed; `synced` of the `total` users that follow are in step [H7]."""
+
     event = "viewer_sync"
     to_self = True
 
-    state: str
-    drift_ms: int
+    state: SyncState
+    drift_ms: Annotated[int, Meta(description="Reported minus room: behind is negative.")]
     synced: int
     total: int
 
 
 class BroadcastSent(EventData, kw_only=True):
-    """The data of a broadcast is the application's object, a `Raw`, and not this Struct [J1]."""
+    """The application's object: treat it as text, never as HTML [J1].
+
+    The data of the event is that object itself, a `Raw`, and not this Struct.
+    """
 
     event = "broadcast"
 
 
 class ControlRequested(EventData, kw_only=True):
+    """A user requests control [I5]."""
+
     event = "control_requested"
     to_self = True
 
     requester_name: str
 
 
-class ControlGranted(EventData, omit_defaults=False, kw_only=True):
+class ControlGranted(EventData, kw_only=True):
+    """A user has control now; `auto`: the room itself granted it [I1, I3, I6]."""
+
     event = "control_granted"
     to_self = True
 
@@ -176,14 +188,18 @@ class ControlGranted(EventData, omit_defaults=False, kw_only=True):
 
 
 class ControlDenied(EventData, kw_only=True):
+    """A request for control has ended without a grant [I5]."""
+
     event = "control_denied"
     to_self = True
 
     to_user_id: str
-    reason: Annotated[str, _one_of("denied", "cancelled", "expired")]
+    reason: Annotated[str, one_of("denied", "cancelled", "expired")]
 
 
 class ControlReleased(EventData, kw_only=True):
+    """No user has control now [I6]."""
+
     event = "control_released"
     to_self = True
 
@@ -204,6 +220,8 @@ class ServerMessage(Wire, tag_field="type", kw_only=True):
 
 
 class Pong(ServerMessage, tag="pong", kw_only=True):
+    """The answer to `heartbeat`; `echo` is its `client_time` [D7]."""
+
     id: MessageId | None = None
     timestamp: str
     server_time: int
@@ -218,6 +236,8 @@ class Ack(ServerMessage, tag="ack", kw_only=True):
 
 
 class ErrorReply(ServerMessage, tag="error", kw_only=True):
+    """A message was refused [L6]."""
+
     code: str
     message: str
     id: MessageId | None = None
@@ -227,7 +247,7 @@ class ErrorReply(ServerMessage, tag="error", kw_only=True):
 
 
 class Authenticated(ServerMessage, tag="authenticated", kw_only=True):
-    """The first event of every subscription: the session of this socket."""
+    """The answer to `auth`, and the first event of every subscription: the session of this socket."""
 
     subscribed = True
 
@@ -259,6 +279,8 @@ class JoinedReply(ServerMessage, tag="joined", kw_only=True):
 
 
 class LeftReply(ServerMessage, tag="left", kw_only=True):
+    """This session has left the room."""
+
     subscribed = True
 
     id: MessageId | None = None
@@ -276,6 +298,8 @@ class ActiveReply(ServerMessage, tag="active", kw_only=True):
 
 
 class ServerNotice(ServerMessage, tag="server_notice", kw_only=True):
+    """How the client should behave from now on, for example `SEND_INTERVAL` [L2, L3]."""
+
     subscribed = True
 
     code: str
@@ -286,12 +310,16 @@ class ServerNotice(ServerMessage, tag="server_notice", kw_only=True):
 
 
 class AuthExpiring(ServerMessage, tag="auth_expiring", kw_only=True):
+    """The token ends soon: send `auth` with a new one [A4]."""
+
     subscribed = True
 
     expires_at: str
 
 
 class Kicked(ServerMessage, tag="kicked", kw_only=True):
+    """This session was removed from the room; without a `room_id` it was removed from the server."""
+
     subscribed = True
 
     room_id: str | UnsetType = UNSET
@@ -324,6 +352,11 @@ EVENTS = _events()
 SERVER_MESSAGES: dict[str, type[ServerMessage]] = {
     str(each.__struct_config__.tag): each for each in ServerMessage.__subclasses__()
 }
+
+
+def declared(data: EventData | Raw) -> type[EventData]:
+    """Return the event that has this data: the application's object is that of a broadcast [J1]."""
+    return BroadcastSent if isinstance(data, Raw) else type(data)
 
 
 def encode_ack(id_: MessageId | None, result: dict[str, Any]) -> bytes | None:

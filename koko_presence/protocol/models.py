@@ -14,6 +14,14 @@ Status = Literal["active", "idle", "away", "busy", "reviewing"]
 Activity = Literal["active", "idle", "away"]
 PlaybackAction = Literal["sync", "play", "pause", "seek", "rate", "report", "resync", "enable", "disable"]
 
+
+def one_of(*names: str) -> Meta:
+    """Describe the values of a text that only the server writes: for the generated files, without a check."""
+    return Meta(extra_json_schema={"enum": list(names)})
+
+
+SyncState = Annotated[str, one_of("synced", "behind", "ahead", "paused", "playing", "buffering", "unknown")]
+
 # Eleven days of video. A finite position is not enough: 1e308 seconds times a rate of 16 is infinite [B14].
 MAX_MEDIA_TIME_S = 1e6
 
@@ -107,7 +115,7 @@ class PlaybackRow(Wire, kw_only=True):
 class SyncRow(Wire, kw_only=True):
     """A viewer's deviation from the room's playback [H7]."""
 
-    state: str
+    state: SyncState
     drift_ms: Annotated[int, Meta(description="Reported minus room: behind is negative.")]
 
 

@@ -29,11 +29,15 @@ class Target(Wire, kw_only=True):
 
 
 class RoomTarget(Target, kw_only=True):
+    """The session that a call is for, and the room."""
+
     room_id: RoomId
 
 
 class LeaveInput(RoomTarget, kw_only=True):
-    all: Annotated[bool, Meta(description="Every session of the user in the room.")] = False  # [M3]
+    """The room to leave [M3]."""
+
+    all: Annotated[bool, Meta(description="Every session of the user in the room.")] = False
 
 
 class HeartbeatInput(Target, kw_only=True):
@@ -48,6 +52,8 @@ class HeartbeatInput(Target, kw_only=True):
 
 
 class JoinResult(Wire, kw_only=True):
+    """The room at `seq`, and the session that has joined it [M2]."""
+
     room: PresenceRoom
     assigned_color: str
     session_id: str
@@ -60,6 +66,8 @@ class JoinResult(Wire, kw_only=True):
 
 
 class ActiveResult(Wire, kw_only=True):
+    """One row for each session; `total_count` counts users [C14]."""
+
     users: list[PresenceUser] | Raw
     total_count: int
     session_count: int

@@ -48,6 +48,10 @@ class Person:
         self.control = TokenBucket(limits.control_hz, limits.control_burst)
         self.broadcast = TokenBucket(limits.broadcast_hz, limits.broadcast_burst)
 
+    def budget(self, rate: str) -> TokenBucket:
+        """Return the budget for a rate that a room's message declares (`RoomMessage.rate`)."""
+        return getattr(self, rate)  # type: ignore[no-any-return]
+
     @property
     def visible_count(self) -> int:
         """The number of sessions that other users may see [D1, K2]."""

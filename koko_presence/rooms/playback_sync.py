@@ -4,7 +4,7 @@ from msgspec import UNSET
 
 from koko_presence._fastpath.fanout import StreamFrame
 from koko_presence.protocol.errors import PresenceError
-from koko_presence.protocol.events import PlaybackSynced, ViewerSync
+from koko_presence.protocol.events import ControlDenied, ControlRequested, PlaybackSynced, ViewerSync
 from koko_presence.protocol.messages import (
     ControlCancel,
     ControlDeny,
@@ -69,9 +69,7 @@ def release_playback(room: Room, now: float, *, at_once: bool = False) -> None:
     room.playback_waits = None
     room.context.deadlines.cancel(("playback", room.id, ""))
     room.urgent = True
-    room.out.append(
-        StreamFrame(room.frame("playback_synced", user_id, session_id, _synced(room, action), now, public=True))
-    )
+    room.out.append(StreamFrame(room.frame(_synced(room, action), user_id, session_id, now, public=True)))
 
 
 def _synced(room: Room, action: str) -> PlaybackSynced:
@@ -94,7 +92,7 @@ def _resync(room: Room, member: Member, now: float) -> None:
     """Send the present state to this member only, for the "Resync" button [H15]."""
     if room.playback is not None:
         data = _synced(room, "resync")
-        frame = room.frame("playback_synced", member.user_id, member.session_id, data, now, public=False)
+        frame = room.frame(data, member.user_id, member.session_id, now, public=False)
         room.out.append(StreamFrame(frame, only=member.session_id))
 
 
@@ -168,7 +166,7 @@ def _emit_viewer(room: Room, member: Member, now: float) -> None:
     assert viewer is not None
     synced, total = sync_totals(room)
     data = ViewerSync(state=viewer.sync, drift_ms=viewer.drift_ms, synced=synced, total=total)
-    room.emit("viewer_sync", member, data, now, to_self=True)
+    room.emit(member, data, now)
 
 
 def sync_totals(room: Room) -> tuple[int, int]:
@@ -201,7 +199,7 @@ def handle_control_request(room: Room, member: Member, message: ControlRequest, 
     """presence.requestControl: granted at once when no user has control [I1], else recorded as a pending request
     [I5]."""
     _check_may_hold(room, member)
-    spend(room, member.person.control, now)
+    spend(room, member, message, now)
     member.last_active_at = now
     control, user_id = room.control, member.user_id
     may_take = member.moderator or room.context.options.control_mode != "moderators"
@@ -215,7 +213,7 @@ def handle_control_request(room: Room, member: Member, message: ControlRequest, 
         room.context.deadlines.set(("control_request", room.id, user_id), now + lifetime_s)
         if is_new:
             room.urgent = True
-            room.emit("control_requested", member, {"requesterName": member.name}, now, to_self=True)
+            room.emit(member, ControlRequested(requester_name=member.name), now)
     return {"success": True, "granted": control.user_id == user_id, "controller": control.user_id}
 
 
@@ -233,7 +231,7 @@ def handle_control_grant(room: Room, member: Member, message: ControlGrant, now:
         raise PresenceError("TARGET_NOT_IN_ROOM")
     if not session.may_hold:
         raise PresenceError("FORBIDDEN", "That user's token has no 'control' scope for this room.")
-    spend(room, member.person.playback, now)
+    spend(room, member, message, now)
     member.last_active_at = now
     room.context.deadlines.cancel(("control_request", room.id, target))
     room.grant_control(person, member, now)
@@ -251,7 +249,7 @@ def handle_control_deny(room: Room, member: Member, message: ControlDeny, now: f
     member.last_active_at = now
     room.context.deadlines.cancel(("control_request", room.id, target))
     room.urgent = True
-    room.emit("control_denied", member, {"toUserId": target, "reason": "denied"}, now, to_self=True)
+    room.emit(member, ControlDenied(to_user_id=target, reason="denied"), now)
     return {"success": True}
 
 
@@ -261,7 +259,7 @@ def handle_control_release(room: Room, member: Member, message: ControlRelease, 
     _check_visible(member)
     if room.control.user_id != member.user_id:
         raise PresenceError("NOT_CONTROLLER", "You do not have control.")
-    spend(room, member.person.playback, now)
+    spend(room, member, message, now)
     member.last_active_at = now
     room.release_control(member, "released", now)
     return {"success": True}
@@ -294,7 +292,7 @@ def end_request(room: Room, member: Member, reason: str, now: float) -> None:
     """Emit the end of a pending request without a grant, with reason `cancelled` or `expired`."""
     room.context.deadlines.cancel(("control_request", room.id, member.user_id))
     room.urgent = True
-    room.emit("control_denied", member, {"toUserId": member.user_id, "reason": reason}, now, to_self=True)
+    room.emit(member, ControlDenied(to_user_id=member.user_id, reason=reason), now)
 
 
 def _check_has_playback(room: Room, member: Member) -> None:

@@ -15,8 +15,8 @@ from koko_presence._fastpath.fanout import StreamFrame
 from koko_presence._fastpath.throttle import GO, WAITS, TokenBucket
 from koko_presence.protocol.codec import check_free_data
 from koko_presence.protocol.errors import PresenceError
-from koko_presence.protocol.events import CursorShown, SelectionShown, encode
-from koko_presence.protocol.messages import Broadcast, CursorMessage, SelectionMessage, Typing, TypingData
+from koko_presence.protocol.events import CursorShown, SelectionShown, TypingStarted, encode
+from koko_presence.protocol.messages import Broadcast, CursorMessage, RoomMessage, SelectionMessage, Typing, TypingData
 from koko_presence.protocol.models import Cursor, Selection, is_plain
 from koko_presence.protocol.survey import SYSTEM
 
@@ -94,7 +94,7 @@ def _show_cursor(room: Room, member: Member, cursor: Cursor | None, now: float) 
     shown = CursorShown(timestamp=cursor.timestamp, x=cursor.x, y=cursor.y, color=member.color, target=cursor.target)
     numbers = (None if each is UNSET else each for each in (cursor.timestamp, cursor.x, cursor.y))
     row = encode((member.index, *numbers, cursor.target))
-    room.emit("cursor_moved", member, shown, now, merge=f"c{member.session_id}", compact=row)
+    room.emit(member, shown, now, merge=f"c{member.session_id}", compact=row)
 
 
 @handles(SelectionMessage)
@@ -122,7 +122,7 @@ def _show_selection(room: Room, member: Member, selection: Selection | None, now
         shown = SelectionShown(color=member.color, cleared=True)
     else:
         return
-    room.emit("selection_changed", member, shown, now, merge=f"s{member.session_id}")
+    room.emit(member, shown, now, merge=f"s{member.session_id}")
 
 
 @handles(Typing)
@@ -147,7 +147,7 @@ def _show_typing(room: Room, member: Member, data: TypingData, now: float) -> No
     room.context.deadlines.set(("typing_stop", room.id, member.session_id), now + room.context.limits.typing_stop_s)
     if member.typing is None:  # a repeated true only extends the timer [G2]
         member.typing = context
-        room.emit("typing_started", member, {"context": context} if context else {}, now)
+        room.emit(member, TypingStarted(context=context or UNSET), now)
 
 
 @handles(Broadcast)
@@ -160,13 +160,13 @@ def handle_broadcast(room: Room, member: Member, message: Broadcast, now: float)
         raise PresenceError("FORBIDDEN", "Your token has no 'broadcast' scope for this room.")
     if len(bytes(message.data)) > room.context.limits.max_broadcast_bytes:
         raise PresenceError("TOO_LARGE", f"data may have {room.context.limits.max_broadcast_bytes} bytes.")
-    check_budget(room, member.person.broadcast, now)  # before parsing up to 8 KiB
+    check_budget(room, member, message, now)  # before parsing up to 8 KiB
     ready_at = room.load.broadcasts.ready_at(now)
     if ready_at > now:
         raise PresenceError("RATE_LIMITED", retry_after_s=ready_at - now)
     check_free_data(message.data)
     member.last_active_at = now
-    spend(room, member.person.broadcast, now)
+    spend(room, member, message, now)
     named = None if message.to is None else set(message.to)
     others = (m for m in room.members.values() if m.attached and m is not member)
     # invisible sessions are not charged, or the time until RATE_LIMITED would reveal their number [K7]
@@ -174,14 +174,14 @@ def handle_broadcast(room: Room, member: Member, message: Broadcast, now: float)
     room.load.broadcasts.spend(len(bytes(message.data)), recipients, now)
     if message.to is None:
         delivered = sum(1 for m in room.members.values() if m.attached and m.visible and m is not member)
-        room.emit("broadcast", member, message.data, now)
+        room.emit(member, message.data, now)
     else:
         delivered = _send_to(room, member, message, set(message.to), now)
     return {"success": True, "delivered": delivered}
 
 
 def _send_to(room: Room, member: Member, message: Broadcast, users: set[str], now: float) -> int:
-    frame = room.frame("broadcast", member.user_id, member.session_id, message.data, now, public=False)
+    frame = room.frame(message.data, member.user_id, member.session_id, now, public=False)
     targets = [m for m in room.members.values() if m.user_id in users and m.attached and m is not member]
     for target in targets:
         room.out.append(StreamFrame(frame, only=target.session_id))
@@ -190,7 +190,7 @@ def _send_to(room: Room, member: Member, message: Broadcast, users: set[str], no
 
 def broadcast_as_system(room: Room, data: bytes, to: list[str] | None, now: float) -> None:
     """Send a broadcast of the application's server, as user `system` [J4]. It is not charged to any budget."""
-    frame = room.frame("broadcast", SYSTEM, SYSTEM, Raw(data), now, public=to is None and room.shown)
+    frame = room.frame(Raw(data), SYSTEM, SYSTEM, now, public=to is None and room.shown)
     if to is None:
         room.out.append(StreamFrame(frame))
         return
@@ -207,18 +207,19 @@ def _recipients(room: Room, to: list[str] | None) -> list[Member]:
     return [m for m in room.members.values() if m.attached and (to is None or m.user_id in to)]
 
 
-def check_budget(room: Room, bucket: TokenBucket, now: float) -> None:
-    """Check that the person's and the room's budget have a token. Errors: RATE_LIMITED with the time to wait [L1,
-    L2]."""
-    ready_at = max(bucket.ready_at(now), room.budget.ready_at(now))
+def check_budget(room: Room, member: Member, message: RoomMessage, now: float) -> None:
+    """Check that the room's budget and the person's for the rate of `message` have a token. Errors: RATE_LIMITED with
+    the time to wait [L1, L2]."""
+    ready_at = max(member.person.budget(message.rate).ready_at(now), room.budget.ready_at(now))
     if ready_at > now:
         raise PresenceError("RATE_LIMITED", retry_after_s=ready_at - now)
 
 
-def spend(room: Room, bucket: TokenBucket, now: float) -> None:
-    """Take a token from the person's and the room's budget. Errors: RATE_LIMITED with the time to wait [L1, L2]."""
-    check_budget(room, bucket, now)
-    bucket.take(now)
+def spend(room: Room, member: Member, message: RoomMessage, now: float) -> None:
+    """Take a token from the room's budget and from the person's for the rate of `message`. Errors: RATE_LIMITED with
+    the time to wait [L1, L2]."""
+    check_budget(room, member, message, now)
+    member.person.budget(message.rate).take(now)
     room.budget.take(now)
 
 

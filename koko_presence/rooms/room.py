@@ -12,15 +12,27 @@ The room writes only its own state. Its output goes into `out` (frames, in order
 owners, messages for edges).
 """
 
-from typing import Any
-
-from msgspec import UNSET
+from msgspec import UNSET, Raw
 
 from koko_presence._fastpath.fanout import StreamFrame, frame_text
 from koko_presence.protocol.commands import EnterRoom, Profile
 from koko_presence.protocol.edge_messages import Left
 from koko_presence.protocol.errors import PresenceError
-from koko_presence.protocol.events import CursorShown, Event, Joined, LeftReply, SelectionShown, StatusShown, encode
+from koko_presence.protocol.events import (
+    ControlGranted,
+    ControlReleased,
+    CursorShown,
+    Event,
+    EventData,
+    Joined,
+    LeftReply,
+    SelectionShown,
+    StatusShown,
+    TypingStopped,
+    UserLeft,
+    declared,
+    encode,
+)
 from koko_presence.protocol.models import MessageId
 
 from . import colors, lifetime, webhook_recorder
@@ -135,7 +147,7 @@ class Room(RoomState):
             self.control.withdraw(person.user_id)
         for kind in (*member.pending, "grace", "away", "typing_stop", "report_stale"):
             self.context.deadlines.cancel((kind, self.id, member.session_id))
-        self.emit("user_left", member, {"reason": reason, "sessionCount": person.visible_count}, now)
+        self.emit(member, UserLeft(reason=reason, session_count=person.visible_count), now)
         webhook_recorder.left(self, member, reason, now)
         self.pass_control_on(member, reason, now)
         lifetime.note_removal(self, reason, now, visible=member.visible)
@@ -227,7 +239,7 @@ class Room(RoomState):
         if member.cursor_shown and not share_cursor and not hides:
             self.hide_cursor(member, now)
         if member.selection_shown and not share_selection and not hides:
-            self.emit("selection_changed", member, SelectionShown(color=member.color, cleared=True), now)
+            self.emit(member, SelectionShown(color=member.color, cleared=True), now)
         if not share_cursor:
             self.drop_deferred(member)
             member.cursor = None
@@ -273,8 +285,8 @@ class Room(RoomState):
         self.drop_deferred(member)
         if member.person.visible_count == 0:
             self.control.withdraw(member.user_id)
-        data = {"reason": "left", "sessionCount": member.person.visible_count}
-        frame = self.frame("user_left", member.user_id, member.session_id, data, now, public=True)
+        data = UserLeft(reason="left", session_count=member.person.visible_count)
+        frame = self.frame(data, member.user_id, member.session_id, now, public=True)
         for other in self.members.values():
             if other.attached and other.person is not member.person:
                 self.out.append(StreamFrame(frame, skip=member.session_id, only=other.session_id))
@@ -302,22 +314,21 @@ class Room(RoomState):
 
     def emit(
         self,
-        type_: str,
         member: Member,
-        data: Any,
+        data: EventData | Raw,
         now: float,
         *,
-        to_self: bool = False,
         merge: str = "",
         compact: bytes | None = None,
     ) -> None:
-        """Append an event of `member` to the stream, for all other members [B9], and for its author too when `to_self`.
+        """Append an event of `member` to the stream, for all other members, and for its author too when the event says
+        `to_self` [B9]. A `Raw` is the application's object of a broadcast.
 
         `merge` and `compact` are those of `StreamFrame`. Events of an invisible member go only to the same user's other
         sessions, without a `seq` [K4, K7].
         """
-        public = member.visible
-        frame = self.frame(type_, member.user_id, member.session_id, data, now, public=public)
+        public, to_self = member.visible, declared(data).to_self
+        frame = self.frame(data, member.user_id, member.session_id, now, public=public)
         if public:
             self.out.append(StreamFrame(frame, skip="" if to_self else member.session_id, merge=merge, compact=compact))
             return
@@ -328,7 +339,7 @@ class Room(RoomState):
     def hide_cursor(self, member: Member, now: float) -> None:
         """Emit that a member's cursor is hidden [E3]."""
         shown = CursorShown(color=member.color, hidden=True)
-        self.emit("cursor_moved", member, shown, now, merge=f"c{member.session_id}", compact=encode((member.index,)))
+        self.emit(member, shown, now, merge=f"c{member.session_id}", compact=encode((member.index,)))
 
     def emit_status(self, member: Member, now: float) -> None:
         profile = member.person.profile
@@ -339,12 +350,12 @@ class Room(RoomState):
             is_watching=member.watching,
             connected=member.shown_connected,
         )
-        self.emit("status_changed", member, shown, now, to_self=True)
+        self.emit(member, shown, now)
 
-    def frame(self, type_: str, user_id: str, session_id: str, data: Any, now: float, *, public: bool) -> bytes:
+    def frame(self, data: EventData | Raw, user_id: str, session_id: str, now: float, *, public: bool) -> bytes:
         """Encode and frame an event once; a public one takes the room's next sequence number."""
         event = Event(
-            type=type_,
+            type=declared(data).event,
             room_id=self.id,
             user_id=user_id,
             session_id=session_id,
@@ -369,14 +380,13 @@ class Room(RoomState):
             index=UNSET if member.index is None else member.index,
             transport="http" if member.leased else UNSET,
         )
-        self.emit("user_joined", member, data, now)
+        self.emit(member, data, now)
 
     def stop_typing(self, member: Member, reason: str, now: float) -> None:
         """End the shown typing [G1, G4]. `reason`: stopped, timeout, changed, disconnected."""
         context, member.typing = member.typing, None
         self.context.deadlines.cancel(("typing_stop", self.id, member.session_id))
-        data = {"context": context, "reason": reason} if context else {"reason": reason}
-        self.emit("typing_stopped", member, data, now)
+        self.emit(member, TypingStopped(context=context or UNSET, reason=reason), now)
 
     # --- control follows its holder [I6] --------------------------------------------------------------------------
 
@@ -391,9 +401,9 @@ class Room(RoomState):
         """Release control; playback goes on as it was [I6]."""
         self.control.release()
         self.urgent = True
-        data = {"reason": reason, "version": self.control.version}
+        data = ControlReleased(reason=reason, version=self.control.version)
         # public even when the holder has just become invisible: it held control as a visible session
-        frame = self.frame("control_released", member.user_id, member.session_id, data, now, public=True)
+        frame = self.frame(data, member.user_id, member.session_id, now, public=True)
         self.out.append(StreamFrame(frame))
         webhook_recorder.control_changed(self, member.user_id, reason, now)
         if not self.context.options.auto_grant:
@@ -429,16 +439,15 @@ class Room(RoomState):
         before = self.control.user_id
         self.control.give(person.user_id, session.session_id)
         self.urgent = True
-        data: dict[str, Any] = {
-            "toUserId": person.user_id,
-            "toUserName": session.name,
-            "fromUserId": before,
-            "controllerSessionId": session.session_id,
-            "version": self.control.version,
-        }
-        if by is None:
-            data["auto"] = True
-        self.emit("control_granted", by or session, data, now, to_self=True)
+        data = ControlGranted(
+            to_user_id=person.user_id,
+            to_user_name=session.name,
+            from_user_id=before,
+            controller_session_id=session.session_id,
+            version=self.control.version,
+            auto=by is None,
+        )
+        self.emit(by or session, data, now)
         webhook_recorder.control_changed(self, before, "auto" if by is None else "granted", now)
 
     # --- helpers --------------------------------------------------------------------------------------------------

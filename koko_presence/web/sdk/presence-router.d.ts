@@ -1,8 +1,8 @@
 /**
  * The type of the server's tRPC router, for `createTRPCClient<PresenceRouter>` of @trpc/client 11.
  *
- * Types only: no code of @trpc/server is added to your bundle. A test compares every field here with the server's own
- * definitions. How to call it: docs/http.md.
+ * Types only: no code of @trpc/server is added to your bundle. Written by `make generate` from koko_presence/protocol.
+ * How to call it: docs/http.md.
  */
 import type {
   TRPCBuiltRouter,
@@ -19,8 +19,10 @@ export type RoomType = "project" | "video" | "comment_thread" | "comparison";
 export type Status = "active" | "idle" | "away" | "busy" | "reviewing";
 export type Activity = "active" | "idle" | "away";
 export type PlaybackAction = "sync" | "play" | "pause" | "seek" | "rate" | "report" | "resync" | "enable" | "disable";
+export type SyncState = "synced" | "behind" | "ahead" | "paused" | "playing" | "buffering" | "unknown";
 export type LeaveReason = "left" | "disconnected" | "timeout" | "kicked";
 
+/** A cursor: second `timestamp` of the video, and normalised `x` and `y`, both or neither. */
 export interface Cursor {
   /** Second of the video; required in `video` and `comparison` rooms. */
   timestamp?: number;
@@ -31,6 +33,7 @@ export interface Cursor {
   target?: string;
 }
 
+/** A range of the timeline in seconds of the video; equal ends are allowed. */
 export interface Selection {
   /** Seconds of the video; `startTime` is not after `endTime`. */
   startTime: number;
@@ -38,6 +41,15 @@ export interface Selection {
   target?: string;
 }
 
+/** What other users may see of this session, or of all sessions of the user; an absent field changes nothing. */
+export interface Privacy {
+  invisible?: boolean;
+  shareCursor?: boolean;
+  shareSelection?: boolean;
+  scope?: "session" | "user";
+}
+
+/** The state of a viewer's player as last reported; `currentTime` in seconds of the video. */
 export interface ViewerState {
   isPlaying: boolean;
   currentTime: number;
@@ -55,8 +67,9 @@ export interface PlaybackRow {
   target?: string;
 }
 
+/** A viewer's deviation from the room's playback. */
 export interface SyncRow {
-  state: string;
+  state: SyncState;
   /** Reported minus room: behind is negative. */
   driftMs: number;
 }
@@ -87,12 +100,14 @@ export interface PresenceUser {
   transport?: "http";
 }
 
+/** A pending request for control. */
 export interface ControlRequestRow {
   userId: string;
   requesterName: string;
   requestedAt: string;
 }
 
+/** A room as its members see it. */
 export interface PresenceRoom {
   id: string;
   type: RoomType;
@@ -108,13 +123,6 @@ export interface PresenceRoom {
   createdAt: string;
 }
 
-export interface Privacy {
-  invisible?: boolean;
-  shareCursor?: boolean;
-  shareSelection?: boolean;
-  scope?: "session" | "user";
-}
-
 // --- events ----------------------------------------------------------------------------------------------------------
 
 /** Fields of all events of a room. `timestamp` is ISO 8601; `seq` counts the room's public events. */
@@ -128,6 +136,35 @@ export interface Event<Type extends string, Data> {
   seq?: number;
 }
 
+/** A session's cursor has moved; `hidden`: it was removed. */
+export interface CursorShown {
+  timestamp?: number;
+  x?: number;
+  y?: number;
+  color: string;
+  target?: string;
+  hidden?: true;
+}
+
+/** A session's selection has changed; `cleared`: it was removed. */
+export interface SelectionShown {
+  startTime?: number;
+  endTime?: number;
+  color: string;
+  target?: string;
+  cleared?: true;
+}
+
+/** A status has changed: the first three fields are the user's, the last two the session's. */
+export interface StatusShown {
+  status: Status;
+  statusMessage?: string;
+  activity: Activity;
+  isWatching: boolean;
+  connected: boolean;
+}
+
+/** A session has joined; `index` is its number in compact cursors. */
 export interface Joined {
   name: string;
   image?: string;
@@ -140,31 +177,24 @@ export interface Joined {
   transport?: "http";
 }
 
-export interface CursorShown {
-  timestamp?: number;
-  x?: number;
-  y?: number;
-  color: string;
-  target?: string;
-  hidden?: boolean;
+/** A session has left. `sessionCount` 0: it was the user's last session in the room. */
+export interface UserLeft {
+  reason: LeaveReason;
+  sessionCount: number;
 }
 
-export interface SelectionShown {
-  startTime?: number;
-  endTime?: number;
-  color: string;
-  target?: string;
-  cleared?: boolean;
+/** A session types, in the place that `context` names. */
+export interface TypingStarted {
+  context?: string;
 }
 
-export interface StatusShown {
-  status: Status;
-  statusMessage?: string;
-  activity: Activity;
-  isWatching: boolean;
-  connected: boolean;
+/** A session types no more. */
+export interface TypingStopped {
+  context?: string;
+  reason: "stopped" | "timeout" | "changed" | "disconnected";
 }
 
+/** The full playback state after a command. */
 export interface PlaybackSynced {
   isPlaying: boolean;
   currentTime: number;
@@ -178,6 +208,27 @@ export interface PlaybackSynced {
   target?: string;
 }
 
+/** A viewer's state has changed; `synced` of the `total` users that follow are in step. */
+export interface ViewerSync {
+  state: SyncState;
+  /** Reported minus room: behind is negative. */
+  driftMs: number;
+  synced: number;
+  total: number;
+}
+
+/** The application's object: treat it as text, never as HTML. */
+export interface BroadcastSent {
+  type?: string;
+  [key: string]: unknown;
+}
+
+/** A user requests control. */
+export interface ControlRequested {
+  requesterName: string;
+}
+
+/** A user has control now; `auto`: the room itself granted it. */
 export interface ControlGranted {
   toUserId: string;
   toUserName: string;
@@ -185,33 +236,38 @@ export interface ControlGranted {
   fromUserId: string | null;
   controllerSessionId: string;
   version: number;
-  auto: boolean;
+  auto?: true;
 }
 
-export interface ViewerSync {
-  state: string;
-  driftMs: number;
-  synced: number;
-  total: number;
+/** A request for control has ended without a grant. */
+export interface ControlDenied {
+  toUserId: string;
+  reason: "denied" | "cancelled" | "expired";
+}
+
+/** No user has control now. */
+export interface ControlReleased {
+  reason: string;
+  version: number;
 }
 
 export type RoomEvent =
-  | Event<"user_joined", Joined>
-  | Event<"user_left", { reason: LeaveReason; sessionCount: number }>
   | Event<"cursor_moved", CursorShown>
   | Event<"selection_changed", SelectionShown>
-  | Event<"typing_started", { context?: string }>
-  | Event<"typing_stopped", { context?: string; reason: "stopped" | "timeout" | "changed" | "disconnected" }>
   | Event<"status_changed", StatusShown>
+  | Event<"user_joined", Joined>
+  | Event<"user_left", UserLeft>
+  | Event<"typing_started", TypingStarted>
+  | Event<"typing_stopped", TypingStopped>
   | Event<"playback_synced", PlaybackSynced>
   | Event<"viewer_sync", ViewerSync>
-  | Event<"control_requested", { requesterName: string }>
+  | Event<"broadcast", BroadcastSent>
+  | Event<"control_requested", ControlRequested>
   | Event<"control_granted", ControlGranted>
-  | Event<"control_denied", { toUserId: string; reason: "denied" | "cancelled" | "expired" }>
-  | Event<"control_released", { reason: string; version: number }>
-  | Event<"broadcast", Record<string, unknown>>;
+  | Event<"control_denied", ControlDenied>
+  | Event<"control_released", ControlReleased>;
 
-/** The first event of every subscription: the session of this socket. */
+/** The answer to `auth`, and the first event of every subscription: the session of this socket. */
 export interface Authenticated {
   type: "authenticated";
   userId: string;
@@ -240,22 +296,13 @@ export interface JoinedReply {
   sendIntervalMs: number;
 }
 
+/** This session has left the room. */
 export interface LeftReply {
   type: "left";
   roomId: string;
 }
 
-export interface AuthExpiring {
-  type: "auth_expiring";
-  expiresAt: string;
-}
-
-export interface Kicked {
-  type: "kicked";
-  roomId?: string;
-  reason: string;
-}
-
+/** How the client should behave from now on, for example `SEND_INTERVAL`. */
 export interface ServerNotice {
   type: "server_notice";
   code: string;
@@ -265,15 +312,28 @@ export interface ServerNotice {
   sendIntervalMs?: number;
 }
 
+/** The token ends soon: send `auth` with a new one. */
+export interface AuthExpiring {
+  type: "auth_expiring";
+  expiresAt: string;
+}
+
+/** This session was removed from the room; without a `roomId` it was removed from the server. */
+export interface Kicked {
+  type: "kicked";
+  roomId?: string;
+  reason: string;
+}
+
 /** The events of `presence.onEvent`: narrow them by `type`. */
 export type PresenceEvent =
   | RoomEvent
   | Authenticated
   | JoinedReply
   | LeftReply
+  | ServerNotice
   | AuthExpiring
-  | Kicked
-  | ServerNotice;
+  | Kicked;
 
 // --- inputs ----------------------------------------------------------------------------------------------------------
 
@@ -287,6 +347,7 @@ export interface Target {
   clientKey?: string;
 }
 
+/** The session that a call is for, and the room. */
 export interface RoomTarget extends Target {
   roomId: string;
 }
@@ -297,11 +358,13 @@ export interface JoinInput extends RoomTarget {
   privacy?: Privacy;
 }
 
+/** The room to leave. */
 export interface LeaveInput extends RoomTarget {
   /** Every session of the user in the room. */
   all?: boolean;
 }
 
+/** Without a room it renews every lease of the user; `clientTime` is returned as `echo`. */
 export interface HeartbeatInput extends Target {
   roomId?: string;
   status?: Activity;
@@ -322,14 +385,14 @@ export interface UpdateSelectionInput extends RoomTarget, Partial<Selection> {
   data?: Selection | null;
 }
 
-export interface TypingInput extends RoomTarget {
-  context?: string;
-}
-
 export interface SetStatusInput extends Target {
   status: Status;
   /** At most 100 characters; the empty text clears it. */
   statusMessage?: string;
+}
+
+export interface TypingInput extends RoomTarget {
+  context?: string;
 }
 
 export interface SyncPlaybackInput extends RoomTarget {
@@ -366,6 +429,7 @@ export interface OnEventInput {
 
 // --- outputs ---------------------------------------------------------------------------------------------------------
 
+/** The room at `seq`, and the session that has joined it. */
 export interface JoinResult {
   room: PresenceRoom;
   assignedColor: string;
@@ -377,12 +441,14 @@ export interface JoinResult {
   sendIntervalMs: number;
 }
 
+/** One row for each session; `totalCount` counts users. */
 export interface ActiveResult {
   users: PresenceUser[];
   totalCount: number;
   sessionCount: number;
 }
 
+/** The number of renewed leases, and the fields of `pong`. */
 export interface HeartbeatResult {
   success: boolean;
   renewed: number;
@@ -408,7 +474,12 @@ export interface StatusResult extends Success {
 }
 
 /** The room's state after the command; `syncEnabled` alone after `enable` and `disable`, nothing after a report. */
-export interface PlaybackResult extends Success, Partial<PlaybackRow> {
+export interface PlaybackResult extends Success {
+  isPlaying?: boolean;
+  currentTime?: number;
+  playbackRate?: number;
+  anchor?: number;
+  version?: number;
   syncEnabled?: boolean;
 }
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from koko_presence.client import incoming
+from koko_presence.client import Event, incoming, models
 from koko_presence.client.state import RoomState
 from tests.world import Client, World
 
@@ -28,9 +28,9 @@ class Watcher:
         raw = self._client.raw
         for data in raw[self._taken :]:
             message = incoming.read(data)
-            if isinstance(message, incoming.Joined):
+            if isinstance(message, models.Joined):
                 self.state.replace(message)
-            elif isinstance(message, (incoming.Event, incoming.OtherEvent)):
+            elif isinstance(message, (Event, incoming.OtherEvent)):
                 self.state.fold(message)
         self._taken = len(raw)
         return self.state
@@ -44,7 +44,7 @@ class Watcher:
         fresh = RoomState(ROOM)
         self._client.join(ROOM)
         joined = incoming.read(self._client.raw[-1])
-        assert isinstance(joined, incoming.Joined)
+        assert isinstance(joined, models.Joined)
         fresh.replace(joined)
         return fresh
 
@@ -173,10 +173,19 @@ def test_viewers_in_sync_are_counted_h7() -> None:
 def test_an_event_of_an_unknown_session_changes_nothing(type_: str) -> None:
     _, watcher, _ = scene()
     before = comparable(watcher.look())
-    data = {"state": "synced", "driftMs": 0, "synced": 1, "total": 2, "startTime": 1.0, "sessionCount": 1}
+    data = {
+        "state": "synced",
+        "driftMs": 0,
+        "synced": 1,
+        "total": 2,
+        "startTime": 1.0,
+        "sessionCount": 1,
+        "color": "#10B981",
+        "reason": "left",
+    }
     stranger = {"roomId": ROOM, "userId": "ghost", "sessionId": "s", "timestamp": "t", "data": data}
     event = incoming.read(msgspec.json.encode({"type": type_, **stranger}))
-    assert isinstance(event, incoming.Event)
+    assert isinstance(event, Event)
     watcher.state.fold(event)
     assert comparable(watcher.state) == before
 

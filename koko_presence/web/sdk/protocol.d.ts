@@ -1,0 +1,275 @@
+/**
+ * The models and events of the protocol (docs/protocol.md).
+ *
+ * Written by `make generate` from koko_presence/protocol.
+ */
+
+// --- models ----------------------------------------------------------------------------------------------------------
+
+export type RoomType = "project" | "video" | "comment_thread" | "comparison";
+export type Status = "active" | "idle" | "away" | "busy" | "reviewing";
+export type Activity = "active" | "idle" | "away";
+export type PlaybackAction = "sync" | "play" | "pause" | "seek" | "rate" | "report" | "resync" | "enable" | "disable";
+export type SyncState = "synced" | "behind" | "ahead" | "paused" | "playing" | "buffering" | "unknown";
+export type LeaveReason = "left" | "disconnected" | "timeout" | "kicked";
+
+/** A cursor: second `timestamp` of the video, and normalised `x` and `y`, both or neither. */
+export interface Cursor {
+  /** Second of the video; required in `video` and `comparison` rooms. */
+  timestamp?: number;
+  /** 0 to 1 of the picture; both or neither. */
+  x?: number;
+  y?: number;
+  /** Which of two videos, at most 64 characters. */
+  target?: string;
+}
+
+/** A range of the timeline in seconds of the video; equal ends are allowed. */
+export interface Selection {
+  /** Seconds of the video; `startTime` is not after `endTime`. */
+  startTime: number;
+  endTime: number;
+  target?: string;
+}
+
+/** What other users may see of this session, or of all sessions of the user; an absent field changes nothing. */
+export interface Privacy {
+  invisible?: boolean;
+  shareCursor?: boolean;
+  shareSelection?: boolean;
+  scope?: "session" | "user";
+}
+
+/** The state of a viewer's player as last reported; `currentTime` in seconds of the video. */
+export interface ViewerState {
+  isPlaying: boolean;
+  currentTime: number;
+  playbackRate: number;
+}
+
+/** The room's playback: `currentTime` was right at `anchor`, in ms of the server. */
+export interface PlaybackRow {
+  isPlaying: boolean;
+  currentTime: number;
+  playbackRate: number;
+  anchor: number;
+  version: number;
+  duration?: number;
+  target?: string;
+}
+
+/** A viewer's deviation from the room's playback. */
+export interface SyncRow {
+  state: SyncState;
+  /** Reported minus room: behind is negative. */
+  driftMs: number;
+}
+
+/** One session (a tab, a device) of one user. */
+export interface PresenceUser {
+  userId: string;
+  sessionId: string;
+  name: string;
+  image?: string;
+  color: string;
+  status: Status;
+  statusMessage?: string;
+  activity: Activity;
+  connected: boolean;
+  lastActiveAt: string;
+  roomId: string;
+  roomType: RoomType;
+  index?: number;
+  cursor?: Cursor;
+  selection?: Selection;
+  isTyping: boolean;
+  typingContext?: string;
+  isWatching: boolean;
+  playbackState?: ViewerState;
+  viewerSync?: SyncRow;
+  /** `"http"` for a session that has no socket; absent for the others. */
+  transport?: "http";
+}
+
+/** A pending request for control. */
+export interface ControlRequestRow {
+  userId: string;
+  requesterName: string;
+  requestedAt: string;
+}
+
+/** A room as its members see it. */
+export interface PresenceRoom {
+  id: string;
+  type: RoomType;
+  users: PresenceUser[];
+  /** Number of users; `sessionCount` counts their tabs and devices. */
+  userCount: number;
+  sessionCount: number;
+  syncEnabled: boolean;
+  controller?: string;
+  controllerSessionId?: string;
+  controlRequests: ControlRequestRow[];
+  playback?: PlaybackRow;
+  createdAt: string;
+}
+
+// --- events ----------------------------------------------------------------------------------------------------------
+
+/** Fields of all events of a room. `timestamp` is ISO 8601; `seq` counts the room's public events. */
+export interface RoomEvent<Type extends string, Data> {
+  readonly type: Type;
+  readonly roomId: string;
+  readonly userId: string;
+  readonly sessionId: string;
+  readonly data: Data;
+  readonly timestamp: string;
+  readonly seq?: number;
+}
+
+/** A session's cursor has moved; `hidden`: it was removed. */
+export interface CursorShown {
+  timestamp?: number;
+  x?: number;
+  y?: number;
+  color: string;
+  target?: string;
+  hidden?: true;
+}
+
+/** A session's selection has changed; `cleared`: it was removed. */
+export interface SelectionShown {
+  startTime?: number;
+  endTime?: number;
+  color: string;
+  target?: string;
+  cleared?: true;
+}
+
+/** A status has changed: the first three fields are the user's, the last two the session's. */
+export interface StatusShown {
+  status: Status;
+  statusMessage?: string;
+  activity: Activity;
+  isWatching: boolean;
+  connected: boolean;
+}
+
+/** A session has joined; `index` is its number in compact cursors. */
+export interface Joined {
+  name: string;
+  image?: string;
+  color: string;
+  sessionCount: number;
+  status: Status;
+  activity: Activity;
+  statusMessage?: string;
+  index?: number;
+  transport?: "http";
+}
+
+/** A session has left. `sessionCount` 0: it was the user's last session in the room. */
+export interface UserLeft {
+  reason: LeaveReason;
+  sessionCount: number;
+}
+
+/** A session types, in the place that `context` names. */
+export interface TypingStarted {
+  context?: string;
+}
+
+/** A session types no more. */
+export interface TypingStopped {
+  context?: string;
+  reason: "stopped" | "timeout" | "changed" | "disconnected";
+}
+
+/** The full playback state after a command. */
+export interface PlaybackSynced {
+  isPlaying: boolean;
+  currentTime: number;
+  playbackRate: number;
+  action: string;
+  version: number;
+  /** ms of the server at which `currentTime` was right. */
+  serverTime: number;
+  syncEnabled: boolean;
+  duration?: number;
+  target?: string;
+}
+
+/** A viewer's state has changed; `synced` of the `total` users that follow are in step. */
+export interface ViewerSync {
+  state: SyncState;
+  /** Reported minus room: behind is negative. */
+  driftMs: number;
+  synced: number;
+  total: number;
+}
+
+/** The application's object: treat it as text, never as HTML. */
+export interface BroadcastSent {
+  type?: string;
+  [key: string]: unknown;
+}
+
+/** A user requests control. */
+export interface ControlRequested {
+  requesterName: string;
+}
+
+/** A user has control now; `auto`: the room itself granted it. */
+export interface ControlGranted {
+  toUserId: string;
+  toUserName: string;
+  /** null: no user had control, the server granted it. */
+  fromUserId: string | null;
+  controllerSessionId: string;
+  version: number;
+  auto?: true;
+}
+
+/** A request for control has ended without a grant. */
+export interface ControlDenied {
+  toUserId: string;
+  reason: "denied" | "cancelled" | "expired";
+}
+
+/** No user has control now. */
+export interface ControlReleased {
+  reason: string;
+  version: number;
+}
+
+/** The events of the protocol, by type. */
+export interface ProtocolEvents {
+  /** A session's cursor has moved; `hidden`: it was removed. */
+  cursor_moved: RoomEvent<"cursor_moved", CursorShown>;
+  /** A session's selection has changed; `cleared`: it was removed. */
+  selection_changed: RoomEvent<"selection_changed", SelectionShown>;
+  /** A status has changed: the first three fields are the user's, the last two the session's. */
+  status_changed: RoomEvent<"status_changed", StatusShown>;
+  /** A session has joined; `index` is its number in compact cursors. */
+  user_joined: RoomEvent<"user_joined", Joined>;
+  /** A session has left. `sessionCount` 0: it was the user's last session in the room. */
+  user_left: RoomEvent<"user_left", UserLeft>;
+  /** A session types, in the place that `context` names. */
+  typing_started: RoomEvent<"typing_started", TypingStarted>;
+  /** A session types no more. */
+  typing_stopped: RoomEvent<"typing_stopped", TypingStopped>;
+  /** The full playback state after a command. */
+  playback_synced: RoomEvent<"playback_synced", PlaybackSynced>;
+  /** A viewer's state has changed; `synced` of the `total` users that follow are in step. */
+  viewer_sync: RoomEvent<"viewer_sync", ViewerSync>;
+  /** The application's object: treat it as text, never as HTML. */
+  broadcast: RoomEvent<"broadcast", BroadcastSent>;
+  /** A user requests control. */
+  control_requested: RoomEvent<"control_requested", ControlRequested>;
+  /** A user has control now; `auto`: the room itself granted it. */
+  control_granted: RoomEvent<"control_granted", ControlGranted>;
+  /** A request for control has ended without a grant. */
+  control_denied: RoomEvent<"control_denied", ControlDenied>;
+  /** No user has control now. */
+  control_released: RoomEvent<"control_released", ControlReleased>;
+}
