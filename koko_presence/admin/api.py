@@ -4,7 +4,9 @@ aiohttp's router matches paths and methods. Two middlewares of a sub-application
 JSON, and the key. The same table makes the OpenAPI document (openapi.py).
 """
 
+import asyncio
 import hmac
+import json
 import logging
 import math
 import time
@@ -21,6 +23,7 @@ from koko_presence.protocol.models import Wire
 log = logging.getLogger("koko_presence.operator")
 
 MAX_BODY_BYTES = 64 << 10
+BODY_TIMEOUT_S = 10.0
 CALLS_HZ, CALLS_BURST = 200.0, 400.0  # sum of the routes' weights
 GUESSES_HZ, GUESSES_BURST = 10.0, 50.0  # requests with a wrong key, or without a key
 
@@ -238,16 +241,26 @@ def _query_of(route: Route, request: web.Request) -> Any:
 
 
 _NOT_JSON = "UNSUPPORTED_MEDIA_TYPE", "Send JSON, with the header  Content-Type: application/json"
+_ENCODED = "UNSUPPORTED_MEDIA_TYPE", "Send the body as it is: compressed ones are not read. Leave Content-Encoding out."
 
 
 async def _body_of(route: Route, request: web.Request) -> Any:
     if route.body_type is None and not request.can_read_body:
         return None
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise ApiError(415, *_ENCODED, Accept_Encoding="identity")  # [RFC 9110 section 15.5.16]
     is_json = request.content_type == "application/json"
     if route.body_type is not None and not is_json:
         raise ApiError(415, *_NOT_JSON)
+    if (request.content_length or 0) > MAX_BODY_BYTES:
+        raise web.HTTPRequestEntityTooLarge(MAX_BODY_BYTES, request.content_length or 0)  # before the body is sent
     try:
-        body = await request.read()
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            body = await request.read()
+    except TimeoutError:
+        raise ApiError(
+            408, "TIMEOUT", f"The body has not arrived within {BODY_TIMEOUT_S:g} s. Is Content-Length right?"
+        ) from None
     except (web.RequestPayloadError, ConnectionError):  # ConnectionError: the client has closed, and reads no response
         raise ApiError(400, "INVALID_BODY", "The body cannot be read.") from None
     if route.body_type is None and not body.strip():
@@ -255,6 +268,23 @@ async def _body_of(route: Route, request: web.Request) -> Any:
     if not is_json:
         raise ApiError(415, *_NOT_JSON)
     try:
-        return msgspec.json.decode(body, type=route.body_type or NoBody)
+        decoded: Any = msgspec.json.decode(body, type=route.body_type or NoBody)
+        _EACH_ONCE.decode(body.decode())
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ApiError(400, "INVALID_BODY", f"The body is not what is needed: {error}") from None
+        charset = (request.charset or "utf-8").lower()
+        hint = "" if charset in ("utf-8", "us-ascii") else f". JSON is read as UTF-8, not as {_shown(charset)}"
+        raise ApiError(400, "INVALID_BODY", f"The body is not what is needed: {error}{hint}") from None
+    return decoded
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> None:
+    """Errors: ApiError for an object with a key that it has twice, of which msgspec takes the last one."""
+    names: set[str] = set()
+    for name, _ in pairs:
+        if name in names:
+            raise ApiError(400, "INVALID_BODY", f"{_shown(name)!r} stands more than once in an object. Give it once.")
+        names.add(name)
+
+
+# digits are not converted: a number may have more than Python's limit for integers
+_EACH_ONCE = json.JSONDecoder(object_pairs_hook=_each_once, parse_int=str, parse_float=str)

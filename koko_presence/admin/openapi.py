@@ -16,8 +16,9 @@ _WHAT = {
     401: "The key is missing or wrong.",
     403: "No key is configured, so the server API is off.",
     404: "The room is not open.",
+    408: "The body has not arrived within 10 s.",
     413: "The body is above 64 KiB.",
-    415: "The body's Content-Type is not application/json.",
+    415: "The body's Content-Type is not application/json, or it has a Content-Encoding.",
     429: "Too many calls; Retry-After has the seconds to wait.",
     503: "A worker that may own the room does not answer, or rooms move between workers; try again.",
 }
@@ -65,7 +66,7 @@ def _operation(route: Route) -> dict[str, Any]:
         operation["parameters"] = parameters
     errors = {400, 401, 403, 429, *route.errors}
     if route.method != "GET":
-        errors |= {413, 415}
+        errors |= {408, 413, 415}
     if route.body_type is not None:
         operation["requestBody"] = {"required": True, "content": _content(route.body_type)}
     answers: dict[str, Any] = {str(route.status): {"description": "Done.", "content": _content(route.answer)}}

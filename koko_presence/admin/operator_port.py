@@ -8,6 +8,8 @@ import asyncio
 import errno
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -17,6 +19,7 @@ from koko_presence.config.schema import Operator
 
 from .api import MAX_BODY_BYTES
 from .file_descriptors import are_few
+from .http_connection import JsonErrors
 from .idle_connections import Bounded
 from .live_page import add_live_page
 
@@ -26,6 +29,18 @@ IDLE_S = 30.0  # for idle connections; Prometheus scrapes every 15 s by default
 SHUTDOWN_S = 0.2  # for pending answers when the server stops
 Answers = Callable[[web.Request], Awaitable[web.StreamResponse]]
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class _Connection(JsonErrors):
+    """A connection of the operator port."""
+
+    __slots__ = ()
+
+    def not_found(self, path: str) -> str:
+        return (
+            f"There is no {path} here. This is the operator port: the live page is at /, and there are /healthz, "
+            "/readyz, /metrics, and the server API, which /api/openapi.json lists."
+        )
 
 
 class OperatorPort:
@@ -57,10 +72,13 @@ class OperatorPort:
         machine. Errors: OSError when the address is in use or not of this machine."""
         self._names = frozenset(name.lower() for name in (where.host, *where.hosts))
         loop = asyncio.get_running_loop()
-        self._runner = web.AppRunner(self.app, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_S)
+        self._runner = web.AppRunner(self.app, handle_signals=False, shutdown_timeout=SHUTDOWN_S)
         await self._runner.setup()
         assert self._runner.server is not None
-        bounded = self._bounded = Bounded(self._runner.server, most=max_connections(), idle_s=IDLE_S)
+        # without auto_decompress a body is refused by its Content-Encoding before it is read
+        settings: dict[str, Any] = {"loop": loop, "access_log": None, "auto_decompress": False}
+        connect = partial(_Connection, self._runner.server, **settings)
+        bounded = self._bounded = Bounded(connect, most=max_connections(), idle_s=IDLE_S)
         try:
             self._server = await loop.create_server(bounded, where.host, where.port)
         except OSError as error:

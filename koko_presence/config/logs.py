@@ -226,7 +226,6 @@ def configure(
     root.handlers[:] = [*(other for other in root.handlers if isinstance(other, EndWithoutMemory)), handler]
     root.setLevel(log.level.upper())
     logging.captureWarnings(True)
-    logging.getLogger("aiohttp.server").addFilter(_is_ours)
     # with a closed stderr logging would print tracebacks about its own failure
     logging.raiseExceptions = False
     return handler
@@ -237,14 +236,6 @@ def report() -> None:
     for handler in logging.getLogger().handlers:
         if isinstance(handler, BoundedHandler):
             handler.report()
-
-
-def _is_ours(record: logging.LogRecord) -> bool:
-    """Whether to log a record of aiohttp. It logs an ERROR for every request that it cannot parse, with a part of the
-    request, which can be a session cookie. The client gets 400, so these are dropped; faults of handlers are kept."""
-    from aiohttp.http_exceptions import HttpProcessingError  # imported here: a process can log without aiohttp
-
-    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 def quiet_logger() -> "logging.LoggerAdapter[logging.Logger]":

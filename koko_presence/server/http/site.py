@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import msgspec
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
+from koko_presence.admin.http_connection import JsonErrors
 from koko_presence.config.host_names import is_own
 from koko_presence.server.address_limits import FREE, RETRY_RATE_S, AddressUse
 from koko_presence.server.handshake import UPGRADE_REQUIRED
@@ -25,7 +26,7 @@ from koko_presence.server.keepalive_upgrade import (
 )
 from koko_presence.web.static_files import StaticFile, static_files
 
-from . import trpc_http
+from . import trpc, trpc_http
 from .request_scheduler import RequestScheduler
 from .trpc_http import TrpcHttp, values_of
 
@@ -45,11 +46,13 @@ OPEN_TO_ALL = {"Access-Control-Allow-Origin": "*", "Cross-Origin-Resource-Policy
 MAX_LINE_BYTES = 16 * 1024  # for batches of queries in the request line; the acceptor limits the head to the same
 
 
-class HttpConnection(web.RequestHandler):
-    """aiohttp's protocol of one connection, with the connection's `address_use`, and a limit of MAX_HEAD_BYTES for a
-    head that is not complete: aiohttp limits the length and the number of a head's lines, but not their sum."""
+class HttpConnection(JsonErrors):
+    """A connection of the public port, with its `address_use`, and a limit of MAX_HEAD_BYTES for a head that is not
+    complete: aiohttp limits the length and the number of a head's lines, but not their sum."""
 
     __slots__ = ("_head_bytes", "_heads", "address_use", "body")
+
+    head_too_large = HEAD_TOO_LARGE
 
     def __init__(self, server: web.Server, use: AddressUse, **settings: Any) -> None:
         super().__init__(server, **settings)
@@ -69,6 +72,10 @@ class HttpConnection(web.RequestHandler):
             if self._waiter is not None:  # no response is being written
                 self.transport.write(_TOO_LARGE)
             self.force_close()
+
+    def error_body(self, code: str, message: str) -> object:
+        """The body of an error response on this port, which has no codes."""
+        return {"error": message}
 
     @property
     def _in_body(self) -> bool:
@@ -198,14 +205,13 @@ class HttpSide:
         if upgrade and self._upgrade(request):
             raise given_away()
         if self._trpc is not None and request.path.startswith(trpc_http.PATH):
+            await _let_continue(request)
             return await self._trpc.handle(request, use.question_taker(values))
         route = self._routes.get(request.path)
         file = self._files.get(request.path)
         if route is None and file is None:
-            return answer(
-                404,
-                {"error": f"Nothing here. The WebSocket is at /presence, not {trpc_http.clean(request.path[:100])}"},
-            )
+            wanted = trpc_http.clean(request.path[:100]) or request.method
+            return answer(404, {"error": f"Nothing here. The WebSocket is at /presence, not {wanted}"})
         if request.method not in ("GET", "HEAD"):
             refused = answer(405, {"error": "Only GET is answered here."})
             refused.headers["Allow"] = "GET, HEAD"
@@ -232,6 +238,16 @@ def answer(status: int, body: object) -> web.Response:
         content_type="application/json",
         headers={"Cache-Control": "no-store"},
     )
+
+
+async def _let_continue(request: web.BaseRequest) -> None:
+    """Tell a client that waits for it to send the body [RFC 9110 section 10.1.1]; aiohttp does so in applications only.
+    A body that is too large is refused before it is sent."""
+    if request.version < HttpVersion11 or request.headers.get("expect", "").lower() != "100-continue":
+        return
+    if (request.content_length or 0) <= trpc.MAX_BODY_BYTES:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # no part of the response
 
 
 def _has_fit_head(request: web.BaseRequest) -> bool:
