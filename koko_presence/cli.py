@@ -6,7 +6,7 @@ argparse are imported by the command that needs them, so that --help is fast. Th
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from koko_presence.process.standard_streams import open_missing
@@ -26,7 +26,12 @@ class WrongUse(Exception):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     open_missing()
-    arguments = _parser().parse_args(argv)
+    given = sys.argv[1:] if argv is None else argv
+    parser = _parser()
+    parser.check_command(given)
+    arguments, unknown = parser.parse_known_args(given)
+    if unknown:
+        arguments.parser.refuse(unknown[0])
     command: Callable[[argparse.Namespace], int] = arguments.command
     try:
         return command(arguments)
@@ -100,7 +105,7 @@ def reload(arguments: argparse.Namespace) -> int:
         _complain(f"koko-presence: reload: {fault}")
         return FAILED
     what = "replaces its workers" if arguments.rolling else "reads its configuration again"
-    print(f"process {pid} {what}; its log has the result")
+    print(f"process {pid} {what}; its log has the result, and names each key that cannot change now")
     return OK
 
 
@@ -309,10 +314,43 @@ def _load(
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reports wrong use in one line instead of the whole usage."""
+    """Reports wrong use in one line instead of the whole usage, with the help of the command that it concerns."""
+
+    commands: Collection[str] = ()  # names; of the parser of the whole command line only
 
     def error(self, message: str) -> NoReturn:
         self.exit(WRONG_USE, f"{self.prog}: {message}. Try: {self.prog} --help\n")
+
+    def check_command(self, given: Sequence[str]) -> None:
+        """Refuse a command line whose first argument is no command, with what is most likely meant."""
+        if not given or given[0] in ("-h", "--help", *self.commands):
+            return
+        from koko_presence.config.schema import closest
+
+        first = given[0]
+        near = closest(first.strip("-"), self.commands, 0.6)
+        later = next((each for each in given[1:] if each in self.commands), "")
+        if first.startswith("-") and later:
+            self.error(f"the command comes first: {self.prog} {later} {first} ...")
+        what = f"unknown option {first}" if first.startswith("-") else f"unknown command {first!r}"
+        self.error(f"{what}; did you mean {self.prog} {near}?" if near else what)
+
+    def refuse(self, unknown: str) -> NoReturn:
+        """Report an argument that this command does not take, with what is most likely meant."""
+        if not unknown.startswith("-"):
+            self.error(f"unexpected argument {unknown!r}")
+        from koko_presence.config.schema import closest, keys
+
+        flag = unknown.partition("=")[0]
+        near = closest(flag, (name for action in self._actions for name in action.option_strings), 0.6)
+        if near:
+            self.error(f"unknown option {flag}; did you mean {near}?")
+        name = flag.lstrip("-").replace("-", "_")
+        found = [key for key in keys() if name in (key.name, key.dotted.replace(".", "_"))]
+        if found:
+            places = " or ".join(key.dotted for key in found)
+            self.error(f"unknown option {flag}; in the configuration file it is {places}")
+        self.error(f"unknown option {flag}")
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
@@ -345,7 +383,9 @@ signals:
 _RELOAD_NOTES = """\
 Limits, origins, keys and the log level are applied at once, and connections stay open. --rolling also applies a new
 certificate, access mode, room options and demo: each worker is replaced by a new one, and its clients reconnect. Host,
-port, number of workers, the operator's address and a new version of the program need a restart.
+port, number of workers, the operator's address and a new version of the program need a restart: until then the server
+keeps the old ones, its log names the key (`KEY has changed, which takes a restart`), and health and top need --url.
+A server whose port has been changed in the file is found with --port and the old one.
 
 examples:
   koko-presence check-config --config presence.toml && koko-presence reload --config presence.toml
@@ -361,7 +401,7 @@ scopes: join (enter the room), control (playback), broadcast, moderate (take con
 """
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> _Parser:
     parser = _Parser(
         prog="koko-presence",
         description="A real-time presence server: members of rooms, their cursors, and shared playback.",
@@ -369,6 +409,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=_Help,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, dest="name of the command")
+    parser.commands = commands.choices
 
     def add(name: str, run: Callable[[argparse.Namespace], int], what: str, **more: Any) -> argparse.ArgumentParser:
         added = commands.add_parser(
@@ -378,7 +419,7 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=_Help,
             **more,
         )
-        added.set_defaults(command=run)
+        added.set_defaults(command=run, parser=added)
         return added
 
     def add_config(to: argparse.ArgumentParser) -> None:

@@ -25,7 +25,18 @@ def query(url: str) -> Answer:
         return Answer(False, f"not ready: {url} answers {error.code}{_reason(error)}")
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error or type(error).__name__
-        return Answer(False, f"not ready: {url}: {reason}")
+        return Answer(False, f"not ready: {url}: {reason}{no_server_hint(error)}")
+
+
+def no_server_hint(error: Exception) -> str:
+    """What to do when no server listens on the operator port; empty after another error."""
+    reason = getattr(error, "reason", error)
+    if not isinstance(reason, ConnectionRefusedError):
+        return ""
+    return (
+        ". Does the server run? A changed operator.host or operator.port takes effect at a restart only, not at a "
+        "reload: until then use --url with the old one"
+    )
 
 
 def _reason(error: urllib.error.HTTPError) -> str:

@@ -17,6 +17,7 @@ from itertools import pairwise
 from typing import Any, TextIO
 
 from .formatting import ASCII, UNICODE, amount, bar, long_time, seconds, size, spark
+from .health_check import no_server_hint
 from .metrics_parser import Between, Reading, read
 
 ANSWER_WITHIN_S = 2.0
@@ -239,7 +240,8 @@ def fetch(url: str) -> Reading:
         raise Unreachable(f"{url} answers {error.code}: is this the operator port (operator.port)?") from None
     except (OSError, ValueError, HTTPException) as error:
         reason = getattr(error, "reason", None) or error or type(error).__name__
-        raise Unreachable(f"{url}: {reason}. Does the server run, and is operator.host:operator.port there?") from None
+        hint = no_server_hint(error) or ". Does the server run, and is operator.host:operator.port there?"
+        raise Unreachable(f"{url}: {reason}{hint}") from None
     try:
         return read(text, at=time.monotonic(), wall_s=time.time())
     except ValueError:

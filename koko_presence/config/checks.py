@@ -1,4 +1,5 @@
-"""Warnings about a valid configuration: weak keys, readable secrets, tokens for other applications, too little memory.
+"""Warnings about a valid configuration: weak keys, readable secrets, tokens for other applications, too little memory,
+values that are hardly meant (plausibility.py).
 
 One line each, which begins with the key. schema.py refuses what is never right.
 """
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from . import cpu_cores
+from .plausibility import implausible
 from .schema import SECRETS, Config
 from .sections import MIN_SECRET_BYTES
 
@@ -31,6 +33,7 @@ def warnings(config: Config, path: str | Path | None = None) -> list[str]:
             'auth.audience: is not set, so with access.mode = "allow_all" every token of that identity provider enters '
             "every room, also tokens that it issues for other applications"
         )
+    found += implausible(config)
     warning = too_many_workers(config)
     if warning:
         found.append(warning)

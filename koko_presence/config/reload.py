@@ -74,9 +74,11 @@ async def read_again(
         log.error("configuration not reloaded", exc_info=error)
         return None
     config, held = settle(old(), read_config, rolling=rolling)
+    by_key = {key.dotted: key for key in keys()}
     for dotted in held:
         how = new_workers(can_roll) if dotted in AT_ROLLING else "a restart"
-        log.warning("%s has changed, which takes %s; the old value stays", dotted, how, extra={"key": dotted})
+        more = {"key": dotted, "running": str(by_key[dotted].of(config))}
+        log.warning("%s has changed, which takes %s; the old value stays", dotted, how, extra=more)
     return config
 
 

@@ -9,7 +9,7 @@ import os
 import re
 import secrets as random_secrets
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 ENV_PREFIX = "KOKO_PRESENCE_"
+LIKELY = 0.75  # similarity of two names (0 to 1) from which one of them is taken for a misspelt other one
 # values that can be read from a file instead, which the key with _file at its end names
 SECRETS = (
     "auth.secret", "operator.api_key", "auth.introspect.authorization", "auth.public_key", "access.webhook.secret",
@@ -318,7 +319,7 @@ def _from_file(tables: Mapping[str, Any], known: Mapping[str, Key], faults: list
     sections = {key.section for key in known.values()}
     for section, table in tables.items():
         if section not in sections:
-            faults.append(f"{section}: no such section{_nearest(section, sections)}")
+            faults.append(f"{section}: no such section{_hint(section, known, sections)}")
         else:
             _from_table(section, table, sections, known, values, faults)
     return values
@@ -337,7 +338,7 @@ def _from_table(
         elif dotted in sections:
             _from_table(dotted, value, sections, known, values, faults)
         else:
-            faults.append(f"{dotted}: no such key{_nearest(dotted, {*known, *sections})}")
+            faults.append(f"{dotted}: no such key{_hint(dotted, known, sections)}")
 
 
 def _from_environment(env: Mapping[str, str], known: Mapping[str, Key], faults: list[str]) -> dict[str, Any]:
@@ -348,7 +349,7 @@ def _from_environment(env: Mapping[str, str], known: Mapping[str, Key], faults: 
             continue
         key = variables.get(variable)
         if key is None:
-            faults.append(f"{variable}: no such variable{_nearest(variable, variables)}")
+            faults.append(f"{variable}: no such variable{_variable_hint(variable, variables)}")
         elif text != "":
             _put(values, key, text, f"{key.dotted} ({variable})", True, faults)
     return values
@@ -368,11 +369,47 @@ def _put(values: dict[str, Any], key: Key, value: Any, where: str, is_text: bool
         faults.append(f"{where}: expected {expected(kind)}, got {shown}")
 
 
-def _nearest(name: str, among: Any) -> str:
+def closest(name: str, among: Iterable[str], cutoff: float) -> str:
+    """The name of `among` that is most similar; empty when none has the similarity `cutoff` (0 to 1)."""
     import difflib  # imported here: only a fault needs it
 
-    found = difflib.get_close_matches(name, list(among), n=1, cutoff=0.5)
-    return f"; did you mean {found[0]}?" if found else "; `koko-presence default-config` prints every key"
+    found = difflib.get_close_matches(name, sorted(among), n=1, cutoff=cutoff)
+    return found[0] if found else ""
+
+
+def _hint(dotted: str, known: Mapping[str, Key], sections: set[str]) -> str:
+    """What an unknown key or section is most likely meant to be: a similar one of the same section, the same or a
+    similar key of other sections, or a similar name altogether."""
+    section, _, name = dotted.rpartition(".")
+    siblings = {each.rpartition(".")[2]: each for each in (*known, *sections) if each.rpartition(".")[0] == section}
+    near = closest(name, siblings, LIKELY)
+    if near:
+        return f"; did you mean {siblings[near]}?"
+    places = [f"[{key.section}]" for key in known.values() if key.name == name]
+    if places:
+        return f"; {name} stands in {_either(places, 'and')}"
+    near = closest(name, {key.name for key in known.values()}, LIKELY)
+    if near:
+        return f"; did you mean {_either([key.dotted for key in known.values() if key.name == near], 'or')}?"
+    return _nearest(dotted, {*known, *sections})
+
+
+def _variable_hint(variable: str, variables: Mapping[str, Key]) -> str:
+    """As `_hint`, for an unknown environment variable."""
+    text = variable.removeprefix(ENV_PREFIX).lower()
+    sections = {key.section.replace(".", "_") for key in variables.values()}
+    names = {text, *(text.removeprefix(f"{section}_") for section in sections)}
+    places = [each for each, key in variables.items() if key.name in names]
+    return f"; did you mean {_either(places, 'or')}?" if places else _nearest(variable, variables)
+
+
+def _nearest(name: str, among: Iterable[str]) -> str:
+    found = closest(name, among, 0.5)
+    return f"; did you mean {found}?" if found else "; `koko-presence default-config` prints every key"
+
+
+def _either(names: Sequence[str], word: str) -> str:
+    return f"{', '.join(names[:-1])} {word} {names[-1]}" if len(names) > 1 else names[0]
 
 
 def expected(kind: inspect.Type) -> str:

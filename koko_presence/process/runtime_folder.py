@@ -170,8 +170,8 @@ def signal_server(path: Path, *, rolling: bool) -> int:
 
 def _no_server_text(path: Path) -> str:
     return (
-        f"no server runs with {path}: give the same --config and --port as to serve; "
-        "under systemd, use  systemctl reload koko-presence"
+        f"no server runs with {path}: give the same --config and --port as to serve, and --port with the old one when "
+        "server.port has been changed; under systemd, use  systemctl reload koko-presence"
     )
 
 

@@ -182,7 +182,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             ge=0,
             le=1 << 30,
             description="Data that the kernel has not taken, above which a receiver gets only the newest cursors and "
-            "selections.",
+            "selections. 0: as soon as the kernel has not taken everything.",
         ),
     ] = 0
     send_hard_bytes: Annotated[Bytes, Meta(description="Unsent data above which a slow receiver is disconnected.")] = (

@@ -95,6 +95,7 @@ class Acceptor:
         self.send_stuck_s = send_stuck_s
         self.http_protocol = http_protocol
         self.max_connections = max_connections if max_connections is not None else default_max_connections()
+        self._limited_by_descriptors = max_connections is None
         self._refused_at_once = file_descriptors.reserved() // REFUSED_SHARE  # in addition to max_connections
         self.ws_paths = ws_paths
         self._make_handler = make_handler
@@ -313,11 +314,14 @@ class Acceptor:
         """Log that the connection limit is reached, once until the number has fallen below ROOM_AGAIN_SHARE of it."""
         if not self._is_full:
             self._is_full = True
-            log.warning(
-                "connection limit reached: the file descriptor limit allows %d connections",
-                self.max_connections,
-                extra={"allowed": file_descriptors.allowed()},
-            )
+            if self._limited_by_descriptors:
+                log.warning(
+                    "connection limit reached: the file descriptor limit allows %d connections",
+                    self.max_connections,
+                    extra={"allowed": file_descriptors.allowed()},
+                )
+            else:
+                log.warning("connection limit reached: max_connections is %d", self.max_connections)
 
     def exit(self, transport: Any) -> None:
         """Uncount a connection that is closed."""

@@ -379,7 +379,7 @@ def test_a_full_server_is_logged_once_and_again_after_it_had_room(run: Run, capl
                 await until(lambda: acceptor.open_count == 0)
 
     run(test())
-    full = "connection limit reached: the file descriptor limit allows 2 connections"
+    full = "connection limit reached: max_connections is 2"
     room = "connection limit no longer reached"
     said = [record.getMessage() for record in caplog.records if record.name == "koko_presence.acceptor"]
     assert said == [full, room, full, room]

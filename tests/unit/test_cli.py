@@ -499,3 +499,59 @@ def test_python_dash_m_is_the_same_program() -> None:
     )
     assert done.returncode == 2
     assert done.stderr.startswith("koko-presence: ") and done.stderr.count("\n") == 1
+
+
+# --- hints ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (["serve", "--prot", "9000"], "koko-presence serve: unknown option --prot; did you mean --port?"),
+        (["serve", "--prot=9000"], "koko-presence serve: unknown option --prot; did you mean --port?"),
+        (["token", "--user", "u", "--rooms", "r"], "koko-presence token: unknown option --rooms; did you mean --room?"),
+        (["serve", "--rolling"], "koko-presence serve: unknown option --rolling."),
+        (
+            ["serve", "--drain-s", "5"],
+            "koko-presence serve: unknown option --drain-s; in the configuration file it is server.drain_s.",
+        ),
+        (["check-config", "p.toml"], "koko-presence check-config: unexpected argument 'p.toml'."),
+    ],
+)
+def test_regression_an_unknown_option_of_a_command_pointed_to_the_general_help(
+    capsys: pytest.CaptureFixture[str], argv: list[str], told: str
+) -> None:
+    line = refused(capsys, *argv)
+    assert line.startswith(told) and line.endswith(f"Try: koko-presence {argv[0]} --help")
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (["sevre"], "unknown command 'sevre'; did you mean koko-presence serve?"),
+        (["--version"], "unknown option --version; did you mean koko-presence version?"),
+        (["--port", "9000", "serve"], "the command comes first: koko-presence serve --port ..."),
+        (["fly"], "unknown command 'fly'."),
+    ],
+)
+def test_an_unknown_command_gets_a_suggestion(capsys: pytest.CaptureFixture[str], argv: list[str], told: str) -> None:
+    line = refused(capsys, *argv)
+    assert line.startswith(f"koko-presence: {told}") and line.endswith("Try: koko-presence --help")
+
+
+@pytest.mark.parametrize("command", ["health", "top"])
+def test_a_refused_connection_to_the_operator_port_says_that_a_reload_does_not_move_it(
+    capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    with socket.socket() as taken:  # bound and not listening: no other process can answer on it
+        taken.bind(("127.0.0.1", 0))
+        assert run(command, "--url", f"http://127.0.0.1:{taken.getsockname()[1]}/metrics") == 1
+    assert "operator.port takes effect at a restart only, not at a reload" in capsys.readouterr().err
+
+
+def test_reload_of_a_server_whose_port_has_been_changed_in_the_file_names_the_flag(
+    capsys: pytest.CaptureFixture[str], told: list[tuple[int, int]], tmp_path: Path
+) -> None:
+    (tmp_path / "p.toml").write_text("[server]\nport = 1\n")
+    assert run("reload", "--config", str(tmp_path / "p.toml")) == 1 and told == []
+    assert "--port with the old one when server.port has been changed" in capsys.readouterr().err

@@ -79,6 +79,37 @@ def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("toml", "told"),
     [
+        ("[limits]\ndrain_s = 1", "limits.drain_s: no such key; drain_s stands in [server]"),
+        ("drain_s = 1", "drain_s: no such section; drain_s stands in [server]"),
+        ("port = 1", "port: no such section; port stands in [server] and [operator]"),
+        ("[server]\nmode = 'claims'", "server.mode: no such key; mode stands in [access]"),
+        ("[limits]\ndrian_s = 1", "limits.drian_s: no such key; did you mean server.drain_s?"),
+        ("[server]\ncursor_herz = 1", "server.cursor_herz: no such key; did you mean limits.cursor_hz?"),
+        ("[limits]\ncursor_herz = 1", "limits.cursor_herz: no such key; did you mean limits.cursor_hz?"),
+        ("[jwks]\nurl = 'x'", "jwks: no such section; did you mean auth.jwks?"),
+        (
+            "[operator]\nsecret = 'x'",
+            "operator.secret: no such key; secret stands in [auth], [access.webhook] and [webhooks]",
+        ),
+    ],
+)
+def test_regression_a_key_in_a_wrong_section_was_not_recognised(tmp_path: Path, toml: str, told: str) -> None:
+    assert faults(tmp_path, toml) == [told]
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [("LIMITS_DRAIN_S", "SERVER_DRAIN_S"), ("DRAIN_S", "SERVER_DRAIN_S"), ("SERVER_PROT", "SERVER_PORT")],
+)
+def test_regression_a_variable_of_a_wrong_section_was_not_recognised(variable: str, meant: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load(env=WITH_SECRET | {f"KOKO_PRESENCE_{variable}": "1"})
+    assert refused.value.faults == [f"KOKO_PRESENCE_{variable}: no such variable; did you mean KOKO_PRESENCE_{meant}?"]
+
+
+@pytest.mark.parametrize(
+    ("toml", "told"),
+    [
         ("[server]\nport = 70000", "server.port: expected a whole number from 0 to 65535, got 70000"),
         ("[server]\nport = true", "server.port: expected a whole number from 0 to 65535, got True"),
         ("[server]\ndemo = 'yes'", "server.demo: expected true or false, got 'yes'"),
