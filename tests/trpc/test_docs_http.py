@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from koko_presence.auth.hmac_jwt import issue_token
 from koko_presence.server.http import trpc, trpc_events, trpc_websocket
 from koko_presence.server.rpc import Procedures
+from tests.integration.test_deploy import free_port
 from tests.integration.test_supervisor import SECRET, Service, service
 from tests.waiting import PATIENCE_S
 
@@ -64,6 +66,38 @@ def examples() -> list[tuple[str, str, str]]:
 def variables(server: Service) -> dict[str, str]:
     token = issue_token(SECRET, user="user_456", name="Jane Smith", now_s=int(time.time()))
     return {"SERVER": f"http://127.0.0.1:{server.port}", "TOKEN": token}
+
+
+def test_a_newcomer_who_types_every_command_in_order_gets_the_documented_answers(tmp_path: Path) -> None:
+    """The server and the token, too, are those of the document, without a fixture or an option of the test."""
+    prepare = re.findall(r"^    (\S.*)$", TEXT.split("## A first call")[1].split("\n## ")[0], re.MULTILINE)
+    port = free_port()
+    ready = f"until curl -sf http://127.0.0.1:{port}/healthz > /dev/null; do sleep 0.1; done"
+    script = (
+        "\n".join(prepare)
+        .replace(":8080", f":{port}")
+        .replace("serve --log-level warning &", "serve --log-level warning & " + ready)
+    )
+    script = script.replace("koko-presence serve", f"koko-presence serve --port {port}")
+    shown = examples()
+    for code, *_ in shown:
+        script += f"\n{code}\necho; echo ----"
+    env = {
+        "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(tmp_path), "KOKO_PRESENCE_OPERATOR_PORT": "0",
+    }  # fmt: skip
+    done = subprocess.run(
+        ["bash", "-uc", f"trap 'kill %1' EXIT\n{script}"],
+        env=env,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+    for (code, body, status), said in zip(shown, done.stdout.split("\n----\n"), strict=False):
+        got, _, code_line = said.strip().rpartition("\n") if body and status else (said, "", said)
+        assert not body or fits(json.loads(body), json.loads(got)), f"{code}\nprints\n{said}\n{done.stderr}"
+        assert not status or code_line.strip() == status, f"{code}\nprints\n{said}"
+    assert done.stdout.count("\n----\n") == len(shown)
 
 
 def test_every_curl_prints_the_documented_answer(server: Service) -> None:

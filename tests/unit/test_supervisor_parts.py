@@ -211,6 +211,8 @@ def test_faults_are_logged_and_nothing_changes(caplog: pytest.LogCaptureFixture)
     told = [line.getMessage() for line in caplog.records]
     assert "server.port has changed, which takes a restart; the old value stays" in told
     assert "server.demo has changed, which takes koko-presence reload --rolling; the old value stays" in told
+    running = {line.__dict__["key"]: line.__dict__["running"] for line in caplog.records}
+    assert running["operator.port"] == str(OLD.operator.port) != str(NEW.operator.port)
 
 
 def test_a_configuration_that_cannot_be_read_in_time_changes_nothing(
