@@ -24,6 +24,7 @@ from koko_presence.server.keepalive_upgrade import (
     given_away,
     wants_websocket,
 )
+from koko_presence.server.origins import Origins
 from koko_presence.web.static_files import StaticFile, static_files
 
 from . import trpc, trpc_http
@@ -171,8 +172,9 @@ class HttpSide:
         self._files |= demo_files(folder)
         self._routes["/"] = _to_demo
 
-    def add_dev_tokens(self, issue: Callable[[str, str | None], str]) -> None:
-        """Issue tokens without authentication at /dev/token?user=ID&name=NAME; with `--dev` only."""
+    def add_dev_tokens(self, issue: Callable[[str, str | None], str], origins: Callable[[], Origins]) -> None:
+        """Issue tokens without authentication at /dev/token?user=ID&name=NAME; with `--dev` only. Pages of the listed
+        `origins` may read them, so that the page of a front-end's own development server can be tried."""
 
         def dev_token(request: web.BaseRequest) -> web.Response:
             user = request.query.get("user", "")
@@ -180,7 +182,11 @@ class HttpSide:
                 token = issue(user, request.query.get("name"))
             except ValueError as error:
                 return answer(400, {"error": f"{error} Ask as in /dev/token?user=ID&name=NAME"})
-            return answer(200, {"token": token})
+            response = answer(200, {"token": token})
+            origin = request.headers.get("Origin", "")
+            if origin and origins().allow(values_of(request)):
+                response.headers.update({"Access-Control-Allow-Origin": origin, "Vary": "Origin"})
+            return response
 
         self._routes["/dev/token"] = dev_token
 

@@ -10,6 +10,7 @@ from koko_presence.admin.operator_port import OperatorPort
 from koko_presence.config.host_names import host_of, is_own
 from koko_presence.config.schema import Operator
 from koko_presence.server.http.site import HttpSide
+from koko_presence.server.origins import Origins
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,23 @@ def test_dns_rebinding_does_not_reach_the_operator_port(path: str) -> None:
 
 def test_dns_rebinding_gets_no_token_and_nothing_else_of_dev() -> None:
     side = HttpSide(local_only=True)
-    side.add_dev_tokens(lambda user, name: "a token")
+    side.add_dev_tokens(lambda user, name: "a token", Origins)
     for host, status in (("evil.example:8080", 421), ("localhost:8080", 200), ("127.0.0.1:8080", 200)):
         request = make_mocked_request("GET", "/dev/token?user=ann", headers={"host": host})
         assert asyncio.run(side._handle(request)).status == status
+
+
+@pytest.mark.parametrize(
+    ("origin", "may_read"),
+    [
+        ("http://127.0.0.1:3000", True), ("http://localhost:3000", False), ("http://evil.example", False), ("null", False),
+        ("http://127.0.0.1:8080", True),
+    ],
+)  # fmt: skip
+def test_a_page_of_a_listed_origin_may_read_a_development_token(origin: str, may_read: bool) -> None:
+    side = HttpSide(local_only=True)
+    side.add_dev_tokens(lambda user, name: "a token", lambda: Origins(("http://127.0.0.1:3000",), local_only=True))
+    headers = {"host": "127.0.0.1:8080", "origin": origin}
+    request = make_mocked_request("GET", "/dev/token?user=ann", headers=headers)
+    response = asyncio.run(side._handle(request))
+    assert response.headers.get("Access-Control-Allow-Origin") == (origin if may_read else None)
