@@ -17,6 +17,7 @@ from .schema import SECRETS, Config
 from .sections import MIN_SECRET_BYTES
 
 PUBLIC = ("auth.public_key",)
+WORKERS_PER_CORE = 2
 WORKER_MIN_BYTES = 64 << 20  # an idle worker uses about 40 MiB, of which 30 are shared with the other workers
 
 
@@ -34,10 +35,22 @@ def warnings(config: Config, path: str | Path | None = None) -> list[str]:
             "every room, also tokens that it issues for other applications"
         )
     found += implausible(config)
+    if config.operator.host in ("", "0.0.0.0", "::"):
+        shown = config.operator.host or "empty"
+        found.append(
+            f"operator.host: is {shown}: the operator port listens on every interface, and /metrics and the live page "
+            "need no key; use 127.0.0.1, or a private address"
+        )
+    found += _runtime_dir_warnings(config.server.runtime_dir)
     warning = too_many_workers(config)
+    workers = config.server.worker_count
     if warning:
         found.append(warning)
-    workers = config.server.worker_count
+    elif workers > WORKERS_PER_CORE * cpu_cores.usable():
+        found.append(
+            f"server.workers: is {workers}, and this machine has {cpu_cores.usable()} cores for the service; more "
+            "workers than cores serve fewer clients, since each worker adds messages between workers"
+        )
     if 0 < config.server.memory_bytes < workers * WORKER_MIN_BYTES:
         found.append(
             f"server.memory_bytes: is {config.server.memory_bytes} for {workers} worker{'s' * (workers > 1)}; below "
@@ -57,6 +70,16 @@ def warnings(config: Config, path: str | Path | None = None) -> list[str]:
             if dotted not in PUBLIC
         ]
     return found
+
+
+def _runtime_dir_warnings(name: str) -> Iterator[str]:
+    if name and not os.path.isabs(name):
+        yield (
+            f"server.runtime_dir: {name} is relative: `koko-presence reload` finds the server from the same folder "
+            "only; write a path that begins with /"
+        )
+    elif name and not os.path.isdir(above := os.path.dirname(os.path.abspath(name))):
+        yield f"server.runtime_dir: {above} does not exist, and the server makes {name} in it only: make that folder"
 
 
 def too_many_workers(config: Config) -> str:

@@ -425,7 +425,8 @@ def expected(kind: inspect.Type) -> str:
         case inspect.LiteralType():
             return " or ".join(sorted(f'"{value}"' for value in kind.values))
         case inspect.VarTupleType():
-            return f"a list of {expected(kind.item_type)}" + (", not empty" if kind.min_length else "")
+            item = "texts in brackets" if isinstance(kind.item_type, inspect.StrType) else expected(kind.item_type)
+            return f"a list of {item}" + (", not empty" if kind.min_length else "")
         case inspect.UnionType():
             return " or ".join(expected(part) for part in kind.types)
     return "a text"
@@ -475,6 +476,11 @@ def _check_rules(value: Mapping[str, Any], dev: bool, needs_secret: bool, faults
         problem = origin_problem(origin)
         if problem:
             faults.append(f"server.origins: {origin[:80]!r} {problem}")
+    if not dev and len(value["server.host"].split()) != 1:
+        faults.append(
+            f"server.host: {value['server.host'][:80]!r} is no address: write one of this machine, or 0.0.0.0 or :: "
+            "for all that it has"
+        )
     _check_tls(value, faults)
     _check_proxies(value, faults)
     size = len(value["operator.api_key"].encode())

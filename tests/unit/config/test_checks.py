@@ -60,3 +60,30 @@ def test_regression_less_memory_than_idle_workers_use_was_not_warned_of(
         True
     ] * warned
     assert all(str(workers * WORKER_MIN_BYTES) in line for line in found)
+
+
+@pytest.mark.parametrize(
+    ("host", "warned"), [("", True), ("0.0.0.0", True), ("::", True), ("10.1.2.3", False), ("127.0.0.1", False)]
+)
+def test_an_operator_port_on_every_interface_is_warned_of(tmp_path: Path, host: str, warned: bool) -> None:
+    """An empty operator.host listened on every interface without a word."""
+    found = warnings(load(written(tmp_path, f"[auth]\nsecret = '{SECRET}'\n[operator]\nhost = '{host}'"), {}))
+    assert [line.startswith("operator.host: is ") for line in found] == [True] * warned
+
+
+@pytest.mark.parametrize(
+    ("folder", "told"), [("run/x", "is relative"), ("/nowhere/x", "/nowhere does not exist"), ("/tmp/x", "")]
+)
+def test_a_runtime_folder_that_cannot_be_made_or_found_is_warned_of(tmp_path: Path, folder: str, told: str) -> None:
+    found = warnings(load(written(tmp_path, f"[auth]\nsecret = '{SECRET}'\n[server]\nruntime_dir = '{folder}'"), {}))
+    assert [told in line and line.startswith("server.runtime_dir: ") for line in found] == [True] * bool(told)
+
+
+def test_several_workers_for_each_core_are_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("koko_presence.config.cpu_cores.usable", lambda: 2)
+    monkeypatch.setattr("koko_presence.config.cpu_cores.quota", lambda: None)
+    for workers, warned in ((4, False), (5, True)):
+        found = warnings(load(written(tmp_path, f"[auth]\nsecret = '{SECRET}'\n[server]\nworkers = {workers}"), {}))
+        assert [line.startswith(f"server.workers: is {workers}, and this machine has 2") for line in found] == [
+            True
+        ] * warned

@@ -111,6 +111,14 @@ def test_regression_a_variable_of_a_wrong_section_was_not_recognised(variable: s
     ("toml", "told"),
     [
         ("[server]\nport = 70000", "server.port: expected a whole number from 0 to 65535, got 70000"),
+        (
+            "[server]\nhost = ''",
+            "server.host: '' is no address: write one of this machine, or 0.0.0.0 or :: for all that it has",
+        ),
+        (
+            "[server]\nhost = 'a b'",
+            "server.host: 'a b' is no address: write one of this machine, or 0.0.0.0 or :: for all that it has",
+        ),
         ("[server]\nport = true", "server.port: expected a whole number from 0 to 65535, got True"),
         ("[server]\ndemo = 'yes'", "server.demo: expected true or false, got 'yes'"),
         ("[limits]\ngrace_s = nan", "limits.grace_s: expected a number from 0.0 to 60.0, got nan"),
@@ -118,7 +126,7 @@ def test_regression_a_variable_of_a_wrong_section_was_not_recognised(variable: s
         ("[log]\nformat = 'xml'", 'log.format: expected "console" or "json", got \'xml\''),
         (
             "[server]\norigins = 'https://a.example'",
-            "server.origins: expected a list of a text, got 'https://a.example'",
+            "server.origins: expected a list of texts in brackets, got 'https://a.example'",
         ),
         ("server = 1", "server: is a section: write [server] and its keys below it"),
         ("[server]\nport = 9080", "operator.port: 9080 is server.port too: give them different ports"),
