@@ -105,7 +105,10 @@ def reload(arguments: argparse.Namespace) -> int:
         _complain(f"koko-presence: reload: {fault}")
         return FAILED
     what = "replaces its workers" if arguments.rolling else "reads its configuration again"
-    print(f"process {pid} {what}; its log has the result, and names each key that cannot change now")
+    print(
+        f"process {pid} {what}, with the file that it was started with; its log has the result and names each key that "
+        "cannot change now"
+    )
     return OK
 
 
@@ -250,7 +253,9 @@ def _operator_url(arguments: argparse.Namespace, command: str, path: str) -> str
         return f"http://{_authority(host, operator.port)}/{path}"
     if not _is_address(url):
         raise WrongUse(f"{command}: --url {url!r} is no address: use http://HOST:PORT/{path}")
-    return url
+    from urllib.parse import urlsplit
+
+    return url if urlsplit(url).path.strip("/") else f"{url.rstrip('/')}/{path}"  # at / is the live page
 
 
 def _is_address(url: str) -> bool:
@@ -313,13 +318,26 @@ def _load(
 # --- arguments ----------------------------------------------------------------------------------------------------
 
 
+# what operators type who know other servers
+_OTHER_WORDS = {
+    "start": "a server is started with  koko-presence serve",
+    "run": "a server is started with  koko-presence serve",
+    "stop": "a server stops at SIGTERM or Ctrl-C, under systemd with  systemctl stop koko-presence",
+    "drain": "a server drains at SIGTERM or Ctrl-C, or at POST /api/drain on the operator port",
+    "restart": "stop the server and start it again, under systemd with  systemctl restart koko-presence",
+    "status": "whether a server is ready is told by  koko-presence health, more by  koko-presence top",
+    "metrics": "they are at /metrics on the operator port, and  koko-presence top  shows them",
+}
+
+
 class _Parser(argparse.ArgumentParser):
     """Reports wrong use in one line instead of the whole usage, with the help of the command that it concerns."""
 
     commands: Collection[str] = ()  # names; of the parser of the whole command line only
 
     def error(self, message: str) -> NoReturn:
-        self.exit(WRONG_USE, f"{self.prog}: {message}. Try: {self.prog} --help\n")
+        end = "" if message.endswith("?") else "."
+        self.exit(WRONG_USE, f"{self.prog}: {message}{end} Try: {self.prog} --help\n")
 
     def check_command(self, given: Sequence[str]) -> None:
         """Refuse a command line whose first argument is no command, with what is most likely meant."""
@@ -333,6 +351,8 @@ class _Parser(argparse.ArgumentParser):
         if first.startswith("-") and later:
             self.error(f"the command comes first: {self.prog} {later} {first} ...")
         what = f"unknown option {first}" if first.startswith("-") else f"unknown command {first!r}"
+        if first in _OTHER_WORDS:
+            self.error(f"{what}; {_OTHER_WORDS[first]}")
         self.error(f"{what}; did you mean {self.prog} {near}?" if near else what)
 
     def refuse(self, unknown: str) -> NoReturn:
@@ -342,11 +362,12 @@ class _Parser(argparse.ArgumentParser):
         from koko_presence.config.schema import closest, keys
 
         flag = unknown.partition("=")[0]
-        near = closest(flag, (name for action in self._actions for name in action.option_strings), 0.6)
+        options = [name for action in self._actions for name in action.option_strings]
+        near = next((name for name in options if name.startswith(f"-{flag}")), "") or closest(flag, options, 0.6)
         if near:
             self.error(f"unknown option {flag}; did you mean {near}?")
         name = flag.lstrip("-").replace("-", "_")
-        found = [key for key in keys() if name in (key.name, key.dotted.replace(".", "_"))]
+        found = [key for key in keys() if name in (key.name, key.dotted, key.dotted.replace(".", "_"))]
         if found:
             places = " or ".join(key.dotted for key in found)
             self.error(f"unknown option {flag}; in the configuration file it is {places}")
@@ -385,7 +406,8 @@ Limits, origins, keys and the log level are applied at once, and connections sta
 certificate, access mode, room options and demo: each worker is replaced by a new one, and its clients reconnect. Host,
 port, number of workers, the operator's address and a new version of the program need a restart: until then the server
 keeps the old ones, its log names the key (`KEY has changed, which takes a restart`), and health and top need --url.
-A server whose port has been changed in the file is found with --port and the old one.
+A server whose port has been changed in the file is found with --port and the old one. --config and --port only find
+the server, which reads the file that it was started with.
 
 examples:
   koko-presence check-config --config presence.toml && koko-presence reload --config presence.toml

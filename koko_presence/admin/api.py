@@ -236,8 +236,11 @@ def _query_of(route: Route, request: web.Request) -> Any:
     try:
         return msgspec.convert(given, route.query_type, strict=False)
     except msgspec.ValidationError as error:
-        known = ", ".join(field.encode_name for field in msgspec.structs.fields(route.query_type))
-        raise ApiError(400, "INVALID_QUERY", f"{error}. The parameters are: {known}") from None
+        raise ApiError(400, "INVALID_QUERY", f"{error}. The parameters are: {_fields(route.query_type)}") from None
+
+
+def _fields(kind: type) -> str:
+    return ", ".join(field.encode_name for field in msgspec.structs.fields(kind))
 
 
 _NOT_JSON = "UNSUPPORTED_MEDIA_TYPE", "Send JSON, with the header  Content-Type: application/json"
@@ -273,6 +276,8 @@ async def _body_of(route: Route, request: web.Request) -> Any:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         charset = (request.charset or "utf-8").lower()
         hint = "" if charset in ("utf-8", "us-ascii") else f". JSON is read as UTF-8, not as {_shown(charset)}"
+        if isinstance(error, msgspec.ValidationError) and route.body_type is not None:
+            hint = f". The fields are: {_fields(route.body_type)}"
         raise ApiError(400, "INVALID_BODY", f"The body is not what is needed: {error}{hint}") from None
     return decoded
 

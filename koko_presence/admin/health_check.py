@@ -34,8 +34,8 @@ def no_server_hint(error: Exception) -> str:
     if not isinstance(reason, ConnectionRefusedError):
         return ""
     return (
-        ". Does the server run? A changed operator.host or operator.port takes effect at a restart only, not at a "
-        "reload: until then use --url with the old one"
+        ". Does the server run, and with this configuration (--config FILE)? A changed operator.host or operator.port "
+        "takes effect at a restart only, not at a reload: until then use --url with the old one"
     )
 
 

@@ -116,7 +116,7 @@ def test_the_script_with_the_sdk_shows_the_others(
         (folder / "index.html").read_text().replace("user=jane&name=Jane", "user=tom&name=Tom")
     )
     opened(context, page_port)
-    until(one, said_one, "[Tom]")
+    until(one, said_one, "Tom")
 
 
 def test_regression_a_page_of_another_origin_reads_no_development_token(

@@ -515,6 +515,11 @@ def test_python_dash_m_is_the_same_program() -> None:
             ["serve", "--drain-s", "5"],
             "koko-presence serve: unknown option --drain-s; in the configuration file it is server.drain_s.",
         ),
+        (["serve", "-p", "80"], "koko-presence serve: unknown option -p; did you mean --port?"),
+        (
+            ["serve", "--limits.cursor-hz=10"],
+            "koko-presence serve: unknown option --limits.cursor-hz; in the configuration file it is limits.cursor_hz.",
+        ),
         (["check-config", "p.toml"], "koko-presence check-config: unexpected argument 'p.toml'."),
     ],
 )
@@ -528,6 +533,8 @@ def test_regression_an_unknown_option_of_a_command_pointed_to_the_general_help(
 @pytest.mark.parametrize(
     ("argv", "told"),
     [
+        (["stop"], "unknown command 'stop'; a server stops at SIGTERM or Ctrl-C"),
+        (["status"], "unknown command 'status'; whether a server is ready is told by  koko-presence health"),
         (["sevre"], "unknown command 'sevre'; did you mean koko-presence serve?"),
         (["--version"], "unknown option --version; did you mean koko-presence version?"),
         (["--port", "9000", "serve"], "the command comes first: koko-presence serve --port ..."),
@@ -546,7 +553,17 @@ def test_a_refused_connection_to_the_operator_port_says_that_a_reload_does_not_m
     with socket.socket() as taken:  # bound and not listening: no other process can answer on it
         taken.bind(("127.0.0.1", 0))
         assert run(command, "--url", f"http://127.0.0.1:{taken.getsockname()[1]}/metrics") == 1
-    assert "operator.port takes effect at a restart only, not at a reload" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "with this configuration (--config FILE)?" in said
+    assert "operator.port takes effect at a restart only, not at a reload" in said
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+def test_regression_health_took_the_live_page_for_the_answer_when_its_address_had_no_path(
+    server_port: int, capsys: pytest.CaptureFixture[str], end: str
+) -> None:
+    assert run("health", "--url", f"http://127.0.0.1:{server_port}{end}") == 0
+    assert capsys.readouterr().out == f"ready: http://127.0.0.1:{server_port}/readyz answers 200\n"
 
 
 def test_reload_of_a_server_whose_port_has_been_changed_in_the_file_names_the_flag(

@@ -105,6 +105,9 @@ MALFORMED: dict[str, tuple[bytes, tuple[int, str, str]]] = {
     "NUL in a field": (get(more=b"X: a\0b\r\n"), INVALID),
     "folded field": (get(more=b"X: a\r\n b\r\n"), INVALID),
     "old WebSocket": (get(more=b"Sec-WebSocket-Key1: x\r\n"), INVALID),
+    "misspelt field": (
+        post(body=b'{"userID":"ann"}'), (400, "INVALID_BODY", "`userID`. The fields are: userId, roomId, sessionId, reason"),
+    ),
     "key twice": (post(body=b'{"userId":"ann","userId":"bob"}'), TWICE),
     "key twice, escaped": (post(body=b'{"userId":"ann","user\\u0049d":"bob"}'), TWICE),
     "key twice in data": (
