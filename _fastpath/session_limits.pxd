@@ -21,4 +21,3 @@ cdef class SessionRateLimiter(DeferredSender):
 
     cdef bint pass_through(self, const char* text, Py_ssize_t size) except -1
     cdef defer(self, CursorRoute route, CursorText* cursor, double now)
-    cdef CursorRoute find(self, str room_id)

@@ -58,25 +58,22 @@ cdef class SessionRateLimiter(DeferredSender):
         """Record a message other than a heartbeat."""
         self.last_activity_at = now
 
-    def add_route(self, CursorRoute route not None):
-        """Add the route to a room that the session has joined; a deferred cursor moves to it from a previous route."""
-        cdef CursorRoute before = self.find(route.key.decode())
-        self._routes = [route] + [each for each in self._routes if (<CursorRoute>each).key != route.key]
+    def add_route(self, CursorRoute route not None, CursorRoute before=None):
+        """Add the route to a room that the session has joined, in place of `before`; a deferred cursor moves to it."""
+        self._routes = [route] + [each for each in self._routes if each is not before]
         if before is not None and before.has_deferred:
             route.has_deferred, route.value = True, before.value
             self._deferred[self._deferred.index(before)] = route
 
-    def drop_route(self, str room_id not None):
-        """Remove the route to a room. Returns the deferred cursor, None without one."""
-        waited = self.take_back(room_id)
-        key = room_id.encode()
-        self._routes = [each for each in self._routes if (<CursorRoute>each).key != key]
+    def drop_route(self, CursorRoute route not None):
+        """Remove a route. Returns its deferred cursor, None without one."""
+        waited = self.take_back(route)
+        self._routes = [each for each in self._routes if each is not route]
         return waited
 
-    def take_back(self, str room_id not None):
-        """Remove and return the deferred cursor for a room; None without one."""
-        cdef CursorRoute route = self.find(room_id)
-        if route is None or not route.has_deferred:
+    def take_back(self, CursorRoute route not None):
+        """Remove and return the deferred cursor of a route; None without one."""
+        if not route.has_deferred:
             return None
         route.has_deferred = False
         self._deferred.remove(route)
@@ -89,22 +86,9 @@ cdef class SessionRateLimiter(DeferredSender):
             (<CursorRoute>each).has_deferred = False
         return [((<CursorRoute>each).key.decode(), as_cursor(&(<CursorRoute>each).value)) for each in deferred]
 
-    def unsent(self, str room_id not None):
-        """Whether the session's last cursor is still on its way into the room, so that the next one replaces it."""
-        cdef CursorRoute route = self.find(room_id)
-        return route is not None and route.unsent()
-
-    def last_cursor(self, str room_id not None):
-        """The session's last cursor in a room of another worker. None if unknown; a cursor without position and media
-        time if it was hidden."""
-        cdef CursorRoute route = self.find(room_id)
-        return None if route is None else route.last()
-
-    def note_last(self, str room_id not None, cursor):
-        """Record the last cursor in a room that took the Python path; None if the room's next owner must not get it."""
-        cdef CursorRoute route = self.find(room_id)
-        if route is not None:
-            route.note_last(cursor)
+    def unsent(self, CursorRoute route not None):
+        """Whether the last cursor of a route is still on its way into the room, so that the next one replaces it."""
+        return route.unsent()
 
     def forget_last(self):
         """Drop all last cursors, because the session hides its cursor or has hidden it until now: no next owner gets
@@ -115,13 +99,6 @@ cdef class SessionRateLimiter(DeferredSender):
     def take(self, bytes data not None):
         """True if `data` is a plain cursor and was accepted; otherwise False, and nothing was changed."""
         return self.pass_through(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
-
-    cdef CursorRoute find(self, str room_id):
-        cdef bytes key = room_id.encode()
-        for each in self._routes:
-            if (<CursorRoute>each).key == key:
-                return <CursorRoute>each
-        return None
 
     cdef bint pass_through(self, const char* text, Py_ssize_t size) except -1:
         cdef CursorText cursor

@@ -24,10 +24,12 @@ from koko_presence.cluster.cluster_bus import ClusterBus
 from koko_presence.cluster.placement import Peer, View
 from koko_presence.owner.shard import Shard
 from koko_presence.protocol.errors import PresenceError
+from koko_presence.protocol.events import error_reply
 from koko_presence.protocol.limits import Limits, RoomOptions
 from koko_presence.protocol.webhook_events import AnyWebhookEvent
 from koko_presence.server.hub import Hub
 from koko_presence.server.rpc import Caller
+from koko_presence.server.session import Session
 from tests.clocks import translated
 
 UNIX_START_S = 1_736_937_000.0  # 2025-01-15T10:30:00Z, the moment of the specification's examples
@@ -196,6 +198,18 @@ class Client:
     @property
     def resume_token(self) -> str:
         return str(self.last("authenticated")["resumeToken"])
+
+
+def begin_join(session: Session, room_id: str) -> None:
+    """Begin a join that gets no answer: messages for the room are held."""
+    membership = session.memberships._membership(room_id)
+    assert membership.move("join") == "check"
+    session.memberships.joining += 1
+
+
+def refuse_join(session: Session, room_id: str, now: float) -> None:
+    """Refuse a join as the room's owner does."""
+    session.memberships.on_refused(room_id, error_reply(PresenceError("ROOM_FULL"), None, room_id), now, out=True)
 
 
 class FakeLoop(asyncio.AbstractEventLoop):

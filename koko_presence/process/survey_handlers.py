@@ -219,7 +219,7 @@ class SurveyHandlers:
         for session in self._fitting(request.user_id):
             if session.state != "open":  # its rooms are checked once it is open: on resume, or when it joins
                 continue
-            for room_id in sorted(session.memberships.joined | session.memberships.joining.keys()):
+            for room_id in session.memberships.current:
                 if request.room_id in (None, room_id):
                     check.started += 1
                     session.memberships.recheck(room_id, NO_LONGER_OPEN, check.on_answer)

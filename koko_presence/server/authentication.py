@@ -11,7 +11,7 @@ accepted in place of a token that is refused, or that was refused when it was la
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Set
+from collections.abc import Awaitable, Callable
 from math import inf
 from typing import Protocol
 
@@ -60,7 +60,7 @@ class GrantedRooms(UserReports, Protocol):
     """The rooms that the present token of a session opens."""
 
     @property
-    def joined(self) -> Set[str]: ...
+    def joined(self) -> list[str]: ...
 
     def update_has_pending(self) -> None: ...
 
@@ -376,7 +376,7 @@ class Authentication:
             return
         now = session.hub.clock()
         if number < self._taken:  # a newer token was verified before and stays in force
-            self._answer(message, False, sorted(session.memberships.joined), now, with_identity=False)
+            self._answer(message, False, session.memberships.joined, now, with_identity=False)
             return
         self._taken = number
         self._unchecked = self._proof = None
@@ -394,7 +394,7 @@ class Authentication:
         self._warned = False
         if message is not None:
             counters.auth("refreshed")
-            self._answer(message, False, sorted(session.memberships.joined), now)
+            self._answer(message, False, session.memberships.joined, now)
         command = change_privacy(session, Privacy())
         command.disabled = not identity.presence
         session.hub.bus.send(command, now)

@@ -1,10 +1,10 @@
 """Holds messages of one connection that cannot be handled yet, in order, within one budget of bytes.
 
-Messages wait for the answer to `auth`, for the answer to a join, or, as calls at /trpc, for the session to open. Each
-of these has a queue; all queues share `MAX_BYTES`. Of messages with the same key only the newest is held
-[L3]. A message is held as the bytes received and decoded when it is handled: decoded, JSON takes up to thirty times as
-much memory. `HeldMessages` is written by the connection's `Session`, `Memberships` and `TrpcSocket`; the caller refuses
-a message that does not fit.
+Messages wait for the answer to `auth` (a queue of the `Session`), for the answer to a join (one of each
+`RoomMembership`), behind a change of privacy that waits for joins (one of `Memberships`), or, as calls at /trpc, for
+the session to open (one of the `TrpcSocket`). All queues of a connection share the `MAX_BYTES` of one `HeldBytes`. Of
+messages with the same key only the newest is held [L3]. A message is held as the bytes received and decoded when it is
+handled: decoded, JSON takes up to thirty times as much memory. The caller refuses a message that does not fit.
 """
 
 from typing import NamedTuple
@@ -15,11 +15,6 @@ UNKNOWN_MAX_BYTES, UNKNOWN_MAX_MESSAGES = 16 * 1024, 16  # while the client is n
 OVERHEAD_BYTES = 64  # memory that Python uses for a short message besides its bytes, its list entry included
 KEY_BYTES = 128  # the same for a short key
 
-# Names of queues; those of rooms are room ids, and no room has one of these [C17]. OPENING: messages of a session that
-# wait for the answer to `auth`; CALLS: calls at /trpc that wait for the session; BEHIND_JOINS: a change of privacy that
-# waits for joins, and the messages after it.
-OPENING, CALLS, BEHIND_JOINS = "", "\n", "\r"
-
 
 class Newest(NamedTuple):
     """A held message that a newer one with the same key replaces."""
@@ -28,62 +23,18 @@ class Newest(NamedTuple):
     raw: bytes
 
 
-class HeldMessages:
-    """The held messages of one connection. Written by its `Session`, its `Memberships` and its `TrpcSocket`."""
+class HeldBytes:
+    """The bytes that one connection's held messages, and its calls in execution, use. Written by its queues and its
+    `TrpcSocket`."""
 
-    __slots__ = ("_queues", "size")
+    __slots__ = ("size",)
 
     def __init__(self) -> None:
-        self._queues: dict[str, list[bytes | Newest]] = {}
-        self.size = 0  # bytes, OVERHEAD_BYTES for each message included
+        self.size = 0  # OVERHEAD_BYTES for each message included
 
-    def add(self, queue: str, raw: bytes, *, known: bool = True, key: str = "") -> bool:
-        """Append a message to `queue`; an earlier one with the same `key` there is dropped. Returns False, and changes
-        nothing, when it does not fit. `known`: the client is authenticated."""
-        max_bytes, max_messages = (MAX_BYTES, MAX_MESSAGES) if known else (UNKNOWN_MAX_BYTES, UNKNOWN_MAX_MESSAGES)
-        messages = self._queues.get(queue, [])
-        message: bytes | Newest = Newest(key, raw) if key else raw
-        earlier = self._find(queue, key)
-        of_its_kind = sum(isinstance(each, Newest) == bool(key) for each in messages)
-        size = self.size + _cost(message) - (0 if earlier is None else _cost(earlier))
-        if size > max_bytes or of_its_kind - (earlier is not None) >= max_messages:
-            return False
-        if earlier is not None:
-            messages.remove(earlier)
-        messages.append(message)
-        self._queues[queue] = messages
-        self.size = size
-        return True
-
-    def has(self, queue: str, key: str) -> bool:
-        """True when a message with this key is held in `queue`."""
-        return self._find(queue, key) is not None
-
-    def _find(self, queue: str, key: str) -> Newest | None:
-        if not key:
-            return None
-        waiting = self._queues.get(queue, ())
-        return next((each for each in waiting if isinstance(each, Newest) and each.key == key), None)
-
-    def take(self, queue: str) -> list[bytes]:
-        """Remove and return the messages of `queue`, oldest first."""
-        messages = self._queues.pop(queue, [])
-        self.size -= sum(map(_cost, messages))
-        return [_raw(each) for each in messages]
-
-    def first(self, queue: str) -> bytes | None:
-        """The oldest message of `queue`, which stays there; None when the queue is empty."""
-        messages = self._queues.get(queue)
-        return _raw(messages[0]) if messages else None
-
-    def take_first(self, queue: str) -> bytes:
-        """Remove and return the oldest message of `queue`. Errors: KeyError when the queue is empty."""
-        messages = self._queues[queue]
-        first = messages.pop(0)
-        if not messages:
-            del self._queues[queue]
-        self.size -= _cost(first)
-        return _raw(first)
+    def add(self, change: int) -> None:
+        """Count `change` bytes more, or fewer when it is negative."""
+        self.size += change
 
     def reserve(self, size: int) -> bool:
         """Count `size` bytes that the caller holds, until `release`. Returns False when they do not fit. A message
@@ -98,10 +49,59 @@ class HeldMessages:
         """Uncount `size` bytes that were reserved."""
         self.size -= size + OVERHEAD_BYTES
 
-    def clear(self) -> None:
-        """Drop all messages; the connection is closed."""
-        for queue in list(self._queues):
-            self.take(queue)
+
+class HeldQueue:
+    """Held messages that wait for the same event, oldest first."""
+
+    __slots__ = ("_budget", "_messages")
+
+    def __init__(self, budget: HeldBytes) -> None:
+        self._budget = budget
+        self._messages: list[bytes | Newest] = []
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def add(self, raw: bytes, *, known: bool = True, key: str = "") -> bool:
+        """Append a message; an earlier one with the same `key` is dropped. Returns False, and changes nothing, when it
+        does not fit. `known`: the client is authenticated."""
+        max_bytes, max_messages = (MAX_BYTES, MAX_MESSAGES) if known else (UNKNOWN_MAX_BYTES, UNKNOWN_MAX_MESSAGES)
+        message: bytes | Newest = Newest(key, raw) if key else raw
+        earlier = self._find(key)
+        of_its_kind = sum(isinstance(each, Newest) == bool(key) for each in self._messages)
+        change = _cost(message) - (0 if earlier is None else _cost(earlier))
+        if self._budget.size + change > max_bytes or of_its_kind - (earlier is not None) >= max_messages:
+            return False
+        if earlier is not None:
+            self._messages.remove(earlier)
+        self._messages.append(message)
+        self._budget.add(change)
+        return True
+
+    def has(self, key: str) -> bool:
+        """True when a message with this key is held."""
+        return self._find(key) is not None
+
+    def _find(self, key: str) -> Newest | None:
+        if not key:
+            return None
+        return next((each for each in self._messages if isinstance(each, Newest) and each.key == key), None)
+
+    def take(self) -> list[bytes]:
+        """Remove and return all messages, oldest first."""
+        messages, self._messages = self._messages, []
+        self._budget.add(-sum(map(_cost, messages)))
+        return [_raw(each) for each in messages]
+
+    def first(self) -> bytes:
+        """The oldest message, which stays. Errors: IndexError when there is none."""
+        return _raw(self._messages[0])
+
+    def take_first(self) -> bytes:
+        """Remove and return the oldest message. Errors: IndexError when there is none."""
+        first = self._messages.pop(0)
+        self._budget.add(-_cost(first))
+        return _raw(first)
 
 
 def _raw(message: bytes | Newest) -> bytes:

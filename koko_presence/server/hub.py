@@ -136,13 +136,13 @@ class Hub:
         self._deadlines.cancel((session.connection, "waiting"))
         if self.sessions.get(session.session_id) is session:
             del self.sessions[session.session_id]
-            for room_id in session.subscribed_rooms:
+            for room_id in session.memberships.end():
                 subscription = self.subscriptions.get(room_id)
                 if subscription is not None:
                     subscription.drop(session.session_id)
                     if not subscription.subscribers:
                         del self.subscriptions[room_id]
-        session.memberships.end_subscriptions()
+        session.memberships.end()
 
     def unsubscribe(self, session: SubscribedSession, room_id: str) -> None:
         """Remove the session from a room's subscription and drop what its outbox holds back of the room: the client
@@ -151,7 +151,6 @@ class Hub:
         if subscription is not None:
             subscription.drop(session.session_id)
         session.outbox.forget(room_id)
-        session.end_subscription(room_id)
 
     def wake(self, connection: int, at: float) -> None:
         """Call `on_tick` of the connection's session at monotonic second `at`."""
@@ -254,17 +253,14 @@ class Hub:
         elif isinstance(message, RoomRefused):
             session = self.sessions.get(message.session_id)
             if session is not None:
-                if message.out and message.room_id not in session.subscribed_rooms:  # a room restored by a resume
-                    session.memberships.drop_joined(message.room_id)
-                session.on_room_refused(message.room_id, message.payload, now)
+                session.memberships.on_refused(message.room_id, message.payload, now, out=message.out)
         elif isinstance(message, Left):
             session = self.sessions.get(message.session_id)
-            if session is not None and not session.memberships.unanswered.is_superseded(message.room_id):
-                session.write(message.payload)
-                session.on_detach(message.room_id)
+            if session is not None:
+                session.memberships.on_left(message.room_id, message.payload, now)
         elif isinstance(message, Reply):
             session = self.sessions.get(message.session_id)
-            if session is not None and message.shown_room_id not in session.expelled:
+            if session is not None and not (message.shown_room_id and session.discards(message.shown_room_id)):
                 counters.sent(message.payload)
                 session.outbox.write(frame_text(message.payload))
                 if message.refusal:
@@ -298,8 +294,8 @@ class Hub:
     def on_route(self, session_id: str, route: CursorRoute) -> None:
         """Add a cursor route to a session, if the session is still subscribed to the room."""
         session = self.sessions.get(session_id)
-        if session is not None and route.key.decode() in session.subscribed_rooms:
-            session.rate_limiter.add_route(route)
+        if session is not None:
+            session.memberships.add_route(route.key.decode(), route)
 
     def drop_routes(self, room_ids: Iterable[str]) -> None:
         """Remove the cursor routes of rooms whose owner changes. Cursors of these rooms are handled in Python until the
@@ -307,10 +303,7 @@ class Hub:
         for room_id in room_ids:
             subscription = self.subscriptions.get(room_id)
             for session_id in subscription.subscribers if subscription is not None else ():
-                session = self.sessions[session_id]
-                waited = session.rate_limiter.drop_route(room_id)
-                if waited is not None:
-                    session.memberships.show_deferred(room_id, waited, self.clock())
+                self.sessions[session_id].memberships.drop_route(room_id, self.clock())
 
     @property
     def newest(self) -> int:
@@ -321,14 +314,12 @@ class Hub:
 
     def presences(self) -> dict[str, Present]:
         """By room: the sessions of this edge that are in it or join it, whether they are subscribed, and their last
-        cursors (`SessionRateLimiter.last_cursor`)."""
+        cursors (`CursorRoute.last`)."""
         found: dict[str, Present] = {}
         called = self.calls.joins()
         for session in self.sessions.values():
-            pending = session.memberships.unanswered.entering | called.get(session.session_id, NONE)
-            for room_id in session.memberships.joined | session.subscribed_rooms | pending:
-                subscribed = room_id in session.subscribed_rooms
-                cursor = session.rate_limiter.last_cursor(room_id)
+            presences = session.memberships.presences(called.get(session.session_id, NONE))
+            for room_id, (subscribed, cursor) in presences.items():
                 found.setdefault(room_id, {})[session.session_id] = (subscribed, session.connection, cursor)
         return found
 

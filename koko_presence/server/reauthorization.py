@@ -1,8 +1,7 @@
 """Rechecks whether a session may stay in its rooms, after a new token or on an operator's request, and expels it.
 
 A session in a room stays in it while there is no answer, and the check is repeated until there is one. This is the part
-of `membership.Memberships` that can remove a session from a room without a request of its client; it writes `undecided`
-and the state declared below of `Memberships`.
+of `membership.Memberships` that can remove a session from a room without a request of its client.
 """
 
 from __future__ import annotations
@@ -15,15 +14,14 @@ from msgspec import UNSET
 
 from koko_presence._fastpath.outbox import Outbox
 from koko_presence.access.policy import Grant
-from koko_presence.protocol.commands import ChangeGrant, LeaveRoom
+from koko_presence.protocol.commands import ChangeGrant
 from koko_presence.protocol.events import Kicked
 from koko_presence.protocol.models import Wire
-from koko_presence.users.session import NONE
 
-from .held_messages import HeldMessages
+from .held_messages import HeldBytes
+from .room_membership import RoomMembership
 from .session_ports import EdgeServices, SessionContext
 from .subscription import SubscribedSession
-from .unanswered import UnansweredRequests
 
 NOT_OPEN = "Your new token does not open this room."
 NO_LONGER_OPEN = "You may not be in this room any more."
@@ -56,9 +54,7 @@ class RecheckedSession(SessionContext, SubscribedSession, Protocol):
     def hub(self) -> RecheckHub: ...
 
     @property
-    def held(self) -> HeldMessages: ...
-
-    def mark_expelled(self, room_id: str) -> None: ...
+    def held(self) -> HeldBytes: ...
 
 
 def kick(session: KickableSession, reason: str) -> None:
@@ -72,31 +68,28 @@ def kick(session: KickableSession, reason: str) -> None:
 class Reauthorization:
     """Base of `Memberships`, whose state it shares."""
 
-    __slots__ = ("_recheck_at", "undecided")
+    __slots__ = ("_recheck_at",)
 
     if TYPE_CHECKING:
         _session: RecheckedSession
-        _began: dict[str, float]
-        joined: set[str]
-        joining: dict[str, None]
-        subscribed_rooms: set[str]
-        unanswered: UnansweredRequests
+        rooms: dict[str, RoomMembership]
 
-        def _check(self, room_id: str, room_type: Any, then: Callable[[Grant], None]) -> None: ...
-        def _forget(self, room_id: str) -> None: ...
-        def _catch_up(self) -> None: ...
+        @property
+        def joined(self) -> list[str]: ...
+
         def outdate_joins(self) -> None: ...
+        def _apply(self, membership: RoomMembership, event: str, now: float, *arguments: Any) -> None: ...
+        def _check(self, room_id: str, room_type: Any, then: Callable[[Grant], None]) -> None: ...
         def _send(self, command: Any, now: float) -> None: ...
 
     def __init__(self) -> None:
-        self.undecided: frozenset[str] = NONE  # rooms of the session whose last access check had no answer
-        self._recheck_at = 0.0
+        self._recheck_at = inf  # monotonic second at which the undecided rooms are rechecked
 
     def check_again(self, now: float) -> None:
         """Recheck all rooms after a new token: the session is expelled from rooms that the token does not open, and
         gets the token's scopes in the others [A4]."""
         self.outdate_joins()
-        for room_id in sorted(self.joined):
+        for room_id in self.joined:
             self.recheck(room_id, NOT_OPEN)
 
     def recheck(self, room_id: str, reason: str, then: Callable[[bool | None], None] = lambda allowed: None) -> None:
@@ -110,9 +103,9 @@ class Reauthorization:
         self._check(room_id, UNSET, decide)
 
     def _regrant(self, room_id: str, grant: Grant, reason: str) -> None:
-        session, now = self._session, self._session.hub.clock()
-        if self.undecided and (grant.allow or grant.retry_after_s is None):
-            self.undecided -= {room_id}
+        session, now, membership = self._session, self._session.hub.clock(), self.rooms.get(room_id)
+        if membership is not None and (grant.allow or grant.retry_after_s is None):
+            membership.set_undecided(undecided=False)
         if grant.allow:
             command = ChangeGrant(
                 user_id=session.user_id,
@@ -124,53 +117,51 @@ class Reauthorization:
                 can_broadcast=grant.can_broadcast,
                 moderator=grant.moderator,
             )
-            self.unanswered.grant(command, now)
+            if membership is not None and membership.is_current:
+                membership.note_granted(command, now)
             self._send(command, now)
-            return
-        if grant.retry_after_s is None:
+        elif grant.retry_after_s is None:
             self.expel(room_id, reason, now)
         else:
             self.note_undecided(room_id, now)
 
+    @property
+    def _undecided(self) -> list[str]:
+        return sorted(room_id for room_id, each in self.rooms.items() if each.undecided)
+
     def note_undecided(self, room_id: str, now: float) -> None:
         """Record that the access check of a room that the session is in or joins had no answer: the session stays, and
         the check is repeated later."""
-        if room_id not in self.joined and room_id not in self.joining:
+        session, membership = self._session, self.rooms.get(room_id)
+        if membership is None or not membership.is_current:
             return
-        session = self._session
-        if not self.undecided:
+        if not self._undecided:
             # spread by connection number: many sessions become undecided at the same time
             self._recheck_at = now + RECHECK_S * (1.0 + session.connection % 16 / 16.0)
             session.hub.wake(session.connection, now)
-        self.undecided |= {room_id}
+        membership.set_undecided(undecided=True)
 
     def recheck_undecided(self, now: float) -> float:
         """Recheck the undecided rooms when it is due. Returns the monotonic second of the next recheck, infinity for
         none."""
-        if self.undecided and now >= self._recheck_at:
-            rooms, self.undecided = self.undecided, NONE
-            for room_id in sorted(rooms):
+        if self._recheck_at == inf:
+            return inf
+        undecided = self._undecided
+        if undecided and now >= self._recheck_at:
+            for room_id in undecided:
+                self.rooms[room_id].set_undecided(undecided=False)
+            for room_id in undecided:
                 self.recheck(room_id, NO_LONGER_OPEN)
-        return self._recheck_at if self.undecided else inf
+            undecided = self._undecided
+        if not undecided:
+            self._recheck_at = inf
+        return self._recheck_at
 
     def expel(self, room_id: str, reason: str, now: float) -> bool:
         """Expel the session from a room that it is in or joins: `kicked` is the next and last message that its client
         gets of the room. Returns False when the session is neither in the room nor joins it."""
-        session = self._session
-        if room_id not in self.joined and room_id not in self.joining:
+        membership = self.rooms.get(room_id)
+        if membership is None or not membership.is_current:
             return False
-        if room_id in self.subscribed_rooms or self.unanswered.is_entering(room_id):
-            session.mark_expelled(room_id)
-        session.hub.unsubscribe(
-            session, room_id
-        )  # at once: the owner, perhaps on another worker, handles the leave later
-        session.send(Kicked(room_id=room_id, reason=reason))
-        self.joining.pop(room_id, None)
-        session.held.take(room_id)  # held messages get no answer but `kicked`
-        self._began.pop(room_id, None)
-        self._forget(room_id)
-        command = LeaveRoom(user_id=session.user_id, room_id=room_id, session_id=session.session_id, reason="kicked")
-        self.unanswered.leave(command, now)
-        self._send(command, now)
-        self._catch_up()
+        self._apply(membership, "expel", now, reason)
         return True

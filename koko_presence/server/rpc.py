@@ -323,7 +323,7 @@ class Procedures:
         """True when the access check has no answer and the caller's session is in the room with its socket here. Such a
         session keeps its permissions, and the check is repeated later."""
         own = self._here(caller, session_id) if grant.retry_after_s is not None else None
-        if own is None or own.state != "open" or room_id not in own.memberships.joined:
+        if own is None or own.state != "open" or not own.memberships.is_member(room_id):
             return False
         if own.identity.forward != caller.identity.forward:  # authenticated by another token, which may allow less
             return False

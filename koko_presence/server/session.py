@@ -41,7 +41,7 @@ from koko_presence.users.session import NONE
 from .address_limits import FREE, AddressUse
 from .authentication import Authentication, AuthenticationHub
 from .flood_limits import Abuse
-from .held_messages import OPENING, HeldMessages
+from .held_messages import HeldBytes, HeldQueue
 from .idle_tracker import ActivityWatch
 from .keepalive import LinkWatch
 from .membership import ROOM_HANDLERS, Memberships, MembershipsHub
@@ -86,8 +86,8 @@ class Session:
     """
 
     __slots__ = (
-        "__weakref__", "_link_watch", "_messages_before_auth", "abuse", "activity", "activity_changes", "address_use",
-        "authentication", "connection", "expelled", "held", "hub", "link", "memberships", "opened_at", "outbox",
+        "__weakref__", "_behind_auth", "_link_watch", "_messages_before_auth", "abuse", "activity", "activity_changes",
+        "address_use", "authentication", "connection", "held", "hub", "link", "memberships", "opened_at", "outbox",
         "ponged_at", "privacy", "privacy_seq", "privacy_version", "rate_limiter", "refusal", "session_id", "state",
         "status_bucket", "unacknowledged_privacy", "version",
     )  # fmt: skip
@@ -114,14 +114,14 @@ class Session:
             self.memberships,
             hub.round,
         )
-        self.expelled: frozenset[str] = NONE
         self.activity = ActivityWatch(limits, now, self.rate_limiter)
         self.activity_changes = TokenBucket(ACTIVITY_CHANGE_HZ, ACTIVITY_CHANGE_BURST)
         self.status_bucket = TokenBucket(limits.status_hz, limits.status_burst)
         self.opened_at = now
         self.refusal = ""  # text of the last error sent to the client
         self._messages_before_auth = 0  # messages before `auth`
-        self.held = HeldMessages()
+        self.held = HeldBytes()
+        self._behind_auth: HeldQueue | None = None  # messages that wait for the answer to `auth`
         self._link_watch = LinkWatch(limits, now)
         self.ponged_at = -1e9
         self.version = 0  # with which the user's owner opened the session for this connection
@@ -144,6 +144,10 @@ class Session:
     def subscribed_rooms(self) -> set[str]:
         """Rooms that this session is subscribed to."""
         return self.memberships.subscribed_rooms
+
+    def discards(self, room_id: str) -> bool:
+        """True when what arrives of a room is dropped, because the session was expelled from it."""
+        return self.memberships.discards(room_id)
 
     # --- state that other parts of the edge report ---------------------------------------------------------------
 
@@ -181,25 +185,6 @@ class Session:
         self.privacy, self.privacy_version, self.unacknowledged_privacy = privacy, version, unacknowledged
         return True
 
-    def mark_expelled(self, room_id: str) -> None:
-        """Drop what still arrives of a room from which the session was expelled."""
-        self.expelled |= {room_id}
-
-    def clear_expelled(self, room_id: str) -> bool:
-        """Accept messages of a room again; return whether the session was expelled from it."""
-        if room_id not in self.expelled:
-            return False
-        self.expelled -= {room_id}
-        return True
-
-    def clear_all_expelled(self) -> None:
-        """Accept messages of all rooms again."""
-        self.expelled = NONE
-
-    def end_subscription(self, room_id: str) -> None:
-        """End the session's subscription to a room."""
-        self.memberships.end_subscription(room_id)
-
     def move(self, event: str) -> None:
         """Change the state by the table `TRANSITIONS`. Errors: KeyError for a transition that is not in it, a fault of
         the caller."""
@@ -233,7 +218,7 @@ class Session:
         if not within and self.abuse.flooding_for(now) >= self.hub.limits.flood_s:
             self.cut_for_abuse("You send more than this connection may.")
             return
-        if self.state != "open" and self.state != "new" and self.held.add(OPENING, data, known=self.is_known):
+        if self.state != "open" and self.state != "new" and self._hold(data):
             return
         message = self._decode(data)
         if message is None:
@@ -243,6 +228,12 @@ class Session:
             self.dispatch(message, data, within, now)
         else:
             self._before_open(message)
+
+    def _hold(self, data: bytes) -> bool:
+        """Hold a message until `auth` is answered [A2]. Returns False when it does not fit."""
+        if self._behind_auth is None:
+            self._behind_auth = HeldQueue(self.held)
+        return self._behind_auth.add(data, known=self.is_known)
 
     def _decode(self, data: bytes) -> ClientMessage | None:
         """Decode a message. Returns None for an invalid one, after answering with the error."""
@@ -323,7 +314,7 @@ class Session:
         if self.link is CLOSED_LINK:
             return
         self.link = CLOSED_LINK
-        self.held.clear()
+        self._behind_auth = None
         self.outbox.end(CLOSED_LINK)
         self.authentication.release()
         self.memberships.release()
@@ -355,16 +346,14 @@ class Session:
             return
         kind = type(message)
         try:
-            if (self.memberships.joining or self.memberships.has_held_changes) and self.memberships.hold_back(
-                message, raw
-            ):
+            memberships = self.memberships
+            if (memberships.joining or memberships.behind_joins is not None) and memberships.hold_back(message, raw):
                 return
             if kind in ROOM_HANDLERS:
-                room_id: str = message.room_id  # type: ignore[attr-defined]
-                if room_id in self.memberships.joining:
-                    self.memberships.hold(room_id, message, raw)
+                if memberships.joining and memberships.is_holding(message.room_id):  # type: ignore[attr-defined]
+                    memberships.hold(message, raw)  # type: ignore[arg-type]
                 else:
-                    ROOM_HANDLERS[kind](self.memberships, message, raw, within, now)
+                    ROOM_HANDLERS[kind](memberships, message, raw, within, now)
                 return
             if not within:
                 raise PresenceError("RATE_LIMITED", retry_after_s=0.1)
@@ -373,14 +362,14 @@ class Session:
             counters.refused(message, error.code)
             self.refuse(error, message.id, getattr(message, "room_id", None))
 
-    def dispatch_held(self, queue: str) -> None:
-        """Handle the messages of a place of `held`, in order."""
+    def dispatch_held(self, messages: list[bytes], *, counted: bool = True) -> None:
+        """Handle messages that were held, in order. `counted`: they were decoded and counted when they arrived."""
         now = self.hub.clock()
-        for raw in self.held.take(queue):
+        for raw in messages:
             message = self._decode(raw) if self.state == "open" else None
             if message is None:
                 continue
-            if queue == OPENING:  # messages of other places were decoded, and counted, when they arrived
+            if not counted:
                 counters.received(message)
             self.dispatch(message, raw, True, now)
 
@@ -403,7 +392,9 @@ class Session:
         if opened.resumed:
             self.memberships.check_again(now)  # the token may open fewer rooms than the one before
         self.on_tick(now)
-        self.dispatch_held(OPENING)
+        held, self._behind_auth = self._behind_auth, None
+        if held is not None:
+            self.dispatch_held(held.take(), counted=False)
 
     def on_refused(self, code: str, now: float) -> None:
         """Handle that the user's owner opens no session: the user has too many [C11], or the session to be resumed has
@@ -426,6 +417,7 @@ class Session:
         judges = now >= judges_from
         if self.state == "closed":
             return
+        self.memberships.expire(now)
         if self.state != "open":
             until = self.hub.delays.ends(self.opened_at, limits.auth_timeout_s)
             if judges and now >= until:
@@ -487,15 +479,6 @@ class Session:
     def on_detach(self, room_id: str) -> None:
         """Called when the last frame of a room's stream has been written to the outbox."""
         self.memberships.on_detach(room_id)
-
-    def on_room_refused(self, room_id: str, payload: bytes, now: float) -> None:
-        """Handle a refused join: send the error, unless the session was expelled meanwhile."""
-        if not self.memberships.unanswered.note_refused(room_id, now):
-            return
-        if not self.clear_expelled(room_id):
-            self.write(payload)
-            self.on_refusal()
-        self.memberships.on_refused(room_id, now)
 
     def on_refusal(self) -> None:
         """Count an error sent to this client; too many errors are abuse [L3]."""
@@ -605,7 +588,7 @@ class Session:
             share_selection=hidden.share_selection is not False,
             activity=self.activity.activity,
             rooms=self.memberships.record(called),
-            left=self.memberships.unanswered.recently_left(self.hub.clock()),
+            left=self.memberships.recently_left(self.hub.clock()),
         )
 
     def send(self, message: Any) -> None:

@@ -4,7 +4,7 @@
 one go to the subscribers before it. Sockets are written later, once each (`WriteBatch`).
 """
 
-from collections.abc import Callable, Set
+from collections.abc import Callable
 from typing import Protocol
 
 from koko_presence._fastpath import fanout
@@ -15,16 +15,13 @@ from koko_presence._fastpath.outbox import Outbox
 
 class Subscriber(Protocol):
     """A session that receives a room's stream. `on_attach` and `on_detach` are called when the stream begins and ends,
-    `on_refusal` after a frame that is an error. `expelled` are rooms that the session was expelled from: frames of
-    these that are still in transit are not delivered, until the room has detached the session."""
-
-    @property
-    def expelled(self) -> frozenset[str]: ...
+    `on_refusal` after a frame that is an error. `discards` is true for a room that the session was expelled from: its
+    frames that are still in transit are not delivered, until the room has detached the session."""
 
     @property
     def outbox(self) -> Outbox: ...
 
-    def clear_expelled(self, room_id: str) -> bool: ...
+    def discards(self, room_id: str) -> bool: ...
 
     def on_attach(self, room_id: str) -> None: ...
 
@@ -34,15 +31,10 @@ class Subscriber(Protocol):
 
 
 class SubscribedSession(Subscriber, Protocol):
-    """A subscriber with the set of all rooms that it is subscribed to."""
+    """A subscriber with its id."""
 
     @property
     def session_id(self) -> str: ...
-
-    @property
-    def subscribed_rooms(self) -> Set[str]: ...
-
-    def end_subscription(self, room_id: str) -> None: ...
 
 
 class RoomSubscription(fanout.RoomSubscription):
@@ -76,7 +68,7 @@ class RoomSubscription(fanout.RoomSubscription):
     def _change(self, item: StreamFrame, find: Callable[[str], Subscriber | None]) -> None:
         if item.attach:
             subscriber = find(item.only)
-            if subscriber is None or self.room_id in subscriber.expelled:
+            if subscriber is None or subscriber.discards(self.room_id):
                 return
             self.subscribers[item.only] = subscriber
             self.outboxes[item.only] = subscriber.outbox
@@ -89,8 +81,7 @@ class RoomSubscription(fanout.RoomSubscription):
         leaver = self.subscribers.get(item.only)
         if leaver is None:
             leaver = find(item.only)
-            # later frames belong to another membership
-            if leaver is not None and leaver.clear_expelled(self.room_id):
+            if leaver is not None:  # later frames belong to another membership
                 leaver.on_detach(self.room_id)
         else:
             self.drop(item.only)

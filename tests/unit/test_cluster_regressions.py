@@ -28,7 +28,7 @@ from koko_presence.protocol.edge_messages import EdgeMessage, Reply
 from koko_presence.protocol.snapshots import Presence
 from koko_presence.rooms.context import ShardContext
 from koko_presence.rooms.deadlines import Deadlines
-from koko_presence.server.unanswered import UnansweredRequests
+from koko_presence.server.room_membership import LEAVING_S, RoomMembership
 from tests.world import Client, FakeLink, Node, World
 
 
@@ -376,13 +376,18 @@ def test_a_join_that_was_refused_and_accepted_on_a_retry_is_revoked() -> None:
 def test_a_refusal_that_arrives_after_the_join_was_accepted_is_not_sent() -> None:
     """A refusal that arrives after the join was accepted is not sent to the client. The client was a member and
     received ROOM_FULL [C6, N-b]."""
-    waiting = UnansweredRequests()
+    membership = RoomMembership("video_1")
     session_info = SessionInfo(edge=1, session_id="s", user_id="ada", name="Ada", image=None)
-    waiting.enter(EnterRoom(user_id="ada", room_id="video_1", session_info=session_info))
-    assert len(waiting.begin_retry(0.0)) == 1
-    waiting.note_entered("video_1")
-    assert not waiting.note_refused("video_1", 1.0)
-    assert waiting.note_refused("video_1", 1.0), "a later join has its own answer"
+    join = EnterRoom(user_id="ada", room_id="video_1", session_info=session_info)
+    membership.note_join_sent(join)
+    membership.note_repeated(0.0)
+    membership.take_held()  # the join is answered
+    assert not membership.note_refused(1.0)
+    assert membership.note_refused(1.0), "a later join has its own answer"
+    membership.note_join_sent(join)
+    membership.note_repeated(2.0)
+    membership.note_join_sent(join)
+    assert membership.note_refused(3.0) and not membership.take_refusal(3.0), "as has one that was not repeated"
 
 
 def test_an_owner_that_still_holds_a_room_does_not_deliver_the_next_owners_events_first() -> None:
@@ -444,7 +449,8 @@ def test_a_cursor_that_was_put_away_is_not_shown_again_by_the_next_owner(how: st
     ann = Client(world, hub).auth("ann").join("video_1")
     world.sleep(1.0)
     ann.send(type="cursor", roomId="video_1", data={"timestamp": 55, "x": 0.1, "y": 0.1})
-    assert ann.session.rate_limiter.last_cursor("video_1") is not None, "by the short way, or this shows nothing"
+    route = ann.session.memberships.rooms["video_1"].route
+    assert route is not None and route.last() is not None, "by the short way, or this shows nothing"
     ann.send(type="typing", roomId="video_1", data={"isTyping": True})  # the room's record has the cursor, too
     world.sleep(1.0)
     for hidden in (True, False):
@@ -662,16 +668,17 @@ def test_an_expelled_session_gets_nothing_of_the_room_from_its_next_owners(stand
 def test_leaves_are_known_for_a_while_after_their_answer() -> None:
     """The edge keeps leaves for a while after their answer: the room has answered, and the user's owner may be lost
     before another worker has received it."""
-    unanswered = UnansweredRequests()
+    membership = RoomMembership("video_1")
     leave = LeaveRoom(user_id="ada", room_id="video_1", session_id="s", reply_to=ReplyTo(1, "s", 7), reason="kicked")
-    unanswered.leave(leave, 10.0)
-    unanswered.note_left("video_1")
-    assert unanswered.recently_left(12.0) == {"video_1": "kicked"} and unanswered.begin_retry(12.0) == []
-    assert unanswered.recently_left(30.0) == {}
-    unanswered.leave(leave, 30.0)
-    unanswered.note_left("video_1")
-    unanswered.note_entered_again("video_1")
-    assert unanswered.recently_left(31.0) == {}
+    membership.note_leave_sent(leave, 10.0)
+    assert membership.left_reason(11.0) is None and not membership.is_over(11.0)
+    membership.note_left()
+    assert membership.left_reason(12.0) == "kicked" and not membership.is_over(12.0)
+    assert membership.left_reason(10.0 + LEAVING_S) is None and membership.is_over(10.0 + LEAVING_S)
+    membership.note_leave_sent(leave, 30.0)
+    membership.note_left()
+    membership.note_entered()
+    assert membership.left_reason(31.0) is None and membership.is_over(31.0)
 
 
 def test_a_peer_that_confirms_nothing_is_noticed_and_one_that_confirms_is_not() -> None:

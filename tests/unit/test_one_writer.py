@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from koko_presence.rooms.context import ShardContext
+from koko_presence.server.room_membership import RoomMembership
 from tests.unit.test_source import module_name, nodes, package_of, sources
 
 EVERYWHERE = ("rooms", "users", "owner", "cluster", "server", "process", "admin")
@@ -48,17 +49,22 @@ OWNED = (
     Owned("UserHandlers", frozenset(("_denied",)), ("owner.user_handlers",)),
     Owned(
         "Session",
-        frozenset(
-            ("expelled", "ponged_at", "privacy", "unacknowledged_privacy", "privacy_version", "privacy_seq", "version")
-        ),
+        frozenset(("ponged_at", "privacy", "unacknowledged_privacy", "privacy_version", "privacy_seq", "version")),
         ("server.session",),
         packages=("server", "process", "admin"),
     ),
     Owned(
         "Memberships",
-        frozenset(("subscribed_rooms", "joined", "joining")),
-        ("server.membership", "server.reauthorization"),
+        frozenset(("rooms", "joining", "behind_joins")),
+        ("server.membership",),
         packages=("server", "process", "admin"),
+    ),
+    Owned(
+        "RoomMembership",
+        frozenset(RoomMembership.__slots__),
+        ("server.room_membership",),
+        packages=("server", "process", "admin"),
+        receivers=("membership", "each"),
     ),
 )
 # module and expression -> why it is no violation
@@ -221,12 +227,12 @@ def test_what_is_allowed_is_there() -> None:
         ("users.user", "def f(self):\n    effects = self.context.effects\n    effects.append(1)"),
         ("users.user", "def f(self):\n    name, effects = '', self.context.effects\n    effects += [1]"),
         ("users.user", "def f(self):\n    effects = self.context.effects\n    effects[0] = 1"),
-        ("server.hub", "session.memberships.joined.discard(1)"),
-        ("server.hub", "session.subscribed_rooms.clear()"),
+        ("server.hub", "session.memberships.rooms.clear()"),
+        ("server.membership", "membership.state = 1"),
         ("server.self_service", "setattr(session.privacy, name, value)"),
         ("server.self_service", "session.privacy.invisible = True"),
         ("server.self_service", "session.unacknowledged_privacy['invisible'] = 1"),
-        ("server.subscription", "leaver.expelled -= {1}"),
+        ("server.reauthorization", "membership.undecided = True"),
         ("server.rpc", "for session.version in (1, 2):\n    pass"),
     ],
 )

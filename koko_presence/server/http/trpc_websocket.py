@@ -16,7 +16,7 @@ from koko_presence.cluster.bus import TimerHandle
 from koko_presence.protocol.errors import CLOSES, PresenceError
 from koko_presence.protocol.messages import Heartbeat, Join
 from koko_presence.protocol.procedures import HeartbeatInput, HeartbeatResult
-from koko_presence.server.held_messages import CALLS
+from koko_presence.server.held_messages import HeldQueue
 from koko_presence.server.rpc import Caller
 from koko_presence.server.rpc_inputs import read
 from koko_presence.server.session import Session
@@ -50,8 +50,8 @@ class TrpcSocket:
     """One client's socket."""
 
     __slots__ = (
-        "_bearer", "_calls", "_connection", "_open", "_procedures", "_ready", "_refusals", "_refused", "_session",
-        "_shown", "_subscriptions", "_timer", "_wants_params",
+        "_bearer", "_calls", "_connection", "_held", "_open", "_procedures", "_ready", "_refusals", "_refused",
+        "_session", "_shown", "_subscriptions", "_timer", "_wants_params",
     )  # fmt: skip
 
     def __init__(self, hub: "Hub", connection: "Connection") -> None:
@@ -59,6 +59,7 @@ class TrpcSocket:
         self._procedures = hub.procedures
         self._session: Session = hub.accept(self, connection.address_use)
         self._subscriptions = Subscriptions()
+        self._held = HeldQueue(self._session.held)  # calls that wait for the session to open
         self._refused = ""  # why the client's authentication failed
         self._refusals = 0  # requests answered with it
         self._timer: TimerHandle | None = None
@@ -105,7 +106,7 @@ class TrpcSocket:
             within = self._count()
             if session.state == "closed":
                 return
-            if not session.held.add(CALLS, data, known=session.is_known):
+            if not self._held.add(data, known=session.is_known):
                 self._refuse_busy(data, within)
 
     def _take_all(self, data: bytes, within: bool) -> None:
@@ -198,7 +199,7 @@ class TrpcSocket:
         self._connection.restore_preauth_limit()
         left_s = max(0.0, session.opened_at + hub.limits.auth_timeout_s - hub.clock())
         self._timer = hub.timers.call_later(left_s, lambda: self._connection.close(4401, CLOSES[4401].reason))
-        for raw in session.held.take(CALLS):
+        for raw in self._held.take():
             self._refuse_all(raw)
 
     def _refuse_all(self, data: bytes) -> None:
@@ -219,7 +220,7 @@ class TrpcSocket:
     def _opened(self) -> None:
         """Execute the calls held until the session is open, in order."""
         self._ready = True
-        for raw in self._session.held.take(CALLS):
+        for raw in self._held.take():
             if self._session.state == "open":
                 self._take_all(raw, True)
 
@@ -227,7 +228,7 @@ class TrpcSocket:
         """Join the session's rooms again, when the first subscription has started: it gets a snapshot of each room, and
         a resumed session gets events of its rooms only after it has joined again [C4]."""
         session, now = self._session, self._session.hub.clock()
-        for room_id in sorted(session.memberships.joined):
+        for room_id in session.memberships.joined:
             join = Join(room_id=room_id)
             session.dispatch(join, trpc.encode(join), True, now)
 

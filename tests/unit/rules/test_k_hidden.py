@@ -10,7 +10,7 @@ from koko_presence.access.policy import ClaimsAccess, Grant
 from koko_presence.cluster.cluster_bus import ClusterBus
 from koko_presence.protocol.limits import RoomOptions
 from koko_presence.rooms.member import Member
-from tests.world import Client, World
+from tests.world import Client, World, begin_join, refuse_join
 
 INVISIBLE = {"invisible": True}
 PLAY = {"action": "sync", "isPlaying": True, "currentTime": 40, "playbackRate": 1}
@@ -366,7 +366,7 @@ def test_k3_a_change_of_privacy_does_not_overtake_what_is_held_for_a_join(first:
         else:
             assert got == {1: "ack", 2: "INVISIBLE", 3: "INVISIBLE", 4: "pong"}
             assert seen == ["user_joined", "broadcast", "cursor_moved", "user_left"]
-        assert (not ann.session.memberships.has_held_changes and not ann.session.rate_limiter.has_pending) or not first
+        assert (ann.session.memberships.behind_joins is None and not ann.session.rate_limiter.has_pending) or not first
 
     asyncio.run(story())
 
@@ -466,7 +466,7 @@ def test_k3_what_changes_no_privacy_waits_for_no_join(change: dict[str, Any]) ->
         assert [message["id"] for message in ann.take()] == ([] if change else [1])
         await access.answer(world)
         assert {message["roomId"] for message in ann.of("joined")} == {"den", "hall", "lobby"}
-        assert len(ann.of("ack")) == 1 and not ann.session.memberships.has_held_changes
+        assert len(ann.of("ack")) == 1 and ann.session.memberships.behind_joins is None
 
     asyncio.run(story())
 
@@ -524,16 +524,16 @@ def test_n_b_a_retried_join_restores_no_older_privacy() -> None:
 def test_what_waits_behind_a_change_of_privacy_is_bounded() -> None:
     world = World()
     ann = world.client().auth("ann")
-    ann.session.memberships.joining["lobby"] = None
+    begin_join(ann.session, "lobby")
     hide(ann)
     for number in range(70):
         ann.post({"type": "heartbeat", "status": "active", "id": number, "padding": "x" * 2000})
         world.sleep(0.02)
     refused = [message["id"] for message in ann.of("error") if message["code"] == "RATE_LIMITED"]
     assert refused == list(range(30, 70)) and not ann.of("pong")
-    ann.session.memberships.on_refused("lobby", world.now)
+    refuse_join(ann.session, "lobby", world.now)
     world.settle()
-    assert ann.of("pong") and not ann.session.memberships.has_held_changes
+    assert ann.of("pong") and ann.session.memberships.behind_joins is None
 
 
 # --- calls for a session [M1, M6]
@@ -650,14 +650,14 @@ def test_k3_a_join_that_waits_behind_a_change_of_privacy_holds_the_next_change()
     world = World()
     bob = world.person("bob", "lobby")
     ann = world.client().auth("ann")
-    ann.session.memberships.joining["den"] = None
+    begin_join(ann.session, "den")
     hide(ann)
     ann.post({"type": "join", "roomId": "lobby", "roomType": "video"})
     hide(ann, False)
-    ann.session.memberships.on_refused("den", world.now)
+    refuse_join(ann.session, "den", world.now)
     world.sleep(1)
     assert [message["type"] for message in bob.take()] == ["user_joined"], "invisible at first, then seen"
-    assert room_of(ann)["userCount"] == 2 and not ann.session.memberships.has_held_changes
+    assert room_of(ann)["userCount"] == 2 and ann.session.memberships.behind_joins is None
 
 
 def test_k6_a_tabs_edge_applies_what_another_tab_has_hidden_for_the_user() -> None:

@@ -8,7 +8,7 @@ import pytest
 from koko_presence.access.policy import ClaimsAccess
 from koko_presence.protocol.limits import Limits, RoomOptions
 from koko_presence.rooms import playback_sync
-from tests.world import Client, World
+from tests.world import Client, World, begin_join
 
 
 def say(type_: str, **more: Any) -> dict[str, Any]:
@@ -112,13 +112,12 @@ def test_being_cut_off_among_held_messages_does_not_stop_the_clock() -> None:
     world = World(max_errors=3)
     other = world.person("other")
     ann = world.client().auth("ann")
-    ann.session.memberships.joining["video_123"] = None
+    begin_join(ann.session, "video_123")
     for _ in range(5):
         ann.post(say("typing", data={"isTyping": True, "context": "x"}, padding="x" * 1500))
     for number in range(3):
         ann.post(say("cursor", data={"timestamp": number}))
-    ann.session.memberships.joined.add("video_123")
-    ann.session.memberships.on_refused("video_123", world.now)
+    ann.session.memberships.on_attach("video_123")
     assert ann.closed == 4429
     world.sleep(130)
     assert other.closed == 4408, "the other session's time went on"

@@ -15,10 +15,10 @@ from koko_presence.access.policy import Grant
 from koko_presence.auth.hmac_jwt import Identity, TokenRefused
 from koko_presence.server import held_messages
 from koko_presence.server.address_limits import FREE
-from koko_presence.server.held_messages import BEHIND_JOINS, OPENING, HeldMessages
+from koko_presence.server.held_messages import HeldBytes, HeldQueue
 from koko_presence.server.http.trpc_events import payloads
 from koko_presence.server.http.trpc_websocket import TrpcSocket
-from tests.world import UNIX_START_S, World
+from tests.world import UNIX_START_S, World, begin_join, refuse_join
 
 KIB = 1024
 
@@ -27,57 +27,62 @@ KIB = 1024
 
 
 def test_all_places_share_one_budget_of_bytes() -> None:
-    waiting, message = HeldMessages(), b"x" * 8 * KIB
-    assert [waiting.add(f"room_{n}", message) for n in range(9)] == [True] * 7 + [False] * 2
-    assert waiting.size == 7 * (8 * KIB + held_messages.OVERHEAD_BYTES)
-    assert waiting.take("room_0") == [message]
-    assert waiting.reserve(12 * KIB) and not waiting.reserve(8 * KIB), "calls under way count, too"
-    waiting.release(12 * KIB)
-    assert waiting.add("room_8", message) and not waiting.add("room_9", message)
-    waiting.clear()
-    assert waiting.size == 0 and waiting.take("room_1") == []
+    budget, message = HeldBytes(), b"x" * 8 * KIB
+    places = [HeldQueue(budget) for _ in range(10)]
+    assert [place.add(message) for place in places[:9]] == [True] * 7 + [False] * 2
+    assert budget.size == 7 * (8 * KIB + held_messages.OVERHEAD_BYTES)
+    assert places[0].take() == [message]
+    assert budget.reserve(12 * KIB) and not budget.reserve(8 * KIB), "calls in execution count, too"
+    budget.release(12 * KIB)
+    assert places[8].add(message) and not places[9].add(message)
+    assert sum(len(place.take()) for place in places) == 7
+    assert budget.size == 0 and places[1].take() == []
 
 
 def test_what_waits_is_bounded_in_messages_per_place_and_in_bytes_however_short_they_are() -> None:
-    waiting = HeldMessages()
-    assert sum(waiting.add("room", b"{}") for _ in range(100)) == held_messages.MAX_MESSAGES
-    for place in range(100):
+    budget = HeldBytes()
+    first = HeldQueue(budget)
+    assert sum(first.add(b"{}") for _ in range(100)) == held_messages.MAX_MESSAGES
+    for _ in range(100):
+        queue = HeldQueue(budget)
         for _ in range(held_messages.MAX_MESSAGES):
-            waiting.add(f"room_{place}", b"")
-    assert waiting.size <= held_messages.MAX_BYTES
+            queue.add(b"")
+    assert budget.size <= held_messages.MAX_BYTES
 
 
 def test_an_unauthenticated_client_has_a_few_small_messages_held() -> None:
-    waiting = HeldMessages()
-    assert not waiting.add(OPENING, b"x" * 16 * KIB, known=False)
-    assert [waiting.add(OPENING, b"x", known=False) for _ in range(17)] == [True] * 16 + [False]
-    assert waiting.add(OPENING, b"x"), "once it is known there is room for more"
+    waiting = HeldQueue(HeldBytes())
+    assert not waiting.add(b"x" * 16 * KIB, known=False)
+    assert [waiting.add(b"x", known=False) for _ in range(17)] == [True] * 16 + [False]
+    assert waiting.add(b"x"), "once it is known there is room for more"
 
 
 def test_l3_of_messages_with_one_key_the_newest_waits_behind_all_that_came_before_it() -> None:
-    waiting = HeldMessages()
+    budget = HeldBytes()
+    waiting, another = HeldQueue(budget), HeldQueue(budget)
     for number in range(200):
-        assert waiting.add("room", b"cursor %d" % number, key="cursor")
+        assert waiting.add(b"cursor %d" % number, key="cursor")
         if number < 3:
-            assert waiting.add("room", b"other %d" % number)
-    assert waiting.add("another room", b"cursor", key="cursor") and waiting.has("room", "cursor")
-    assert waiting.take_first("room") == b"other 0" and waiting.first("room") == b"other 1"
-    assert waiting.take("room") == [b"other 1", b"other 2", b"cursor 199"] and not waiting.has("room", "cursor")
-    waiting.clear()
-    assert waiting.size == 0
+            assert waiting.add(b"other %d" % number)
+    assert another.add(b"cursor", key="cursor") and waiting.has("cursor")
+    assert waiting.take_first() == b"other 0" and waiting.first() == b"other 1"
+    assert waiting.take() == [b"other 1", b"other 2", b"cursor 199"] and not waiting.has("cursor")
+    assert another.take() == [b"cursor"]
+    assert budget.size == 0
 
 
 def test_messages_with_a_key_are_bounded_and_one_that_does_not_fit_takes_no_place() -> None:
-    waiting = HeldMessages()
-    assert sum(waiting.add("room", b"{}") for _ in range(100)) == held_messages.MAX_MESSAGES
-    added = sum(waiting.add("room", b"{}", key=f"cursor {number}") for number in range(100))
+    budget = HeldBytes()
+    waiting = HeldQueue(budget)
+    assert sum(waiting.add(b"{}") for _ in range(100)) == held_messages.MAX_MESSAGES
+    added = sum(waiting.add(b"{}", key=f"cursor {number}") for number in range(100))
     assert added == held_messages.MAX_MESSAGES, "others that wait do not shut them out"
-    assert not waiting.add("room", b"x" * held_messages.MAX_BYTES, key="cursor 1") and waiting.has("room", "cursor 1")
-    assert waiting.size <= held_messages.MAX_BYTES
+    assert not waiting.add(b"x" * held_messages.MAX_BYTES, key="cursor 1") and waiting.has("cursor 1")
+    assert budget.size <= held_messages.MAX_BYTES
 
 
 def test_a_call_above_the_budget_is_allowed_if_it_is_the_only_one() -> None:
-    waiting = HeldMessages()
+    waiting = HeldBytes()
     assert waiting.reserve(held_messages.MAX_BYTES) and not waiting.reserve(0)
     waiting.release(held_messages.MAX_BYTES)
     assert waiting.size == 0
@@ -218,7 +223,7 @@ def test_small_calls_before_the_answer_wait_undecoded_and_are_taken_in_order() -
         wire.say(b"no JSON")
         wire.say(call(3, "leave", {"roomId": "video_1"}))
         assert wire.told() == []
-        assert [len(each) for each in wire.socket._session.held._queues.values()] == [3]
+        assert len(wire.socket._held) == 3
         verifier.told.set()
         await settle(world)
         told = wire.told()
@@ -343,26 +348,27 @@ def test_a_heartbeat_at_trpc_waits_behind_a_change_of_privacy_as_the_message_tha
         wire.say(params("ann"))
         await settle(world)
         session = wire.socket._session
-        session.memberships.joining["den"] = None
-        session.held.add(BEHIND_JOINS, b'{"type":"privacy","data":{"invisible":true}}')
+        begin_join(session, "den")
+        session.on_text(b'{"type":"privacy","data":{"invisible":true}}')
         wire.say(call(1, "heartbeat", {"status": "idle", "clientTime": 5}))
         await settle(world)
         assert [each["id"] for each in wire.told()] == [1] and session.activity.activity == "active"
-        session.memberships.on_refused("den", world.now)
+        refuse_join(session, "den", world.now)
         await settle(world)
         assert session.privacy.invisible is True and session.activity.activity == "idle"
-        assert not session.memberships.has_held_changes and session.held.size == 0
+        assert session.memberships.behind_joins is None and session.held.size == 0
 
     asyncio.run(story())
 
 
-@pytest.mark.parametrize("place", [BEHIND_JOINS, "den"])
-def test_an_exception_in_a_held_message_keeps_the_order_of_the_next_ones(place: str) -> None:
+@pytest.mark.parametrize("message", [{"type": "privacy", "data": {"invisible": False}}, {"type": "leave"}])
+def test_an_exception_in_a_held_message_keeps_the_order_of_the_next_ones(message: dict[str, Any]) -> None:
     world = World()
-    ann = world.client().auth("ann")
+    ann = world.client().auth("ann", privacy={"invisible": True})
     memberships = ann.session.memberships
-    memberships.joining["den"] = None
-    ann.session.held.add(place, b'{"type":"heartbeat"}')
+    begin_join(ann.session, "den")
+    ann.post(message | ({"roomId": "den"} if message["type"] == "leave" else {}))
+    assert ann.session.held.size
 
     def fail(*_: Any) -> None:
         raise ZeroDivisionError
@@ -370,8 +376,9 @@ def test_an_exception_in_a_held_message_keeps_the_order_of_the_next_ones(place: 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(ann.session), "dispatch", fail)
         with pytest.raises(ZeroDivisionError):
-            memberships.on_refused("den", world.now)
+            refuse_join(ann.session, "den", world.now)
+    world.settle()
     ann.take()
-    memberships.joining["hall"] = None
-    ann.send(type="privacy", data={"invisible": True}, id=1)
-    assert memberships.has_held_changes and not ann.take()
+    begin_join(ann.session, "hall")
+    ann.send(type="privacy", data={"invisible": not ann.session.privacy.invisible}, id=1)
+    assert memberships.behind_joins is not None and not ann.take()
