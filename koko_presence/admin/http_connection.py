@@ -15,6 +15,7 @@ from aiohttp.http_exceptions import BadHttpMessage, BadHttpMethod, HttpProcessin
 log = logging.getLogger("koko_presence.http")
 
 TOO_MANY_HEADERS = "Too many headers received"  # aiohttp has no class for it
+NO_TLS = "There is no TLS on this port: use http:// or ws://."
 _CODES = {
     404: "NOT_FOUND",
     405: "METHOD_NOT_ALLOWED",
@@ -83,7 +84,7 @@ class JsonErrors(web.RequestHandler):
             return 431, self.head_too_large
         if isinstance(error, BadHttpMethod):
             if error.message.startswith("Received HTTPS"):
-                return 400, "There is no TLS on this port: use http:// or ws://."
+                return 400, NO_TLS
             return 400, "This is no HTTP request, or one of an unknown method."
         if isinstance(error, InvalidURLError):
             return 400, "The request's address cannot be read. Percent-encode spaces and control characters."

@@ -24,6 +24,7 @@ from koko_presence._fastpath.epoll_transport import Poller
 from koko_presence._fastpath.frame_prefilter import FrameReader
 from koko_presence._fastpath.read_budget import ReadBudget
 from koko_presence.admin import file_descriptors
+from koko_presence.admin.http_connection import NO_TLS
 from koko_presence.auth.cookies import SessionCookie
 from koko_presence.config.trusted_proxies import Address
 from koko_presence.rooms.service_delays import Delays
@@ -42,6 +43,7 @@ log = logging.getLogger("koko_presence.acceptor")
 
 SEND_BUFFER_BYTES = 128 * 1024
 NOT_SENT_BYTES = 4096  # about one flush with the newest cursor of each member of a room of 20
+TLS_HANDSHAKE = b"\x16\x03"  # begins a TLS connection [RFC 8446 section 5.1]
 ROOM_AGAIN_SHARE = 0.95  # of max_connections: below it the next time that the limit is reached is logged again
 LOOKS_AT_STUCK = 4  # checks of the progress of an HTTP response within send_stuck_s
 BYTES_ACKED = 120  # offset of tcpi_bytes_acked in struct tcp_info
@@ -419,6 +421,8 @@ class ProtocolSniffer(asyncio.Protocol):
             self._refuse(431, HEAD_TOO_LARGE)
             return
         if end < 0:
+            if self._head.startswith(TLS_HANDSHAKE):
+                self._refuse(400, NO_TLS)
             return
         self._stop_timer()
         head = read_head(self._head[:end])
