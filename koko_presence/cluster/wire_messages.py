@@ -9,7 +9,7 @@ from operator import or_
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from koko_presence._fastpath import wire
 from koko_presence.protocol.codec import decode as decode_message
@@ -38,11 +38,11 @@ MAX_PEER_MESSAGE_BYTES = 64 << 20
 
 
 class RelayedAction(ClusterMessage, kw_only=True):
-    """A `RoomAction` between workers; `text` is the client's message as JSON."""
+    """A `RoomAction` between workers: all its fields but the message, which is in `raw` as JSON."""
 
     room_id: str
     session_id: str
-    text: bytes
+    raw: bytes
     reply_to: ReplyTo | None
     authority: Authority | None
     hidden: bool
@@ -140,16 +140,9 @@ def encode(body: Any) -> bytes:
 def encode_command(command: Command) -> bytes:
     """Return the body of a command's message."""
     if isinstance(command, RoomAction):
-        text = command.raw or msgspec.json.encode(command.message)
-        relayed = RelayedAction(
-            room_id=command.room_id,
-            session_id=command.session_id,
-            text=text,
-            reply_to=command.reply_to,
-            authority=command.authority,
-            hidden=command.hidden,
-        )
-        return _encode(relayed)
+        fields = structs.asdict(command)
+        message = fields.pop("message")
+        return _encode(RelayedAction(**fields | {"raw": command.raw or msgspec.json.encode(message)}))
     return _encode(command)
 
 
@@ -158,16 +151,8 @@ def decode_command(body: bytes) -> Command:
     version writes."""
     command = _command.decode(body)
     if isinstance(command, RelayedAction):
-        message: Any = decode_message(command.text)
-        return RoomAction(
-            room_id=command.room_id,
-            session_id=command.session_id,
-            message=message,
-            raw=command.text,
-            reply_to=command.reply_to,
-            authority=command.authority,
-            hidden=command.hidden,
-        )
+        message: Any = decode_message(command.raw)
+        return RoomAction(message=message, **structs.asdict(command))
     return command  # type: ignore[no-any-return]
 
 

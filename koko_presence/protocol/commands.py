@@ -256,7 +256,8 @@ class ChangePrivacy(UserCommand, kw_only=True):
 
 class ChangeGrant(UserCommand, kw_only=True):
     """The permissions that a session's new token gives in a room of which it is a member [A4]; sent for `connection`,
-    whose session version is `session_version`."""
+    whose session version is `session_version`. It has no answer, so its edge repeats it as well, for a while after it
+    was sent (`server/unanswered.py`)."""
 
     delivery = Delivery.BUS_REPEATS
 
