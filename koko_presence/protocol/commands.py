@@ -75,12 +75,14 @@ class _Command(ClusterMessage):
     @property
     def by_call(self) -> bool:
         """Whether the command comes from a call over HTTP, not from the session's socket."""
-        return self.reply_to is not None and self.reply_to.is_call
+        reply_to = self.reply_to
+        return reply_to is not None and reply_to.number != 0
 
     @property
     def message_id(self) -> MessageId | None:
         """The id of the session's message that is to be repeated in the answer."""
-        return None if self.reply_to is None else self.reply_to.id
+        reply_to = self.reply_to
+        return None if reply_to is None else reply_to.id
 
 
 class UserCommand(_Command, kw_only=True):
