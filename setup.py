@@ -33,6 +33,7 @@ ALSO_IN_SDIST = (
     "CHANGELOG.md",
     "deploy/**/*",
     "docs/**/*.[mw]*",
+    "docs/*.json",
 )
 # -g would take a third of the compiler's time, and profilers find function names without it. -O2 would take another
 # third off, but costs up to 3 % more instructions (`make instructions`).

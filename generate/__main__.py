@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from . import python_client, typescript
+from . import json_schema, python_client, typescript
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -10,6 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def files() -> dict[str, str]:
     """Return the generated files: path below the root, text."""
     return {
+        "docs/protocol.schema.json": json_schema.schema(),
         "koko_presence/client/models.py": python_client.client_models(),
         "koko_presence/web/sdk/presence-router.d.ts": typescript.router(),
         "koko_presence/web/sdk/protocol.d.ts": typescript.protocol(),

@@ -7,8 +7,12 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 from msgspec import NODEFAULT, Meta, Struct, UnsetType
 
-from koko_presence.protocol.models import Wire
+from koko_presence.protocol.events import EVENTS, SERVER_MESSAGES
+from koko_presence.protocol.messages import MESSAGES
+from koko_presence.protocol.models import RoomType, Wire
 
+# types of messages and rooms, which are the same on the wire
+NOT_FIELDS = {*MESSAGES, *EVENTS, *SERVER_MESSAGES, *get_args(RoomType)}
 CLAIMS = re.compile(r"\s*\[[A-Z][^\]]*\]")  # `[B4, B5]` leads to docs/decisions.md, which not every reader has
 
 
@@ -25,7 +29,12 @@ def doc_of(struct: type[Struct]) -> str:
 def text_of(struct: type[Struct]) -> str:
     """Return the first paragraph of a docstring in one line, with the names of the wire and without references."""
     one_line = CLAIMS.sub("", " ".join(doc_of(struct).split()))
-    return re.sub(r"`[a-z_]+`", lambda name: camel(name[0]), one_line)
+    return camel_names(one_line)
+
+
+def camel_names(text: str) -> str:
+    """Return a text with the names in backticks as they are on the wire, except those in `NOT_FIELDS`."""
+    return re.sub(r"`[a-z_]+`", lambda name: name[0] if name[0][1:-1] in NOT_FIELDS else camel(name[0]), text)
 
 
 class Field:

@@ -177,7 +177,19 @@ def protocol() -> str:
     )
     text = "The events of the protocol, by type."
     return "\n".join(
-        [PROTOCOL, *_models(), *_events("RoomEvent", "readonly "), interface("ProtocolEvents", table, text=text)]
+        [
+            PROTOCOL,
+            *_models(),
+            *_events("RoomEvent", "readonly "),
+            interface("ProtocolEvents", table, text=text),
+            _rule("replies and notices"),
+            *map(message_text, events.SERVER_MESSAGES.values()),
+            _alternatives(
+                "ServerMessage",
+                ["ProtocolEvents[keyof ProtocolEvents]", *(each.__name__ for each in events.SERVER_MESSAGES.values())],
+                "Anything that the server sends.",
+            ),
+        ]
     )
 
 

@@ -358,7 +358,9 @@ class Broadcast(RoomMessage, tag="broadcast", kw_only=True):
     procedures = (Procedure("broadcast", returns=BroadcastResult),)
     rate = "broadcast"
 
-    data: Annotated[Raw, Meta(description="Yours, carried unchanged; at most 8 KiB.")]
+    data: Annotated[
+        Raw, Meta(description="Yours, carried unchanged; at most 8 KiB.", extra_json_schema={"type": "object"})
+    ]
     to: Annotated[Annotated[list[UserId], Meta(max_length=20)] | None, Meta(description="At most 20 user ids.")] = None
 
 

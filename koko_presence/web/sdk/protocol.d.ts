@@ -273,3 +273,119 @@ export interface ProtocolEvents {
   /** No user has control now. */
   control_released: RoomEvent<"control_released", ControlReleased>;
 }
+
+// --- replies and notices ---------------------------------------------------------------------------------------------
+
+/** The answer to `heartbeat`; `echo` is its `clientTime`. */
+export interface Pong {
+  type: "pong";
+  timestamp: string;
+  serverTime: number;
+  echo?: number;
+}
+
+/** A message with an `id` was done; the result that M5 defines for it is beside the id. */
+export interface Ack {
+  type: "ack";
+  success: boolean;
+}
+
+/** A message was refused. */
+export interface ErrorReply {
+  type: "error";
+  code: string;
+  message: string;
+  roomId?: string;
+  retryAfterMs?: number;
+  state?: unknown;
+}
+
+/** The answer to `auth`, and the first event of every subscription: the session of this socket. */
+export interface Authenticated {
+  type: "authenticated";
+  userId: string;
+  sessionId: string;
+  /** Pass it in connectionParams to resume the session. */
+  resumeToken: string;
+  resumed: boolean;
+  rooms: string[];
+  serverTime: number;
+  /** Seconds. */
+  heartbeatInterval: number;
+  limits: Record<string, unknown>;
+  caps: string[];
+}
+
+/** This session has joined: `room` at `seq`, plus the events after it, is the complete state of the room. */
+export interface JoinedReply {
+  type: "joined";
+  roomId: string;
+  room: PresenceRoom;
+  assignedColor: string;
+  sessionId: string;
+  seq: number;
+  serverTime: number;
+  /** Send cursors and selections no more often than this. */
+  sendIntervalMs: number;
+}
+
+/** This session has left the room. */
+export interface LeftReply {
+  type: "left";
+  roomId: string;
+}
+
+/** The answer to `get_active`: one row per session; `totalCount` counts distinct users. */
+export interface ActiveReply {
+  type: "active";
+  roomId: string;
+  users: PresenceUser[];
+  totalCount: number;
+  sessionCount: number;
+}
+
+/** How the client should behave from now on, for example `SEND_INTERVAL`. */
+export interface ServerNotice {
+  type: "server_notice";
+  code: string;
+  message: string;
+  roomId?: string;
+  retryAfterMs?: number;
+  sendIntervalMs?: number;
+}
+
+/** The token ends soon: send `auth` with a new one. */
+export interface AuthExpiring {
+  type: "auth_expiring";
+  expiresAt: string;
+}
+
+/** This session was removed from the room; without a `roomId` it was removed from the server. */
+export interface Kicked {
+  type: "kicked";
+  roomId?: string;
+  reason: string;
+}
+
+/** Compact cursors: rows of [index, timestamp, x, y, target]. `_fastpath/fanout.pyx` writes the same bytes. */
+export interface Cursors {
+  type: "cursors";
+  roomId: string;
+  timestamp: string;
+  data: unknown[][];
+}
+
+/** Anything that the server sends. */
+export type ServerMessage =
+  | ProtocolEvents[keyof ProtocolEvents]
+  | Pong
+  | Ack
+  | ErrorReply
+  | Authenticated
+  | JoinedReply
+  | LeftReply
+  | ActiveReply
+  | ServerNotice
+  | AuthExpiring
+  | Kicked
+  | Cursors;
