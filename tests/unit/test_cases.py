@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from koko_presence.protocol.messages import MESSAGES
+from koko_presence.protocol.events import EVENTS
+from koko_presence.protocol.messages import MESSAGES, ROOM_MESSAGES
 from tests.world import World
 
 FILES = sorted((Path(__file__).parent.parent / "cases").glob("*.json"))
@@ -62,9 +63,43 @@ def matches(value: Any, pattern: Any) -> bool:
     return type(value) is type(pattern) and value == pattern
 
 
-def test_every_client_message_has_a_case() -> None:
-    sent = {message["type"] for case in CASES for _, message in case.values[0]["send"]}  # type: ignore[index]
-    assert sent >= set(MESSAGES) - {"set_status"}
+def events_of(case: dict[str, Any]) -> set[str]:
+    """Return the types of the events in a case."""
+    received = (message for each in case["get"].values() for message in each)
+    return {message["type"] for message in received if message != "*" and message["type"] in EVENTS}
+
+
+SENT = [(message["type"], case.values[0]) for case in CASES for _, message in case.values[0]["send"]]
+# causes without a case, with the tests that show them
+ELSEWHERE = {("control_release", "control_granted")}  # only with rooms.auto_grant: rules/test_ijk.py, I6
+
+
+@pytest.mark.parametrize("type_", sorted(set(MESSAGES) - {"set_status"}))
+def test_every_message_of_clients_has_a_case(type_: str) -> None:
+    assert type_ in {sent for sent, _ in SENT}, f"no case in tests/cases sends {type_!r}"
+
+
+@pytest.mark.parametrize(
+    ("type_", "event"),
+    [(type_, data.event) for type_, message in ROOM_MESSAGES.items() for data in message.causes],
+)
+def test_every_event_that_a_message_to_a_room_causes_has_a_case(type_: str, event: str) -> None:
+    shown = any(sent == type_ and event in events_of(case) for sent, case in SENT)
+    assert shown or (type_, event) in ELSEWHERE, f"no case in tests/cases sends {type_!r} and gets {event!r}"
+
+
+@pytest.mark.parametrize("type_", MESSAGES)
+def test_a_message_causes_the_declared_events_only(type_: str) -> None:
+    declared = {data.event for data in MESSAGES[type_].causes}
+    for sent, case in SENT:
+        if sent == type_ and len(case["send"]) == 1:
+            assert events_of(case) <= declared, f"{case['name']}: {MESSAGES[type_].__name__} does not declare it"
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_every_event_is_caused_by_a_message(event: str) -> None:
+    causes = {data.event for message in MESSAGES.values() for data in message.causes}
+    assert event in causes, f"no message of protocol/messages.py names {EVENTS[event].__name__} among its causes"
 
 
 def test_the_comparison_can_fail() -> None:

@@ -11,37 +11,12 @@ import msgspec
 import pytest
 
 from koko_presence.protocol import events
+from tests.examples import FULL, ROOM
 from tests.world import Client, World
 
 HOSTILE = 6
-SEEDS: list[dict[str, Any]] = [
-    {"type": "auth", "token": "eve", "caps": ["cursors"], "privacy": {"invisible": False}},
-    {"type": "join", "roomId": "video_123", "roomType": "video"},
-    {"type": "leave", "roomId": "video_123"},
-    {"type": "heartbeat", "status": "active", "clientTime": 12345.5},
-    {"type": "get_active", "roomId": "video_123", "roomType": "video"},
-    {"type": "cursor", "roomId": "video_123", "data": {"timestamp": 15.5, "x": 0.45, "y": 0.62, "target": "left"}},
-    {"type": "selection", "roomId": "video_123", "data": {"startTime": 10.0, "endTime": 25.5}},
-    {"type": "status", "data": {"status": "reviewing", "statusMessage": "scene 4"}},
-    {"type": "typing", "roomId": "video_123", "data": {"isTyping": True, "context": "comment"}},
-    {
-        "type": "playback",
-        "roomId": "video_123",
-        "data": {"action": "sync", "isPlaying": True, "currentTime": 45.5, "playbackRate": 1.0, "at": 1736937000000},
-    },
-    {
-        "type": "playback",
-        "roomId": "video_123",
-        "data": {"action": "report", "isPlaying": True, "currentTime": 45.5, "playbackRate": 1.0, "buffering": False},
-    },
-    {"type": "control_request", "roomId": "video_123"},
-    {"type": "control_grant", "roomId": "video_123", "data": {"toUserId": "ann"}},
-    {"type": "control_deny", "roomId": "video_123", "data": {"toUserId": "ann"}},
-    {"type": "control_release", "roomId": "video_123"},
-    {"type": "control_cancel", "roomId": "video_123"},
-    {"type": "broadcast", "roomId": "video_123", "data": {"type": "reaction", "emoji": "👍"}, "to": ["ann"]},
-    {"type": "privacy", "data": {"invisible": True, "shareCursor": False, "scope": "user"}},
-]
+REPORT = {"action": "report", "isPlaying": True, "currentTime": 45.5, "playbackRate": 1.0, "buffering": False}
+SEEDS: list[dict[str, Any]] = [*FULL.values(), {"type": "playback", "roomId": ROOM, "data": REPORT}]
 STRANGE: list[Any] = [
     None, True, False, 0, -1, 1e308, -1e308, 5e-324, 2**53, 2**64, -(2**63), "", "x" * 300, "\x00", "‮", "𝄞" * 50,
     [], [[]], {}, {"__proto__": {}}, {"constructor": 1}, {"a": {"a": {"a": {"a": {"a": {"a": {"a": {"a": {}}}}}}}}}, "NaN",
@@ -91,22 +66,6 @@ def mutate(chance: random.Random) -> bytes:
     return data.decode("utf-8", "ignore").encode()
 
 
-DATA = {
-    "user_joined": events.Joined,
-    "cursor_moved": events.CursorShown,
-    "selection_changed": events.SelectionShown,
-    "status_changed": events.StatusShown,
-    "playback_synced": events.PlaybackSynced,
-    "viewer_sync": events.ViewerSync,
-}
-REPLIES = {
-    "joined": events.JoinedReply, "active": events.ActiveReply, "pong": events.Pong, "error": events.ErrorReply,
-    "server_notice": events.ServerNotice, "authenticated": events.Authenticated, "left": events.LeftReply,
-}  # fmt: skip
-FREE = {"user_left", "typing_started", "typing_stopped", "broadcast", "control_requested", "control_granted"}
-FREE |= {"control_denied", "control_released"}
-
-
 def finite(text: str) -> float:
     value = float(text)
     assert math.isfinite(value), f"{text} is infinity to whoever parses it"
@@ -119,14 +78,15 @@ def check_event(raw: bytes) -> str:
     message = json.loads(text, parse_float=finite, parse_constant=finite)
     json.dumps(message, ensure_ascii=False).encode()  # nor may an escaped half be hidden in a text
     type_ = str(message["type"])
-    if type_ in REPLIES:
-        msgspec.convert(message, REPLIES[type_])
-    elif type_ != "ack":
+    if type_ == "broadcast":
+        assert isinstance(message["data"], dict)
+    elif type_ in events.EVENTS:
+        msgspec.convert(message["data"], events.EVENTS[type_])
+    if type_ in events.EVENTS:
         event = msgspec.convert(message, events.Event)
-        assert type_ in DATA or type_ in FREE, message
-        assert event.room_id == "video_123" and event.user_id and event.session_id
-        if type_ in DATA:
-            msgspec.convert(message["data"], DATA[type_])
+        assert event.room_id == ROOM and event.user_id and event.session_id
+    else:
+        msgspec.convert(message, events.SERVER_MESSAGES[type_])
     return type_
 
 

@@ -1,0 +1,53 @@
+"""An example of every message of clients, made from its declaration: a new message is in all tests that go through them.
+
+`FULL` has every field; values fit room video_123 with the users ann and bob.
+"""
+
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import msgspec
+from msgspec import Raw, Struct, UnsetType
+
+from koko_presence.protocol.messages import MESSAGES
+
+ROOM = "video_123"
+# fields whose value has a meaning for the others; all further fields get a value of their type
+VALUES: dict[str, Any] = {
+    "roomId": ROOM,
+    "roomType": "video",
+    "toUserId": "bob",
+    "to": ["bob"],
+    "x": 0.5,
+    "y": 0.5,
+    "isTyping": True,
+}
+BY_TYPE: dict[Any, Any] = {str: "a", int: 0, float: 1.0, bool: False, Raw: {"a": 1}}
+
+
+def value_of(type_: Any) -> Any:
+    """Return a valid value of an annotation."""
+    if get_origin(type_) is Annotated:
+        return value_of(get_args(type_)[0])
+    if get_origin(type_) is Literal:
+        return get_args(type_)[0]
+    if get_origin(type_) in (Union, UnionType):
+        return value_of(next(each for each in get_args(type_) if each not in (UnsetType, type(None))))
+    if get_origin(type_) is list:
+        return [value_of(get_args(type_)[0])]
+    if isinstance(type_, type) and issubclass(type_, Struct):
+        return fields_of(type_)
+    return BY_TYPE[type_]
+
+
+def fields_of(struct: type[Struct]) -> dict[str, Any]:
+    """Return a value for every field of a Struct."""
+    return {
+        field.encode_name: VALUES[field.encode_name] if field.encode_name in VALUES else value_of(field.type)
+        for field in msgspec.structs.fields(struct)
+        # the same fields again, under `data` [B3]
+        if not (field.name == "data" and field.default is None)
+    }
+
+
+FULL: dict[str, dict[str, Any]] = {type_: {"type": type_, **fields_of(message)} for type_, message in MESSAGES.items()}
