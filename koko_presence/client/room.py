@@ -26,6 +26,7 @@ from koko_presence.protocol.messages import (
     Leave,
     PlaybackData,
     PlaybackMessage,
+    RoomMessage,
     SelectionMessage,
     ToUser,
     Typing,
@@ -216,7 +217,7 @@ class Room(RoomState):
             at=self._at(),
         )
         try:
-            self._learn(await self._request(PlaybackMessage(room_id=self.id, data=data)))
+            self._learn(await self.request(PlaybackMessage(room_id=self.id, data=data)))
         except PresenceRefused as refused:
             self._learn(refused.state)
             raise
@@ -224,30 +225,30 @@ class Room(RoomState):
 
     async def request_control(self) -> bool:
         """Request control. Returns True when it is granted at once, False when the request is pending [I1, I5]."""
-        return (await self._request(ControlRequest(room_id=self.id))).get("granted") is True
+        return (await self.request(ControlRequest(room_id=self.id))).get("granted") is True
 
     async def grant_control(self, user_id: str) -> None:
         """Grant control to another user of the room [I2]."""
-        await self._request(ControlGrant(room_id=self.id, data=ToUser(to_user_id=user_id)))
+        await self.request(ControlGrant(room_id=self.id, data=ToUser(to_user_id=user_id)))
 
     async def deny_control(self, user_id: str) -> None:
         """Deny another user's pending request for control [I5]."""
-        await self._request(ControlDeny(room_id=self.id, data=ToUser(to_user_id=user_id)))
+        await self.request(ControlDeny(room_id=self.id, data=ToUser(to_user_id=user_id)))
 
     async def release_control(self) -> None:
         """Release control [I5]."""
-        await self._request(ControlRelease(room_id=self.id))
+        await self.request(ControlRelease(room_id=self.id))
 
     async def cancel_request(self) -> None:
         """Cancel the user's own request for control [I5]."""
-        await self._request(ControlCancel(room_id=self.id))
+        await self.request(ControlCancel(room_id=self.id))
 
     async def broadcast(self, data: Mapping[str, Any], to: Iterable[str] | None = None) -> int:
         """Send an object of the application to all members, or to at most 20 users [J]. Returns the number of sessions
         to which it was sent."""
         raw = Raw(msgspec.json.encode(data))
         message = Broadcast(room_id=self.id, data=raw, to=None if to is None else list(to))
-        return int((await self._request(message)).get("delivered", 0))
+        return int((await self.request(message)).get("delivered", 0))
 
     async def leave(self) -> None:
         """Leave the room. Without a connection it is removed here at once, and left on the server after a reconnect."""
@@ -264,7 +265,9 @@ class Room(RoomState):
             if refused.code != "NOT_IN_ROOM":
                 raise
 
-    async def _request(self, message: Any) -> Any:
+    async def request(self, message: RoomMessage) -> Any:
+        """Send any message of `koko_presence.protocol.messages` to the room, also one without a method of its own here.
+        Returns the acknowledgement. Errors: `PresenceRefused`, `PresenceOffline`."""
         if self.ended is not None:
             raise PresenceRefused(
                 "NOT_IN_ROOM", f"This room is over ({self.ended}). Join it again.", room_id=self.id

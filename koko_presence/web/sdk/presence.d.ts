@@ -1,5 +1,9 @@
 /** The browser SDK of koko_presence: presence, cursors, typing and shared playback over one WebSocket. */
 
+import type { ProtocolEvents } from "./protocol.js";
+
+export type { RoomEvent } from "./protocol.js";
+
 export type RoomType = "project" | "video" | "comment_thread" | "comparison";
 export type Status = "active" | "idle" | "away" | "busy" | "reviewing";
 export type Activity = "active" | "idle" | "away";
@@ -150,45 +154,11 @@ export interface PlaybackReport {
   follow?: boolean;
 }
 
-export interface RoomEvent<T extends string, D> {
-  readonly type: T;
-  readonly roomId: string;
-  readonly userId: string;
-  readonly sessionId: string;
-  readonly data: D;
-  readonly timestamp: string;
-  readonly seq?: number;
-}
-
-type Event<T extends string, D> = RoomEvent<T, D>;
-
-/** The protocol's events (docs/protocol.md) after they were applied to the snapshot, and some of the SDK's own. */
-export interface RoomEvents {
-  user_joined: Event<"user_joined", {
-    name: string; image?: string; color: string; sessionCount: number; status: Status; activity: Activity; index: number;
-  }>;
-  user_left: Event<"user_left", { reason: "left" | "disconnected" | "timeout" | "kicked"; sessionCount: number }>;
-  /** Also created from each row of compact cursors. `hidden`: the cursor was removed. */
-  cursor_moved: Event<"cursor_moved", Cursor & { color: string; hidden?: true }>;
-  selection_changed: Event<"selection_changed", Partial<Selection> & { color: string; cleared?: true }>;
-  typing_started: Event<"typing_started", { context?: string }>;
-  typing_stopped: Event<"typing_stopped", { context?: string; reason: "stopped" | "timeout" | "changed" | "disconnected" }>;
-  status_changed: Event<"status_changed", {
-    status: Status; statusMessage?: string; activity: Activity; isWatching: boolean; connected: boolean;
-  }>;
-  playback_synced: Event<"playback_synced", {
-    isPlaying: boolean; currentTime: number; playbackRate: number; action: string; version: number; serverTime: number;
-    syncEnabled: boolean; duration?: number; target?: string;
-  }>;
-  viewer_sync: Event<"viewer_sync", ViewerSync & { synced: number; total: number }>;
-  control_requested: Event<"control_requested", { requesterName: string }>;
-  control_granted: Event<"control_granted", {
-    toUserId: string; toUserName: string; fromUserId: string | null; controllerSessionId: string; version: number; auto?: boolean;
-  }>;
-  control_denied: Event<"control_denied", { toUserId: string; reason: "denied" | "cancelled" | "expired" }>;
-  control_released: Event<"control_released", { reason: string; version: number }>;
-  /** `data` is the sender's own object: treat it as text, never as HTML. */
-  broadcast: Event<"broadcast", { readonly type?: string; readonly [key: string]: unknown }>;
+/**
+ * The protocol's events (docs/protocol.md) after they were applied to the snapshot, and some of the SDK's own. A
+ * `cursor_moved` is also created from each row of compact cursors.
+ */
+export interface RoomEvents extends ProtocolEvents {
   server_notice: { readonly type: "server_notice"; readonly code: string; readonly message: string; readonly retryAfterMs?: number; readonly sendIntervalMs?: number };
   /** A new snapshot has arrived: at the first entry and after each reconnect. */
   joined: { readonly type: "joined"; readonly roomId: string };
