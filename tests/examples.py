@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 from msgspec import Raw, Struct, UnsetType
 
-from koko_presence.protocol.messages import MESSAGES
+from koko_presence.protocol.messages import MESSAGES, ClientMessage, data_struct
+from koko_presence.protocol.procedures import Procedure, Target
 
 ROOM = "video_123"
 # fields whose value has a meaning for the others; all further fields get a value of their type
@@ -51,3 +52,21 @@ def fields_of(struct: type[Struct]) -> dict[str, Any]:
 
 
 FULL: dict[str, dict[str, Any]] = {type_: {"type": type_, **fields_of(message)} for type_, message in MESSAGES.items()}
+
+
+def _input(message: type[ClientMessage], procedure: Procedure) -> dict[str, Any]:
+    if procedure.input is not None:
+        return {
+            name: value
+            for name, value in fields_of(procedure.input).items()
+            if name not in Target.__struct_encode_fields__
+        }
+    given = {name: value for name, value in fields_of(message).items() if name != "id"}
+    data = given.pop("data", {})
+    return given | (data if data_struct(message) else {"data": data} if "data" in message.__struct_fields__ else {})
+
+
+# the input of each procedure with all its fields, but those that name a session
+INPUTS = {
+    procedure.name: _input(message, procedure) for message in MESSAGES.values() for procedure in message.procedures
+}

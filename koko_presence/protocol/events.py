@@ -5,6 +5,7 @@ of events and replies, their metric labels and the generated files (`make genera
 their order. `encode` makes the JSON once; after that only bytes are passed on.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
@@ -337,9 +338,12 @@ class Cursors(ServerMessage, tag="cursors", kw_only=True):
 # --- all of them, by type -----------------------------------------------------------------------------------------
 
 
-def _events() -> dict[str, type[EventData]]:
+def _events(names: Mapping[str, Any]) -> dict[str, type[EventData]]:
+    """Return the events among the values of `names`, by type. Errors: ImportError that says what is wrong."""
     found: dict[str, type[EventData]] = {}
-    for data in EventData.__subclasses__():
+    for data in names.values():
+        if not (isinstance(data, type) and issubclass(data, EventData)) or data is EventData:
+            continue
         if "event" not in vars(data):
             raise ImportError(f"events.py: {data.__name__} does not say its event, as in  event = 'hand_raised'")
         if data.event in found:
@@ -348,7 +352,7 @@ def _events() -> dict[str, type[EventData]]:
     return found
 
 
-EVENTS = _events()
+EVENTS = _events(globals())
 SERVER_MESSAGES: dict[str, type[ServerMessage]] = {
     str(each.__struct_config__.tag): each for each in ServerMessage.__subclasses__()
 }

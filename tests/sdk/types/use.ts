@@ -7,8 +7,10 @@ import {
   type Presence,
   type PresenceError,
   type Room,
+  type RoomEvents,
   type RoomSnapshot,
 } from "../../../koko_presence/web/sdk/presence.js";
+import type { ProtocolEvents } from "../../../koko_presence/web/sdk/protocol.js";
 import { createHooks } from "../../../koko_presence/web/sdk/react.js";
 
 const controller = new AbortController();
@@ -113,3 +115,7 @@ function Page() {
     React.createElement("video", { ref: attach, onClick: () => command({ action: "pause" }) }), useRoom()?.id);
 }
 React.createElement(RoomProvider, { presence, id: "video_1", type: "video" }, React.createElement(Page));
+
+// every event of the protocol is an event of a room
+const unknownEvents: Exclude<keyof ProtocolEvents, keyof RoomEvents>[] = [];
+console.log(unknownEvents satisfies never[]);

@@ -3,9 +3,19 @@
 import msgspec
 import pytest
 
-from koko_presence.client import incoming, models
+from koko_presence.client import Event, incoming, models
+from koko_presence.protocol.events import EVENTS
+from tests.examples import fields_of
 
 STRANGER = {"roomId": "r", "userId": "u", "sessionId": "s", "timestamp": "t", "data": {"new": 1}}
+
+
+@pytest.mark.parametrize("type_", EVENTS)
+def test_every_event_of_the_protocol_is_known_with_its_data(type_: str) -> None:
+    data = {"a": 1} if type_ == "broadcast" else fields_of(EVENTS[type_])
+    event = incoming.read(msgspec.json.encode({**STRANGER, "type": type_, "data": data}))
+    assert isinstance(event, Event) and event.type == type_
+    assert type_ == "broadcast" or msgspec.to_builtins(event.data).items() >= data.items()  # type: ignore[attr-defined]
 
 
 def test_an_event_knows_its_type_and_its_data() -> None:

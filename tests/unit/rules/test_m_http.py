@@ -10,6 +10,7 @@ from koko_presence.protocol.errors import ERRORS
 from koko_presence.server.pending_requests import REQUEST_TIMEOUT_S
 from koko_presence.server.rpc import CALL_BURST, Procedures
 from koko_presence.server.rpc_inputs import SHAPES
+from tests.examples import INPUTS
 from tests.world import Client, Http, World
 
 ROOM = {"roomId": "video_123"}
@@ -81,11 +82,7 @@ def test_m1_a_session_of_another_user_and_an_unknown_one_get_the_same_answer(
     scene: tuple[World, Client, Client, Http], name: str
 ) -> None:
     world, ann, bob, _ = scene
-    given: dict[str, Any] = {
-        "updateCursor": {"timestamp": 1}, "updateSelection": {"data": None}, "setStatus": {"status": "busy"},
-        "syncPlayback": {"action": "play"}, "grantControl": {"toUserId": "bob"}, "denyControl": {"toUserId": "bob"},
-        "broadcast": {"data": {}}, "setPrivacy": {"invisible": True}, "join": {"roomType": "video"},
-    }.get(name, {})  # fmt: skip
+    given = {key: value for key, value in INPUTS[name].items() if key != "roomId"}
     bob.take()
     mallory = world.http("mallory")
     if name == "getActive":  # the session only selects whose own cursor is included
@@ -419,10 +416,7 @@ def test_c13_getactive_of_a_room_that_is_not() -> None:
 def test_a6_what_the_token_does_not_open_is_forbidden_even_to_a_member(name: str) -> None:
     world = World(access=ClaimsAccess())
     ann = world.client().auth('ann:Ann:{"video_123":["join"]}').join()
-    given: dict[str, Any] = {
-        "updateCursor": {"timestamp": 1}, "updateSelection": {"data": None}, "broadcast": {"data": {}},
-        "syncPlayback": {"action": "play"}, "grantControl": {"toUserId": "bob"}, "denyControl": {"toUserId": "bob"},
-    }.get(name, {})  # fmt: skip
+    given = {key: value for key, value in INPUTS[name].items() if key != "roomId"}
     other = world.http('ann:Ann:{"video_9":["join"]}', ann.session_id)
     error = other.refused(name, **ROOM, **given)
     assert (
