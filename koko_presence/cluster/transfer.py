@@ -343,7 +343,7 @@ class OwnershipTransfer:
         bus = self._bus
         for room_id, sessions in bus.edge.presences().items():
             if self._change.moved(room_key(room_id)):
-                presence = Presence(edge=bus.me, newest=bus.edge.newest, sessions=sessions)
+                presence = Presence(edge=bus.me, sessions=sessions)
                 owner = self._owner_of_room(room_id)
                 if owner == bus.me:
                     self._gather_room(room_id).presences[bus.me] = presence

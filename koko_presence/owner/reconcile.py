@@ -255,14 +255,14 @@ def _restore_member(room: Room, record: MemberRecord, private_room: PrivateRoom,
 def reconcile(
     room: Room, presence: Presence, edges: Collection[int], now: float, *, delayed: bool = False
 ) -> list[str]:
-    """Apply an edge's report to the room. A member of that edge, with a connection up to the report's `newest`, that
-    the report lacks is held for the grace period; a reported one is resumed, unless it is connected at another of
-    `edges`. `delayed`: the room may have answered a join since the edge reported that the session receives no events.
-    Return the sessions that receive the room's events but are not in it."""
+    """Apply an edge's report to the room. A member of that edge that the report lacks is held for the grace period; a
+    reported one is resumed, unless it is connected at another of `edges`. `delayed`: the room may have admitted a
+    session since the edge reported, or answered a join of a session that receives no events by the report. So a member
+    that a delayed report lacks is left to `cluster/unconfirmed.py`, which distinguishes memberships. Return the
+    sessions that receive the room's events but are not in it."""
     edge, sessions = presence.edge, presence.sessions
     for member in list(room.members.values()):
-        covered_by_report = member.edge == edge and member.connection <= presence.newest
-        if covered_by_report and member.connected and member.session_id not in sessions:
+        if not delayed and member.edge == edge and member.connected and member.session_id not in sessions:
             room.suspend(member, now)
     lost = []
     for session_id, (subscribed, connection, _) in sessions.items():
@@ -397,6 +397,18 @@ def merge_delayed_record(user: User, record: UserRecord) -> bool:
     user.restored_empty_version, user.manual, user.status_message = 0, record.manual, record.status_message
     _restore_privacy_defaults(user, record)
     return True
+
+
+def merge_delayed_rooms(user: User, record: UserRecord) -> None:
+    """Apply a late record, of an owner that stalled: rooms that a connected session joined there after this owner
+    received its replica. Each room is notified, and answers with `RoomLeft` when the session has left it since."""
+    for each in record.sessions:
+        session = user.sessions.get(each.session_id)
+        if session is None or not session.connected or session.connection != each.connection:
+            continue
+        for room_id in sorted(each.rooms.keys() - session.rooms.keys()):
+            session.rooms[room_id] = each.rooms[room_id]
+            user.context.add_effect(user.issue_resume(each.session_id, room_id, each.rooms[room_id], subscribed=False))
 
 
 def _restored_session(record: SessionRecord) -> UserSession:

@@ -59,16 +59,17 @@ from .user_handlers import USER_COMMANDS, UserHandlers
 
 class Ended(NamedTuple):
     """The end of a membership: its version (`membership_id`), when the room emitted it (`notified_at`; 0.0: the session
-    was not in the room), when it was recorded, and when the room was created (0.0: there was none). Times are monotonic
-    seconds."""
+    was not in the room), when it was recorded, when the room was created (0.0: there was none), and the reason of
+    `user_left`. Times are monotonic seconds."""
 
     membership_id: int
     notified_at: float
     noted_at: float
     created_at: float
+    reason: str
 
 
-NEVER = Ended(0, 0.0, 0.0, 0.0)
+NEVER = Ended(0, 0.0, 0.0, 0.0, "left")
 NO_ENDS: Mapping[str, Ended] = {}
 ENDED_S = 10.0  # longer than a message can be under way: a worker that hangs is replaced before
 
@@ -275,6 +276,7 @@ class Shard:
                 max(known.notified_at, end.notified_at),
                 max(known.noted_at, end.noted_at),
                 max(known.created_at, end.created_at),
+                known.reason if known.membership_id > end.membership_id else end.reason,
             )
         if room_id in self.rooms:
             self.repeat_entries_after_competing_end(self.rooms[room_id], now)
@@ -295,8 +297,13 @@ class Shard:
             self._swept_at = at
         known, room = self.ended(command.room_id, command.session_id), self.rooms.get(command.room_id)
         made_at = known.created_at if room is None else room.created_at
-        end = Ended(max(known.membership_id, command.membership_id), at if notified else known.notified_at, at, made_at)
-        self._ended.setdefault(command.room_id, {})[command.session_id] = end
+        self._ended.setdefault(command.room_id, {})[command.session_id] = Ended(
+            max(known.membership_id, command.membership_id),
+            at if notified else known.notified_at,
+            at,
+            made_at,
+            known.reason if known.membership_id > command.membership_id else command.reason,
+        )
 
     def _sweep_ends(self, now: float) -> None:
         for room_id, ends in list(self._ended.items()):

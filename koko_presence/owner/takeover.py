@@ -111,18 +111,17 @@ def take_over_room(
             if record.revision > room.restored_revision:  # of an owner that stalled
                 _record_competing_room(shard, room, record, now)
     lost: dict[int, set[str]] = {}
-    silent = {edge: Presence(edge=edge, newest=HIGHEST, sessions={}) for edge in (reporting_edges if made else ())}
+    silent = {edge: Presence(edge=edge, sessions={}) for edge in (reporting_edges if made else ())}
     for edge, presence in sorted((silent | gathered.presences).items()):
-        if made:  # just restored: no connection has joined since
-            presence.newest = HIGHEST
         lost[edge] = set(reconcile.reconcile(room, presence, edges, now, delayed=not made))
     _send_session_lost(shard, lost)
     shard.changed_room(room, now)
 
 
 def _restored(shard: Shard, room_id: str, gathered: GatheredRoom, now: float) -> Room | None:
-    """Restore the room from the newest record, without the members whose membership has ended here since. Return None
-    when there is no record, or when all its members have left, which has ended the room."""
+    """Restore the room from the newest record, without the members whose membership has ended here since: those leaves
+    that the room has not sent are sent now. Return None when there is no record, or when all its members have left,
+    which has ended the room."""
     record = gathered.best
     members = () if record is None else record.members.values()
     ended = [
@@ -136,11 +135,13 @@ def _restored(shard: Shard, room_id: str, gathered: GatheredRoom, now: float) ->
         if record is not None:
             _record_ended_room(shard, room_id, record, ended, now)
         return None
-    left = {session_id: member for session_id, member in record.members.items() if session_id not in gone}
+    missed = {member.session_id for member in ended if _is_unsent(shard, room_id, member)}
+    present = {each: member for each, member in record.members.items() if each not in gone or each in missed}
     seq = max(gathered.seqs.values())
-    room = reconcile.restore_room(room_id, structs.replace(record, members=left), seq, shard.context, now)
+    room = reconcile.restore_room(room_id, structs.replace(record, members=present), seq, shard.context, now)
     shard.rooms[room_id] = room
-    _record_missed_leaves(shard, room, ended, now)
+    for session_id in sorted(missed):
+        room.remove(room.members[session_id], shard.ended(room_id, session_id).reason, now)
     for competing in gathered.competing_rooms:
         _record_competing_room(shard, room, competing, now)
     shard.repeat_entries_after_competing_end(room, now)
@@ -161,8 +162,13 @@ def _record_missed_leaves(shard: Shard, room: Room, ended: Iterable[MemberRecord
     """Record the leaves of members whose entry was reported after the end of their last membership, by an owner that
     stalled and then handled older commands."""
     for member in ended:
-        if member.joined_at > shard.ended(room.id, member.session_id).notified_at:
+        if _is_unsent(shard, room.id, member):
             webhook_recorder.left_with_its_owner(room, member, now)
+
+
+def _is_unsent(shard: Shard, room_id: str, member: MemberRecord) -> bool:
+    """Return whether the room has not sent the leave of this membership, or an earlier one of the session only."""
+    return member.joined_at > shard.ended(room_id, member.session_id).notified_at
 
 
 def _record_ended_room(
@@ -209,6 +215,7 @@ def take_over_user(
     if not made and gathered.best is not None:  # it may have a later connection, but also sessions that have ended
         changed = reconcile.merge_delayed_record(user, gathered.best)
         reconcile.merge_delayed_privacy(user, gathered.best)
+        reconcile.merge_delayed_rooms(user, gathered.best)
         stale = [
             record
             for record in gathered.best.sessions

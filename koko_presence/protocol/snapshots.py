@@ -116,13 +116,14 @@ class RoomRecord(Struct, array_like=True, kw_only=True):
 class MembershipEnd(Struct, array_like=True):
     """The end of a membership, all times in monotonic seconds: `notified_at` is when the room sent the events of it,
     0.0 when the room did not have the member; `noted_at` is when it was recorded; `created_at` is when the room was
-    created, 0.0 when there was no room."""
+    created, 0.0 when there was no room. `reason` is that of `user_left`."""
 
     session_id: str
     membership_id: int
     notified_at: float
     noted_at: float
     created_at: float
+    reason: str
 
 
 # an edge does not have the version of a membership and sends one of these in its place
@@ -175,10 +176,9 @@ Present = dict[str, tuple[bool, int, Cursor | None]]
 class Presence(Struct, array_like=True, kw_only=True):
     """An edge's list of the sessions in one room that are connected there. `sessions` has for each session id: whether
     it gets the room's events, its connection, and its last cursor, which is None when unknown and an empty `Cursor`
-    when hidden. The list says nothing about connections with a number above `newest`."""
+    when hidden."""
 
     edge: int
-    newest: int
     sessions: Present
 
 

@@ -4,7 +4,7 @@
 For each value the higher version given by an owner wins, in whichever record it is.
 """
 
-from koko_presence.protocol.commands import ApplyProfile, ConfirmMember, SuspendMember
+from koko_presence.protocol.commands import ApplyProfile, ConfirmMember, RemoveMember, SuspendMember
 from koko_presence.rooms.room import RESUME_MARGIN_S
 
 from .session import UserSession
@@ -15,6 +15,12 @@ def confirm(user: User, command: ConfirmMember, now: float) -> None:
     """Compare a room's statement that it holds this session with the state at monotonic second `now`, and send the room
     the correction."""
     room_id, session_id, add_effect = command.room_id, command.session_id, user.context.add_effect
+    if session_id not in user.sessions and session_id in user.ended_sessions:
+        reason = user.ended_sessions[session_id]
+        add_effect(
+            RemoveMember(room_id=room_id, session_id=session_id, reason=reason, membership_id=command.membership_id)
+        )
+        return
     session = user.sessions.get(session_id) or _restore_unknown_session(user, command, now)
     if session is not None and (
         not session.accepted_at  # known only from statements of rooms

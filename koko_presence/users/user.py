@@ -5,6 +5,9 @@ Invariants: at most `max_sessions_per_user` sessions, those in their grace perio
 `max_rooms_per_user` distinct rooms over all of them [C10]; one profile for all rooms and sessions [D10].
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from koko_presence._fastpath.throttle import TokenBucket
 from koko_presence.protocol.commands import (
     AdmitMember,
@@ -41,6 +44,7 @@ from .session import NONE, UserSession
 
 MIGRATION_S = 3.0  # a client that was sent to another worker is shown as connected for this time
 MANUAL = frozenset(("busy", "reviewing", "away"))
+NO_ENDED: Mapping[str, str] = MappingProxyType({})  # shared: only a user that was restored without a record has some
 _LIVELIEST: tuple[Activity, ...] = ("active", "idle", "away")
 
 
@@ -54,7 +58,7 @@ class User:
     `context`, in order."""
 
     __slots__ = (
-        "activity", "budget", "context", "id", "manual", "privacy_defaults", "restored_empty_version",
+        "activity", "budget", "context", "ended_sessions", "id", "manual", "privacy_defaults", "restored_empty_version",
         "restored_profile_version", "revision", "sessions", "status_message",
     )  # fmt: skip
 
@@ -70,6 +74,8 @@ class User:
         # The version at which the user was restored without a record: rooms have more of what the user shows. 0: it was
         # not.
         self.restored_empty_version = 0
+        # Sessions that have ended since, the last ones, with their reasons: a room may still have one of them.
+        self.ended_sessions: Mapping[str, str] = NO_ENDED
         self.restored_profile_version = 0  # the version of the profile that was restored from rooms
         self.privacy_defaults = Privacy()  # what the user hides with scope "user" [K6]
 
@@ -271,6 +277,9 @@ class User:
     def forget(self, session_id: str, reason: str) -> None:
         """End the session and its memberships; `reason` is that of `user_left`."""
         session = self.sessions.pop(session_id)
+        if self.restored_empty_version:
+            last = list(self.ended_sessions.items())[1 - 2 * self.context.limits.max_sessions_per_user :]
+            self.ended_sessions = dict(last) | {session_id: reason}
         self.context.deadlines.cancel(("session", self.id, session_id))
         for room_id, membership_id in sorted(session.rooms.items()):
             self.context.add_effect(

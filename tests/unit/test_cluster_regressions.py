@@ -228,9 +228,7 @@ def test_a_late_announcement_of_an_edge_does_not_stop_the_delivery_to_a_new_memb
     bob = world.person("bob")
     room = world.shard.rooms["video_123"]
     member = room.members[ada.session_id]
-    presence = Presence(
-        edge=member.edge, newest=member.connection, sessions={ada.session_id: (False, member.connection, None)}
-    )
+    presence = Presence(edge=member.edge, sessions={ada.session_id: (False, member.connection, None)})
     assert reconcile(room, presence, (member.edge,), world.now, delayed=True) == []
     ada.take()
     bob.send(type="typing", roomId="video_123", data={"isTyping": True})
@@ -264,7 +262,7 @@ def test_a_member_that_a_late_edge_does_not_name_is_held_for_the_grace_period() 
     unconfirmed.note_room(world.shard, room.id, {}, set())
     unconfirmed.note_user(world.shard, "ada", {}, set())
     edge = room.members[ada.session_id].edge
-    unconfirmed.confirm_room(room.id, Presence(edge=edge, newest=0, sessions={bob.session_id: (True, 0, None)}))
+    unconfirmed.confirm_room(room.id, Presence(edge=edge, sessions={bob.session_id: (True, 0, None)}))
     assert not unconfirmed.settle(world.shard, edge, 6, world.now), "it says nothing of this change"
     assert unconfirmed.settle(world.shard, edge, 7, world.now)
     assert not room.members[ada.session_id].connected and room.members[bob.session_id].connected
