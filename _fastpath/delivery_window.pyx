@@ -1,12 +1,12 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """Bounds the bytes in flight to a client behind a proxy, whose buffers the server's kernel does not show.
 
-A proxy reads whatever the server writes and buffers hundreds of kilobytes for a slow client, so the state of the server's
-own socket says nothing about the client's line. A ping does: its pong arrives when the client has read all that was
-written before the ping. Each ping has a number in its payload, because pongs without a ping are permitted [RFC 6455
-section 5.5.3]; one ping is in flight at a time. A ping without an answer is repeated, and after a while any pong counts as
-its answer, so that a client with faulty pongs goes on, if slowly. While the bytes in flight fill the window, cursors and
-selections are deferred (`holds`).
+A proxy reads whatever the server writes and buffers hundreds of kilobytes for a slow client, so the state of the
+server's own socket says nothing about the client's line. A ping does: its pong arrives when the client has read all
+that was written before the ping. Each ping has a number in its payload, because pongs without a ping are permitted
+[RFC 6455 section 5.5.3]; one ping is in flight at a time. A ping without an answer is repeated, and after a while any
+pong counts as its answer, so that a client with faulty pongs goes on, if slowly. While the bytes in flight fill the
+window, cursors and selections are deferred (`holds`).
 
 The size of the window follows the delivery rate, as in TCP's slow start. In a round that was limited by the window it is
 halved if the pong was late, doubled if the last growth has made delivery faster, and set back if it has not. No base

@@ -241,7 +241,8 @@ cdef class Poller:
             self.round.end()
             self._member_queue.update_wake()
             self._admission_queue.update_wake()
-            if queue is self._admission_queue:  # all may be served when the time is over, and no further round follows then
+            if queue is self._admission_queue:
+                # all may be served when the time is over, and no further round follows then
                 served_all = served_all or not queue.is_ready()
                 self.round.note_admission(served_all, 0.0 if served_all else self.next_waits_since(queue))
             self.finish_round()

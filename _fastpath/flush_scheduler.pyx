@@ -218,7 +218,9 @@ cdef class FlushScheduler:
             else:
                 subscription = self._subscriptions.get(room.id) if items else None
                 if subscription is not None:
-                    (<RoomSubscription>subscription).fan_out(items, room.wall.iso(now) if (<RoomSubscription>subscription).any_compact else "")
+                    (<RoomSubscription>subscription).fan_out(
+                        items, room.wall.iso(now) if (<RoomSubscription>subscription).any_compact else ""
+                    )
                 return
         self._deliver(room, items, now)
 
@@ -227,7 +229,9 @@ cdef class CursorRoute:
     """Routes the plain cursors of one session into one room. `on_second(room, now)` is called when a second of events
     has been counted [L2]."""
 
-    def __init__(self, RoomCore room not None, MemberCore member not None, FlushScheduler scheduler not None, on_second):
+    def __init__(
+        self, RoomCore room not None, MemberCore member not None, FlushScheduler scheduler not None, on_second
+    ):
         self.key = room.id.encode()
         self.at = -INFINITY
         self._room = room

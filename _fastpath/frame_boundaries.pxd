@@ -28,4 +28,6 @@ cdef struct Header:
 cdef int read_header(const char* data, Py_ssize_t size, Py_ssize_t longest, Header* header) noexcept nogil
 cdef Py_ssize_t known_size(const char* data, Py_ssize_t size) noexcept nogil
 cdef void unmask(char* target, const char* payload, Py_ssize_t size, uint32_t mask) noexcept nogil
-cdef Py_ssize_t small_text(const char* data, Py_ssize_t size, char* text, Py_ssize_t longest, Py_ssize_t* used) noexcept nogil
+cdef Py_ssize_t small_text(
+    const char* data, Py_ssize_t size, char* text, Py_ssize_t longest, Py_ssize_t* used
+) noexcept nogil

@@ -85,8 +85,8 @@ cdef class Outbox:
 
     def use_window(self, DeliveryWindow window not None, clock, *, bint appends_pings):
         """Bound the bytes in flight to the client by `window` from now on; `clock()` gives monotonic seconds.
-        `appends_pings`: the wire passes bytes on unchanged, so that a ping may be appended to them; else its `send_ping`
-        is called."""
+        `appends_pings`: the wire passes bytes on unchanged, so that a ping may be appended to them; else its
+        `send_ping` is called."""
         self._window = window
         self._clock = clock
         self._appends_pings = appends_pings

@@ -12,8 +12,8 @@ cdef extern from "<sys/socket.h>" nogil:
 
 cdef extern from *:
     """
-    /* non-blocking, no signal, and no data are appended to the buffer of an earlier send: without MSG_EOR the kernel fills
-       its newest buffer, of up to 64 KiB, regardless of TCP_NOTSENT_LOWAT */
+    /* non-blocking, no signal, and no data are appended to the buffer of an earlier send: without MSG_EOR the kernel
+       fills its newest buffer, of up to 64 KiB, regardless of TCP_NOTSENT_LOWAT */
     #define SEND_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_EOR)
     """
     const int SEND_FLAGS

@@ -166,7 +166,13 @@ cdef class RemoteCursorRoute(CursorRoute):
     """Routes the plain cursors of one session to a room of another worker. The owner of the room checks them; those
     that any rule concerns take the Python path there."""
 
-    def __init__(self, str room_id not None, unsigned int handle, PeerBuffer outgoing not None, FlushScheduler scheduler not None):
+    def __init__(
+        self,
+        str room_id not None,
+        unsigned int handle,
+        PeerBuffer outgoing not None,
+        FlushScheduler scheduler not None,
+    ):
         """`scheduler` is the flush scheduler of the edge: it releases cursors that wait for the session's budget."""
         self.key = room_id.encode()
         self.at = -INFINITY
