@@ -60,13 +60,23 @@ class FenceBus(Protocol):
 class StreamFence:
     """Decides which flushes the edge of one worker passes on, and whose members get a new snapshot."""
 
-    __slots__ = ("_awaiting_snapshot", "_bus", "_deferred", "_deferred_rooms", "_discarded", "_epochs", "_to_refresh")
+    __slots__ = (
+        "_awaiting_snapshot",
+        "_bus",
+        "_deferred",
+        "_deferred_rooms",
+        "_discarded",
+        "_epochs",
+        "_settling",
+        "_to_refresh",
+    )
 
     def __init__(self, bus: FenceBus) -> None:
         self._bus = bus
         self._deferred: list[tuple[int, bytes]] = []
         self._deferred_rooms: set[str] = set()  # the rooms of `_deferred`
-        self._discarded = False  # whether a flush was dropped since the last change was over
+        self._discarded: set[str] = set()  # rooms of which a flush was dropped in this change of owners
+        self._settling = False  # the deferred flushes are passed on
         self._epochs: dict[str, int] = {}  # of the last flush passed on, by room
         # rooms of which edges need new snapshots, once their owners are settled
         self._to_refresh: list[tuple[str, int]] = []
@@ -84,7 +94,8 @@ class StreamFence:
             return False
         outdated = epoch < self._epochs.get(room_id, 0) or transfer.has_reported(room_key(room_id))
         if outdated or sender not in transfer.owners_of(room_key(room_id)):
-            self._discarded = True
+            if transfer.recovering or self._settling:
+                self._discarded.add(room_id)
             return False
         self._epochs[room_id] = epoch
         if len(self._epochs) > 2 * len(bus.edge.subscriptions) + 64:  # rooms without subscribers here
@@ -149,8 +160,14 @@ class StreamFence:
             self.refresh(room_id, edge, now)
         flushes, self._deferred = self._deferred, []
         self._deferred_rooms.clear()
-        self._discarded = False
+        self._settling = True
         for sender, body in flushes:
             self._bus.on_peer_messages(sender, [(wire_messages.FLUSH, body)])
-        if self._discarded:  # perhaps with the answer to a join: its room has moved on while it waited here
+        self._settling = False
+        discarded, self._discarded = self._discarded, set()
+        if discarded:  # perhaps with the answer to a join: its room has moved on while it waited here
             self._bus.edge.retry_pending(now)
+        # The next owner has the record of the last one, so only this edge knows what is missing. Events of invisible
+        # sessions have no number, so a client does not notice that they are [K7].
+        for room_id in sorted(discarded & subscriptions.keys()):
+            self.refresh(room_id, me, now)
