@@ -26,6 +26,7 @@ from koko_presence.owner.shard import Shard
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.events import error_reply
 from koko_presence.protocol.limits import Limits, RoomOptions
+from koko_presence.protocol.messages import MESSAGES
 from koko_presence.protocol.webhook_events import AnyWebhookEvent
 from koko_presence.server.hub import Hub
 from koko_presence.server.rpc import Caller
@@ -114,6 +115,7 @@ class Client:
         self.got: list[dict[str, Any]] = []
         self._taken = 0
         self.closed: int | None = None
+        self._sent: dict[Any, str] = {}  # id of a message -> its type
         self.pings = 0
         self.answers_pings = True
         self.unsent_bytes = 0
@@ -133,7 +135,18 @@ class Client:
                 size, head = int.from_bytes(data[at + 2 : at + 10], "big"), 10
             self.raw.append(data[at + head : at + head + size])
             self.got.append(msgspec.json.decode(self.raw[-1]))
+            if self.got[-1]["type"] == "ack":
+                self._check_result(self.got[-1])
             at += head + size
+
+    def _check_result(self, ack: dict[str, Any]) -> None:
+        """Check that an acknowledgement has the fields of the result that its message declares [M5]."""
+        type_ = self._sent.get(ack["id"], "")
+        results = {procedure.returns for procedure in MESSAGES[type_].procedures} if type_ in MESSAGES else set()
+        for result in results:
+            fields = msgspec.structs.fields(result)
+            assert ack.keys() - {"type", "id"} <= {field.encode_name for field in fields}, (type_, ack)
+            assert ack.keys() >= {field.encode_name for field in fields if field.required}, (type_, ack)
 
     def send_ping(self, data: bytes) -> None:
         self.pings += 1
@@ -162,6 +175,9 @@ class Client:
     def post(self, message: Any = None, **fields: Any) -> None:
         """Send one message without running the event loop."""
         if self.closed is None:
+            sent = message or fields
+            if isinstance(sent, dict) and isinstance(sent.get("id"), str | int):
+                self._sent[sent["id"]] = sent.get("type", "")
             data = message if isinstance(message, bytes) else msgspec.json.encode(message or fields)
             if not self.session.rate_limiter.take(data):  # the listener applies the rate limit before the session, too
                 self.session.on_text(data)
