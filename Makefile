@@ -10,7 +10,8 @@
 # make debug  compiled part with bounds checks and line tracing, annotated HTML in build/debug/
 # make setup  .venv with the pinned packages and the compiled part; nothing to do takes no time
 # make pins   deploy/requirements*.txt anew, after a version in pyproject.toml has changed: what install-systemd installs
-# make generate    the files that are made from koko_presence/protocol: types of TypeScript, JSON Schema, client models
+# make generate    the files that are made of others: from koko_presence/protocol TypeScript types and client models, from
+#                  the SDK its declarations and the minified files
 # make clip   films the demo's clip again (Chromium, ffmpeg); it is in git
 # make clean  away with all that was made
 # make install-systemd    as root: a systemd service on this host, or its upgrade; make uninstall-systemd: away with it
@@ -31,7 +32,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 TIERS := bench counts pages bundlers packaging systemd long
 
-.PHONY: run dev test test-fast test-more $(TIERS:%=test-%) test-soak check format bench bench-check instructions debug setup dist pins generate clip clean install-systemd uninstall-systemd
+.PHONY: run dev node test test-fast test-more $(TIERS:%=test-%) test-soak check format bench bench-check instructions debug setup dist pins generate clip clean install-systemd uninstall-systemd
 
 run: setup
 	@exec $(BIN)/koko-presence serve --dev --port $(PORT)
@@ -53,10 +54,11 @@ $(TIERS:%=test-%) test-soak: test-%:
 	@bash .ci/setup tests $*
 	@$(BIN)/python -m pytest --tier $* tests
 
-check: dev
+check: dev node
 	@$(BIN)/ruff format --check --quiet . || { echo "check: run  make format"; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
+	@node generate/sdk.mjs --check
 	@echo "check: format, lint and types are fine"
 
 format: dev
@@ -83,14 +85,18 @@ setup:
 dev:
 	@bash .ci/setup dev
 
+node:
+	@bash .ci/setup node
+
 dist: dev
 	@$(BIN)/python -m build --no-isolation
 
 pins: dev
 	@$(BIN)/python deploy/pins.py
 
-generate: dev
+generate: dev node
 	@$(BIN)/python -m generate
+	@node generate/sdk.mjs
 
 clip: dev
 	@$(BIN)/python -m bench.clip

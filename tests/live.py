@@ -74,9 +74,11 @@ async def live(
     origins: Sequence[str] = (),
     cookie: str = "",
     trusted_proxies: Sequence[str] = (),
+    dev: bool = False,
     **limits: Any,
 ) -> AsyncIterator[Live]:
-    """Serve until the block ends. `tls` is a certificate and its key, `limits` are fields of Limits."""
+    """Serve until the block ends. `tls` is a certificate and its key, `dev` is the option --dev, with one worker;
+    `limits` are fields of Limits."""
     cert, key = ("", "") if tls is None else map(str, tls)
     config = Config(
         server=Server(
@@ -92,9 +94,9 @@ async def live(
         limits=Limits(**limits),
     )
     async with AsyncExitStack() as stack:
-        count = workers or Live.default_workers
+        count = 1 if dev else workers or Live.default_workers
         if count == 1:
-            single = Worker(config)
+            single = Worker(config, dev=dev)
             await single.start()
             stack.push_async_callback(single.stop)
             yield Live([single])

@@ -64,6 +64,7 @@ from .survey_handlers import SurveyHandlers
 log = logging.getLogger("koko_presence.worker")
 
 SDK_FOLDER = Path(__file__).parents[1] / "web" / "sdk"
+MINIFIED_SDK_FOLDER = Path(__file__).parents[1] / "web" / "sdk_minified"
 DEMO_FOLDER = Path(__file__).parents[1] / "web" / "demo"
 WS_PATHS = ("/presence", TRPC_PATH)
 DEMO_TOKEN_TTL_S = 3600
@@ -83,7 +84,8 @@ monotonic = time.monotonic
 
 def load_pages() -> None:
     """Read the static files before the fork, so that workers need not."""
-    sdk_files(SDK_FOLDER)
+    for minified in (None, MINIFIED_SDK_FOLDER):
+        sdk_files(SDK_FOLDER, minified)
     demo_files(DEMO_FOLDER)
 
 
@@ -180,7 +182,7 @@ class Worker:
         self.bus.attach(edge_id, self.hub)
         self.survey_handlers = SurveyHandlers(self.hub, self.shard, self.bus, self._poller, self.addresses)
         self._http = HttpSide(local_only=dev)
-        self._http.add_sdk(SDK_FOLDER)
+        self._http.add_sdk(SDK_FOLDER, None if dev else MINIFIED_SDK_FOLDER)
         self._http.add_trpc(
             TrpcHttp(self.hub.procedures, self.authenticator, lambda: self.acceptor.origins, self.hub.unix_s)
         )

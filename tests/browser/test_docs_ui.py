@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from .conftest import WAIT_MS, Enter, Server
 from .pages import face, point, wait_for_cursor
@@ -12,10 +12,21 @@ from .pages import face, point, wait_for_cursor
 pytestmark = [pytest.mark.browser, pytest.mark.pages]
 
 TEXT = (Path(__file__).parents[2] / "docs" / "ui-kit.md").read_text()
+MINIFIED = Path(__file__).parents[2] / "koko_presence" / "web" / "sdk_minified"
 ELEMENTS = ("avatars", "cursors", "marks", "typing", "watch")
 
 
-def test_the_documented_page_works(server: Server, browser: Browser, enter: Enter, complaints: list[str]) -> None:
+def minify(route: Route) -> None:
+    """Answer as a server without --dev."""
+    path = MINIFIED / route.request.url.rpartition("/")[2]
+    assert path.exists(), "a bundle imports no other file"
+    route.fulfill(path=path, headers={"Content-Type": "text/javascript" if path.suffix == ".js" else "text/css"})
+
+
+@pytest.mark.parametrize("is_minified", [False, True], ids=["sources", "minified"])
+def test_the_documented_page_works(
+    server: Server, browser: Browser, enter: Enter, complaints: list[str], is_minified: bool
+) -> None:
     (html,) = re.findall(r"^```html\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
     tom = enter("tom", "Tom")
     room = tom.locator("#room").inner_text()
@@ -23,6 +34,8 @@ def test_the_documented_page_works(server: Server, browser: Browser, enter: Ente
     context.set_default_timeout(WAIT_MS)
     page = context.new_page()
     page.on("pageerror", lambda error: complaints.append(str(error)))
+    if is_minified:
+        page.route("**/sdk/**", minify)
     page.route("**/demo/demo.js", lambda route: route.fulfill(body="", content_type="text/javascript"))
     page.goto(f"{server.url}/demo")  # an HTML page of the server's own origin, emptied
     page.set_content(html.replace("film.mp4", "/demo/clip.mp4").replace("video_123", room))

@@ -14,6 +14,7 @@ from tests.live import Live, live
 from tests.waiting import PATIENCE_S
 
 SDK = Path(__file__).parents[2] / "koko_presence" / "web" / "sdk"
+MINIFIED = SDK.with_name("sdk_minified")
 
 TESTS = Path(__file__).parents[1] / "sdk"
 FILES = sorted(TESTS.glob("*.test.js"))
@@ -39,9 +40,12 @@ def test_under_node(path: Path) -> None:
     assert done.returncode == 0 and passed is not None and int(passed[1]) > 0, done.stdout[-8000:] + done.stderr[-4000:]
 
 
-def test_it_is_served_to_any_page_with_its_types_and_an_etag(run: Run) -> None:
+@pytest.mark.parametrize("dev", [False, True])
+def test_it_is_served_to_any_page_with_its_types_and_an_etag(run: Run, dev: bool) -> None:
+    """With --dev the sources, else the minified files where there is one."""
+
     async def test() -> None:
-        async with live() as server, aiohttp.ClientSession() as http:
+        async with live(dev=dev) as server, aiohttp.ClientSession() as http:
             base = server.url.replace("ws:", "http:").removesuffix("/presence")
             for name, content_type in (
                 ("presence.js", "text/javascript"),
@@ -51,7 +55,8 @@ def test_it_is_served_to_any_page_with_its_types_and_an_etag(run: Run) -> None:
             ):
                 async with http.get(f"{base}/sdk/{name}") as answer:
                     assert (answer.status, answer.content_type) == (200, content_type)
-                    assert await answer.read() == (SDK / name).read_bytes()
+                    folder = SDK if dev or not name.endswith(".js") else MINIFIED
+                    assert await answer.read() == (folder / name).read_bytes()
                     assert answer.headers["Access-Control-Allow-Origin"] == "*"
                     assert answer.headers["X-Content-Type-Options"] == "nosniff"
                     etag = answer.headers["ETag"]
@@ -67,11 +72,11 @@ def test_it_is_served_to_any_page_with_its_types_and_an_etag(run: Run) -> None:
     run(test())
 
 
-async def scenario(server: Live, name: str, *, cut_at: str = "") -> str:
-    """Run a scenario of tests/sdk/live.js. When it prints `cut_at`, the server cuts every connection and reports
-    that."""
+async def scenario(server: Live, name: str, folder: str = "sdk", *, cut_at: str = "") -> str:
+    """Run a scenario of tests/sdk/live.js with the SDK in `folder`. When it prints `cut_at`, the server cuts every
+    connection and reports that."""
     process = await asyncio.create_subprocess_exec(
-        "node", str(TESTS / "live.js"), name, server.url, server.token("ann", "Ann"), server.token("bob", "Bob"),
+        "node", str(TESTS / "live.js"), name, server.url, server.token("ann", "Ann"), server.token("bob", "Bob"), folder,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env=ENV,
     )  # fmt: skip
     assert process.stdin is not None and process.stdout is not None
@@ -87,10 +92,11 @@ async def scenario(server: Live, name: str, *, cut_at: str = "") -> str:
     return "".join(said)
 
 
-def test_two_users_join_move_cursors_type_select_query_and_leave(run: Run) -> None:
+@pytest.mark.parametrize("folder", ["sdk", "sdk_minified"])
+def test_two_users_join_move_cursors_type_select_query_and_leave(run: Run, folder: str) -> None:
     async def test() -> None:
         async with live() as server:
-            await scenario(server, "meet")
+            await scenario(server, "meet", folder)
 
     run(test())
 

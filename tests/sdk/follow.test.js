@@ -132,8 +132,8 @@ function crowd(names) {
     let state = { self: { userId: name }, following: true, syncEnabled: true, playback: null };
     const follow = createFollow({
       room: { others: names.filter((other) => other !== name).map((userId) => ({ userId })) },
-      set: (patch) => (state = { ...state, ...patch }), get: () => state, notify() {}, emit() {}, company: () => true,
-      say: (type, data, to) => wire.push({ from: name, data, to: to ?? names }),
+      store: { get snapshot() { return state; }, patch: (fields) => (state = { ...state, ...fields }), hasOtherSessions: true },
+      notify() {}, emit() {}, send: (type, data, to) => wire.push({ from: name, data, to: to ?? names }),
     });
     people.set(name, { follow, following: () => state.following });
   }
@@ -141,7 +141,7 @@ function crowd(names) {
     for (let rounds = 0; wire.length; rounds++) {
       assert.ok(rounds < 1000, "it must come to rest");
       const { from, data, to } = wire.shift();
-      for (const name of to) if (name !== from) people.get(name).follow.hear({ type: "broadcast", userId: from, data });
+      for (const name of to) if (name !== from) people.get(name).follow.receive({ type: "broadcast", userId: from, data });
     }
   };
   return { people, deliver };

@@ -1,11 +1,14 @@
-/** Scenarios of the SDK against a real server: node live.js NAME URL TOKEN_OF_ANN TOKEN_OF_BOB. Ends with 0 when all is well. */
+/**
+ * Scenarios of the SDK against a real server: node live.js NAME URL TOKEN_OF_ANN TOKEN_OF_BOB [FOLDER_OF_THE_SDK]. Ends with 0
+ * when all is well.
+ */
 
 import assert from "node:assert/strict";
 import { createInterface } from "node:readline";
 import { WebSocket } from "ws";
-import { createPresence } from "../../koko_presence/web/sdk/presence.js";
 
-const [name, url, annToken, bobToken] = process.argv.slice(2);
+const [name, url, annToken, bobToken, folder = "sdk"] = process.argv.slice(2);
+const { createPresence } = await import(`../../koko_presence/web/${folder}/presence.js`);
 process.on("unhandledRejection", (error) => {
   console.error("unhandled:", error);
   process.exit(1);

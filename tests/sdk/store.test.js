@@ -1,12 +1,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createStore } from "../../koko_presence/web/sdk/store.js";
+import { RoomStore } from "../../koko_presence/web/sdk/store.js";
 import { event, row, snapshot } from "./fake.js";
 
 function made(users = [row("jane"), row("tom")], more = {}) {
-  const [set, update, fold, expand, company, get] = createStore("video_1");
+  const store = new RoomStore("video_1");
+  const get = () => store.snapshot;
+  const fold = (message) => store.apply(message);
+  const expand = (row, message) => store.expandCursor(row, message);
   fold(snapshot(users, more));
-  return { set, update, fold, expand, company, get, person: (id) => get().others.find(({ userId }) => userId === id) };
+  return { store, fold, expand, get, person: (id) => get().others.find(({ userId }) => userId === id) };
 }
 
 test("a snapshot replaces what was known [C4]", () => {
@@ -59,11 +62,11 @@ test("one person per user, whatever the tabs [C7, D1]", () => {
 });
 
 test("own tabs are oneself, with this tab's session and colour", () => {
-  const { get, company } = made([row("me", "s9", { color: "#999999" })]);
+  const { get, store } = made([row("me", "s9", { color: "#999999" })]);
   assert.deepEqual(get().others, []);
   assert.deepEqual([get().self.sessionId, get().self.color, get().self.sessions.length], ["s0", "#abcdef", 2]);
-  assert.equal(company(), true, "own tabs see what one shows");
-  assert.equal(made([]).company(), false);
+  assert.equal(store.hasOtherSessions, true, "own tabs see what one shows");
+  assert.equal(made([]).store.hasOtherSessions, false);
 });
 
 test("someone who comes is there with what the event says", () => {

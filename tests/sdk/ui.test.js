@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createVoice } from "../../koko_presence/web/sdk/ui/element.js";
+import { Announcer } from "../../koko_presence/web/sdk/ui/announcer.js";
 import { pictureRect, playhead, settle, strength } from "../../koko_presence/web/sdk/ui/picture.js";
 import { arrivals, initials, inkOn, typingSentence, viewerWords } from "../../koko_presence/web/sdk/ui/words.js";
 
@@ -70,7 +70,7 @@ test("initials", () => {
 });
 
 test("who is typing", () => {
-  assert.equal(typingSentence([]) ?? "", "");
+  assert.equal(typingSentence([]), "");
   assert.equal(typingSentence(["Jane"]), "Jane is typing...");
   assert.equal(typingSentence(["Jane", "Tom"]), "Jane and Tom are typing...");
   assert.equal(typingSentence(["Jane", "Tom", "Mia"]), "Jane and 2 others are typing...");
@@ -126,12 +126,12 @@ test("a live region says the newest, and no oftener than every 5 s", (t) => {
     t.mock.timers.tick(ms);
   };
   const said = [];
-  const say = createVoice((text) => said.push(text));
-  say(() => "one");
+  const announcer = new Announcer((text) => said.push(text));
+  announcer.announce(() => "one");
   pass(0);
   assert.deepEqual(said, ["one"]);
   for (let i = 0; i < 50; i++) {
-    say(() => `${i}`);
+    announcer.announce(() => `${i}`);
     pass(90);
   }
   assert.deepEqual(said, ["one"]);

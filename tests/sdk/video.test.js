@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
-import { positionOf } from "../../koko_presence/web/sdk/media.js";
+import { positionOf } from "../../koko_presence/web/sdk/playback-position.js";
 import { correction } from "../../koko_presence/web/sdk/video.js";
 import { Time, Video, event, finish, inside, page, row, settle } from "./fake.js";
 

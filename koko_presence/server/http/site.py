@@ -129,9 +129,11 @@ class HttpServer(web.Server):
 
 
 @cache
-def sdk_files(folder: Path) -> dict[str, StaticFile]:
-    """The browser SDK's files, read at the first call in this process or in the process that it was forked from."""
-    return static_files(folder, "/sdk", OPEN_TO_ALL, PAGE_HEADERS)
+def sdk_files(folder: Path, minified: Path | None = None) -> dict[str, StaticFile]:
+    """The browser SDK's files, read at the first call in this process or in the process that it was forked from. Files
+    in `minified` take the place of those of the same name."""
+    files = static_files(folder, "/sdk", OPEN_TO_ALL, PAGE_HEADERS)
+    return files if minified is None else files | static_files(minified, "/sdk", OPEN_TO_ALL, PAGE_HEADERS)
 
 
 @cache
@@ -163,9 +165,10 @@ class HttpSide:
         """Serve calls below /trpc/ [M6]."""
         self._trpc = trpc
 
-    def add_sdk(self, folder: Path) -> None:
-        """Serve the browser SDK at /sdk, to pages of any origin."""
-        self._files |= sdk_files(folder)
+    def add_sdk(self, folder: Path, minified: Path | None = None) -> None:
+        """Serve the browser SDK at /sdk, to pages of any origin: the sources in `folder`, or the files of the same name
+        in `minified`."""
+        self._files |= sdk_files(folder, minified)
 
     def add_demo(self, folder: Path) -> None:
         """Serve the demo page at /demo."""

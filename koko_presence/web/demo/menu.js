@@ -1,60 +1,77 @@
 /** Status, privacy, network, light and dark; the users in the room and the state of the connection. */
 
+/** @import { Answer, Presence, Room, Status } from "../sdk/presence.js" */
+
 import { setSlow } from "./network.js";
-import { $, notify, setText } from "./page.js";
+import { elementById, elementIn, notify, setText } from "./page.js";
 
-const SAYS = { connecting: "Connecting", live: "Live", reconnecting: "Reconnecting", closed: "You left" };
+const STATUS_WORDS = { connecting: "Connecting", live: "Live", reconnecting: "Reconnecting", closed: "You left" };
+const RETRY_MS = 500;
 
-/** Calls `send`, and again after a refusal with a time to wait; `send` reads the newest state each time. */
-function insist(send) {
+/**
+ * Calls `send`, and again after a refusal with a time to wait; `send` reads the newest state each time.
+ * @param {() => Promise<Answer>} send
+ */
+function untilAccepted(send) {
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
-  return async function now() {
+  return async function sendNow() {
     clearTimeout(timer);
-    const { code, retryAfterMs = 500 } = await send();
-    if (code === "RATE_LIMITED") timer = setTimeout(now, retryAfterMs);
+    const answer = await send();
+    if (!answer.success && answer.code === "RATE_LIMITED") timer = setTimeout(sendNow, answer.retryAfterMs ?? RETRY_MS);
   };
 }
 
+/**
+ * @param {Presence} presence
+ * @param {Room} room
+ * @param {string} name The user's.
+ */
 export function startMenu(presence, room, name) {
-  let lost = false;
-  setText($("my-name"), name);
+  const statusMessage = elementById("status-message", HTMLInputElement);
+  const isChecked = (/** @type {string} */ id) => elementById(id, HTMLInputElement).checked;
+  let wasLost = false;
+  setText(elementById("my-name"), name);
 
-  const status = () => document.querySelector("[name=status]:checked").value;
-  const setStatus = insist(() => room.setStatus(status(), $("status-message").value));
+  const setStatus = untilAccepted(() => {
+    const chosen = /** @type {HTMLInputElement} */ (elementIn(document, "[name=status]:checked"));
+    return room.setStatus(/** @type {Status} */ (chosen.value), statusMessage.value);
+  });
   for (const radio of document.getElementsByName("status")) radio.addEventListener("change", setStatus);
-  $("status-message").addEventListener("change", setStatus);
+  statusMessage.addEventListener("change", setStatus);
 
-  const privacy = insist(() => room.setPrivacy({
-    invisible: $("invisible").checked, shareCursor: $("share-cursor").checked, shareSelection: $("share-selection").checked,
+  const setPrivacy = untilAccepted(() => room.setPrivacy({
+    invisible: isChecked("invisible"), shareCursor: isChecked("share-cursor"), shareSelection: isChecked("share-selection"),
   }));
-  for (const id of ["invisible", "share-cursor", "share-selection"]) $(id).addEventListener("change", privacy);
+  for (const id of ["invisible", "share-cursor", "share-selection"]) elementById(id).addEventListener("change", setPrivacy);
 
-  $("slow").addEventListener("change", ({ target }) => setSlow(target.checked));
+  elementById("slow").addEventListener("change", () => setSlow(isChecked("slow")));
 
-  const dark = $("dark");
+  const dark = elementById("dark", HTMLInputElement);
   dark.checked = matchMedia("(prefers-color-scheme: dark)").matches;
   dark.addEventListener("change", () => (document.documentElement.dataset.theme = dark.checked ? "dark" : "light"));
 
-  $("leave").addEventListener("click", () => {
+  elementById("leave").addEventListener("click", () => {
     if (room.status === "closed") return location.reload();
-    $("menu").hidePopover();
+    elementById("menu").hidePopover();
     room.leave();
     presence.close();
   });
 
-  function show() {
-    const { status: state, error } = room.getSnapshot();
-    document.body.dataset.state = state;
-    setText($("connection"), state === "closed" && error ? "Closed" : SAYS[state]);
-    if (state === "closed" && error) notify(error.message);
-    if (lost && state === "live") notify("Back in the same session. Nobody saw you leave.");
-    if (state !== "connecting") lost = state === "reconnecting";
-    setText($("leave"), state === "closed" ? "Come back" : "Leave the room");
+  function showStatus() {
+    const { status, error } = room.getSnapshot();
+    document.body.dataset.state = status;
+    setText(elementById("connection"), status === "closed" && error ? "Closed" : STATUS_WORDS[status]);
+    if (status === "closed" && error) notify(error.message);
+    if (wasLost && status === "live") notify("Back in the same session. Nobody saw you leave.");
+    if (status !== "connecting") wasLost = status === "reconnecting";
+    setText(elementById("leave"), status === "closed" ? "Come back" : "Leave the room");
   }
-  room.on("status", show);
-  $("menu").addEventListener("beforetoggle", () => {
+  room.on("status", showStatus);
+  elementById("menu").addEventListener("beforetoggle", () => {
     const { rtt } = presence.clock;
-    setText($("my-round-trip"), Number.isFinite(rtt) ? `${Math.max(1, Math.round(rtt))} ms to the server and back` : "");
+    const text = Number.isFinite(rtt) ? `${Math.max(1, Math.round(rtt))} ms to the server and back` : "";
+    setText(elementById("my-round-trip"), text);
   });
-  show();
+  showStatus();
 }

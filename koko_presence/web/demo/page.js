@@ -1,24 +1,60 @@
-/** Helpers of all parts of the page. */
+/** Helpers of all parts of the demo page: its elements, notices, timecodes. */
 
-export const $ = (id) => document.getElementById(id);
+/**
+ * The element of the page with this id.
+ * @template {HTMLElement} [Type=HTMLElement]
+ * @param {string} id
+ * @param {new () => Type} [type] Its class.
+ * @returns {Type}
+ */
+export function elementById(id, type = /** @type {new () => Type} */ (HTMLElement)) {
+  const element = document.getElementById(id);
+  if (!(element instanceof type)) throw new Error(`The page has no ${type.name} #${id}.`);
+  return element;
+}
 
+/**
+ * The first element below `parent` that the selector finds.
+ * @param {ParentNode} parent
+ * @param {string} selector
+ * @returns {HTMLElement}
+ */
+export function elementIn(parent, selector) {
+  const element = parent.querySelector(selector);
+  if (!(element instanceof HTMLElement)) throw new Error(`There is no ${selector}.`);
+  return element;
+}
+
+/**
+ * @param {Element} element
+ * @param {string} text
+ */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-let timer = 0;
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let noticeTimer;
 
-/** Show a notice at the bottom of the window for a few seconds. */
+/**
+ * Shows a notice at the bottom of the window for a few seconds.
+ * @param {string} text
+ */
 export function notify(text) {
-  $("notice").textContent = text;
-  clearTimeout(timer);
-  timer = setTimeout(() => ($("notice").textContent = ""), 4000);
+  const notice = elementById("notice");
+  notice.textContent = text;
+  clearTimeout(noticeTimer);
+  noticeTimer = setTimeout(() => (notice.textContent = ""), 4000);
 }
 
 export const FPS = 24;
 
-/** "00:12:08": minutes, seconds, frames. */
-export function timecode(t) {
-  const frame = Math.floor(t * FPS + 1e-3);
-  return [frame / FPS / 60, (frame / FPS) % 60, frame % FPS].map((part) => String(Math.floor(part)).padStart(2, "0")).join(":");
+/**
+ * "00:12:08": minutes, seconds, frames.
+ * @param {number} seconds
+ */
+export function timecode(seconds) {
+  const frame = Math.floor(seconds * FPS + 1e-3);
+  const parts = [frame / FPS / 60, (frame / FPS) % 60, frame % FPS];
+  return parts.map((part) => String(Math.floor(part)).padStart(2, "0")).join(":");
 }

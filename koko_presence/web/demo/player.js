@@ -1,88 +1,113 @@
 /** The player: buttons and keys send commands to the room, or move only the local video if another user has control. */
 
-import { $, setText, timecode } from "./page.js";
+/** @import { Room } from "../sdk/presence.js" */
 
-const video = $("video");
-const seek = $("seek");
-const icon = (button, name) => button.querySelector("use").setAttribute("href", name);
+import { elementById, setText, timecode } from "./page.js";
 
+const END_S = 0.05; // so near to its end the film begins anew
+const KEY_STEP_S = 1;
+
+/** Where a key belongs to the element and not to the player. */
+const WITH_OWN_KEYS = "input, select, textarea, button, [popover], koko-avatars, koko-watch";
+
+/** @param {Room} room */
 export function startPlayer(room) {
-  let scrubbing = false;
-  const together = () => room.getSnapshot().following === true && room.mayControl && room.status === "live";
+  const video = elementById("video", HTMLVideoElement);
+  const seek = elementById("seek", HTMLInputElement);
+  const rate = elementById("rate", HTMLSelectElement);
+  const playButton = elementById("play");
+  let isScrubbing = false;
+
+  /** Whether a command is for all. */
+  const isTogether = () => room.getSnapshot().following === true && room.mayControl && room.status === "live";
   const duration = () => video.duration || undefined;
 
   function toggle() {
-    const atEnd = video.ended || video.currentTime >= video.duration - 0.05;
-    if (!together()) {
-      if (atEnd) video.currentTime = 0;
-      return video.paused ? video.play() : video.pause();
+    const isAtEnd = video.ended || video.currentTime >= video.duration - END_S;
+    if (!isTogether()) {
+      if (isAtEnd) video.currentTime = 0;
+      if (video.paused) video.play();
+      else video.pause();
+    } else if (isAtEnd) {
+      room.playback({ action: "sync", isPlaying: true, currentTime: 0, playbackRate: 1, duration: duration() });
+    } else {
+      room.playback({ action: video.paused ? "play" : "pause", currentTime: video.currentTime, duration: duration() });
     }
-    if (atEnd) return room.playback({ action: "sync", isPlaying: true, currentTime: 0, playbackRate: 1, duration: duration() });
-    room.playback({ action: video.paused ? "play" : "pause", currentTime: video.currentTime, duration: duration() });
   }
 
+  /** @param {number} seconds */
   function go(seconds) {
     const currentTime = Math.min(Math.max(seconds, 0), video.duration || 0);
-    if (together()) room.playback({ action: "seek", currentTime, duration: duration() });
+    if (isTogether()) room.playback({ action: "seek", currentTime, duration: duration() });
     else video.currentTime = currentTime;
   }
 
-  function show() {
-    const t = scrubbing ? seek.valueAsNumber : video.currentTime;
-    if (!scrubbing) seek.value = t;
-    seek.style.setProperty("--played", t / (video.duration || 1));
-    setText($("time"), timecode(t));
-    seek.ariaValueText = `${Math.floor(t)} seconds`;
+  function showTime() {
+    const seconds = isScrubbing ? seek.valueAsNumber : video.currentTime;
+    if (!isScrubbing) seek.value = String(seconds);
+    seek.style.setProperty("--played", String(seconds / (video.duration || 1)));
+    setText(elementById("time"), timecode(seconds));
+    seek.ariaValueText = `${Math.floor(seconds)} seconds`;
+  }
+
+  function showLength() {
+    if (!video.duration) return;
+    seek.max = String(video.duration);
+    setText(elementById("length"), ` / ${timecode(video.duration)}`);
   }
 
   function showState() {
     const { playback, following, controller, others, status } = room.getSnapshot();
-    icon($("play"), video.paused ? "#i-play" : "#i-pause");
-    $("play").ariaLabel = video.paused ? "Play" : "Pause";
-    $("big-play").hidden = !!playback?.isPlaying || !video.paused || !together();
-    $("rate").value = String(playback?.playbackRate ?? 1);
-    $("rate").disabled = !together();
-    const name = (id) => others.find(({ userId }) => userId === id)?.name ?? "somebody";
-    $("alone").hidden = following === true || status === "closed";
-    setText($("alone-text"), following ? `Following ${name(following)}` : `Watching on your own${controller ? "" : ","}`);
-    setText($("rejoin"), following ? "Stop" : "Back to the others");
-    show();
+    playButton.querySelector("use")?.setAttribute("href", video.paused ? "#i-play" : "#i-pause");
+    playButton.ariaLabel = video.paused ? "Play" : "Pause";
+    elementById("big-play").hidden = Boolean(playback?.isPlaying) || !video.paused || !isTogether();
+    rate.value = String(playback?.playbackRate ?? 1);
+    rate.disabled = !isTogether();
+    const followed = others.find(({ userId }) => userId === following)?.name ?? "somebody";
+    elementById("alone").hidden = following === true || status === "closed";
+    setText(elementById("alone-text"), following ? `Following ${followed}` : `Watching on your own${controller ? "" : ","}`);
+    setText(elementById("rejoin"), following ? "Stop" : "Back to the others");
+    showTime();
   }
 
-  const frame = () => {
-    show();
-    if (!video.paused) requestAnimationFrame(frame);
+  const showFrames = () => {
+    showTime();
+    if (!video.paused) requestAnimationFrame(showFrames);
   };
-  video.addEventListener("play", frame);
+  video.addEventListener("play", showFrames);
   for (const type of ["play", "pause", "ended", "loadedmetadata", "seeked", "timeupdate"]) video.addEventListener(type, showState);
-  const length = () => {
-    if (!video.duration) return;
-    seek.max = video.duration;
-    setText($("length"), ` / ${timecode(video.duration)}`);
-  };
-  video.addEventListener("loadedmetadata", length);
-  length();
+  video.addEventListener("loadedmetadata", showLength);
+  showLength();
 
-  for (const id of ["play", "big-play", "video"]) $(id).addEventListener("click", toggle);
+  for (const id of ["play", "big-play", "video"]) elementById(id).addEventListener("click", toggle);
   seek.addEventListener("input", () => {
-    scrubbing = true;
+    isScrubbing = true;
     go(seek.valueAsNumber);
-    show();
+    showTime();
   });
-  seek.addEventListener("change", () => (scrubbing = false));
-  $("rate").addEventListener("change", ({ target }) => room.playback({ action: "rate", playbackRate: +target.value, currentTime: video.currentTime }));
-  $("rejoin").addEventListener("click", () => room.follow(true));
+  seek.addEventListener("change", () => (isScrubbing = false));
+  rate.addEventListener("change", () => {
+    room.playback({ action: "rate", playbackRate: Number(rate.value), currentTime: video.currentTime });
+  });
+  elementById("rejoin").addEventListener("click", () => room.follow(true));
 
+  /** @type {Record<string, () => void>} */
+  const keys = {
+    " ": toggle,
+    k: toggle,
+    ArrowLeft: () => go(video.currentTime - KEY_STEP_S),
+    ArrowRight: () => go(video.currentTime + KEY_STEP_S),
+  };
   document.addEventListener("keydown", (event) => {
-    if (event.target.closest("input, select, textarea, button, [popover], koko-avatars, koko-watch") || event.ctrlKey || event.metaKey || event.altKey) return;
-    const act = { " ": toggle, k: toggle, ArrowLeft: () => go(video.currentTime - 1), ArrowRight: () => go(video.currentTime + 1) }[event.key];
-    if (!act) return;
+    const hasOwnKeys = event.target instanceof Element && event.target.closest(WITH_OWN_KEYS);
+    if (hasOwnKeys || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (!Object.hasOwn(keys, event.key)) return;
     event.preventDefault();
-    act();
+    keys[event.key]?.();
   });
 
-  const detach = room.attach(video);
-  const undo = [detach, room.on("change", showState)];
+  room.attach(video);
+  room.on("change", showState);
   showState();
-  return { go, stop: () => undo.forEach((each) => each()) };
+  return { go };
 }

@@ -1,18 +1,34 @@
 /** The selected range of the video: dragged under the timeline, or marked with the keys I and O. */
 
-import { $, setText, timecode } from "./page.js";
+/** @import { Room, Selection } from "../sdk/presence.js" */
 
-const LEAST_S = 0.2;
+import { elementById, setText, timecode } from "./page.js";
 
+const SHORTEST_S = 0.2;
+
+/** @param {Room} room */
 export function startSelection(room) {
-  const video = $("video");
-  const lane = $("lane");
+  const video = elementById("video", HTMLVideoElement);
+  const lane = elementById("lane");
+  /** @type {Selection | null} */
   let selection = null;
-  let from = null; // where a drag began, s
+  /**
+   * Where a drag began, s.
+   * @type {number | null}
+   */
+  let dragStart = null;
 
+  const band = document.createElement("div");
+  band.id = "own-stretch";
+  band.hidden = true;
+  lane.prepend(band);
+
+  /**
+   * @param {number} start
+   * @param {number} end
+   */
   function select(start, end) {
-    const [startTime, endTime] = [Math.min(start, end), Math.max(start, end)];
-    selection = { startTime, endTime };
+    selection = { startTime: Math.min(start, end), endTime: Math.max(start, end) };
     room.updateSelection(selection);
     show();
   }
@@ -24,44 +40,46 @@ export function startSelection(room) {
   }
 
   function show() {
-    $("clear").hidden = !selection;
-    const { startTime, endTime } = selection ?? {};
-    setText($("stretch"), selection ? `${timecode(startTime)} to ${timecode(endTime)}` : "Drag under the timeline to select a stretch");
-    const own = $("own-stretch");
-    own.hidden = !selection;
-    own.style.left = `${(startTime / video.duration) * 100}%`;
-    own.style.width = `${((endTime - startTime) / video.duration) * 100}%`;
+    elementById("clear").hidden = !selection;
+    band.hidden = !selection;
+    const { startTime = 0, endTime = 0 } = selection ?? {};
+    setText(elementById("stretch"), selection ? `${timecode(startTime)} to ${timecode(endTime)}` : "Drag under the timeline to select a stretch");
+    band.style.left = `${(startTime / video.duration) * 100}%`;
+    band.style.width = `${((endTime - startTime) / video.duration) * 100}%`;
   }
 
-  const own = document.createElement("div");
-  own.id = "own-stretch";
-  own.hidden = true;
-  lane.prepend(own);
-
-  const moment = ({ clientX }) => {
+  const secondAt = (/** @type {PointerEvent} */ { clientX }) => {
     const { left, width } = lane.getBoundingClientRect();
     return Math.min(Math.max((clientX - left) / width, 0), 1) * video.duration;
   };
   lane.addEventListener("pointerdown", (event) => {
-    from = moment(event);
+    dragStart = secondAt(event);
     lane.setPointerCapture(event.pointerId);
   });
   lane.addEventListener("pointermove", (event) => {
-    const at = moment(event);
-    if (from === null) room.updateCursor({ timestamp: at }); // the others show a mark and no cursor
-    else if (Math.abs(at - from) >= LEAST_S) select(from, at);
+    const second = secondAt(event);
+    if (dragStart === null) room.updateCursor({ timestamp: second }); // the others show a mark and no cursor
+    else if (Math.abs(second - dragStart) >= SHORTEST_S) select(dragStart, second);
   });
-  for (const type of ["pointerup", "pointercancel"]) lane.addEventListener(type, () => (from = null));
+  for (const type of ["pointerup", "pointercancel"]) lane.addEventListener(type, () => (dragStart = null));
   lane.addEventListener("pointerleave", () => room.updateCursor(null));
 
-  const markIn = () => select(video.currentTime, Math.max(selection?.endTime ?? 0, video.currentTime + LEAST_S));
-  const markOut = () => select(Math.min(selection?.startTime ?? Infinity, video.currentTime - LEAST_S), video.currentTime);
-  $("mark-in").addEventListener("click", markIn);
-  $("mark-out").addEventListener("click", markOut);
-  $("clear").addEventListener("click", clear);
+  const markIn = () => select(video.currentTime, Math.max(selection?.endTime ?? 0, video.currentTime + SHORTEST_S));
+  const markOut = () => select(Math.min(selection?.startTime ?? Infinity, video.currentTime - SHORTEST_S), video.currentTime);
+  elementById("mark-in").addEventListener("click", markIn);
+  elementById("mark-out").addEventListener("click", markOut);
+  elementById("clear").addEventListener("click", clear);
   document.addEventListener("keydown", (event) => {
-    if (event.target.closest("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
-    ({ i: markIn, o: markOut })[event.key]?.();
+    const isForInput = event.target instanceof Element && event.target.closest("input, select, textarea");
+    if (isForInput || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "i") markIn();
+    else if (event.key === "o") markOut();
   });
-  return { get current() { return selection; }, clear };
+
+  return {
+    get current() {
+      return selection;
+    },
+    clear,
+  };
 }

@@ -1,22 +1,41 @@
-/** Listeners per event. A listener that throws does not affect the others; one that is added twice is called twice. */
+/**
+ * Listeners by event type. A presence and each of its rooms have one emitter; the application reaches it through their `on`.
+ */
 
-export function createEvents() {
-  const all = new Map();
-  return {
-    on(type, listener) {
-      const entry = [listener]; // one per call, so that a listener added twice is called twice
-      if (!all.has(type)) all.set(type, new Set());
-      all.get(type).add(entry);
-      return () => void all.get(type).delete(entry);
-    },
-    emit(type, event) {
-      for (const [listener] of [...(all.get(type) ?? [])]) {
-        try {
-          listener(event);
-        } catch (error) {
-          (globalThis.reportError ?? console.error)(error);
-        }
+/**
+ * @template {object} Events The event types, each with the argument of its listeners.
+ */
+export class Emitter {
+  /** @type {Map<keyof Events, Set<{ listener: (event: any) => void }>>} */
+  #entries = new Map();
+
+  /**
+   * Calls `listener` at each event of this type. A listener that is added twice is called twice.
+   * @template {keyof Events} Type
+   * @param {Type} type
+   * @param {(event: Events[Type]) => void} listener
+   * @returns {() => void} Removes the listener.
+   */
+  on(type, listener) {
+    const entry = { listener };
+    const entries = this.#entries.get(type) ?? new Set();
+    this.#entries.set(type, entries.add(entry));
+    return () => void entries.delete(entry);
+  }
+
+  /**
+   * Calls the listeners of this type. One that throws is reported and does not affect the others.
+   * @template {keyof Events} Type
+   * @param {Type} type
+   * @param {Events[Type]} event
+   */
+  emit(type, event) {
+    for (const { listener } of [...(this.#entries.get(type) ?? [])]) {
+      try {
+        listener(event);
+      } catch (error) {
+        (globalThis.reportError ?? console.error)(error);
       }
-    },
-  };
+    }
+  }
 }

@@ -1,155 +1,233 @@
 /**
- * Watching together: playback commands, control, viewer synchronisation. Loaded by rooms that may need it, before they are
- * entered. video.js keeps a `<video>` in step, follow.js follows a user.
+ * Watching together: playback commands, control, viewer synchronisation. A room (room.js) loads it before it is joined if
+ * its type may need it. video.js keeps a `<video>` in step, follow.js follows a user.
+ */
+
+/**
+ * @import { MediaContext } from "./media-context.js"
+ * @import { RoomMessage } from "./messages.js"
+ * @import { SendSlot } from "./send-slot.js"
+ * @import { Answer, AttachOptions, Playback, PlaybackCommand, PlaybackReport, Undo } from "./types.js"
  */
 
 import { createFollow } from "./follow.js";
+import { positionOf } from "./playback-position.js";
 import { attachVideo } from "./video.js";
 
 const SEEK_MS = 200; // the server's limit [H11]
 const REPORT_MS = 1000; // steady; five times as often on a change [H6]
 const FRESH_MS = 1500; // the server rejects reports that are older [H4]
 
-/** Second of the video at server ms `now` [H4]. */
-export function positionOf(playback, now) {
-  if (!playback) return 0;
-  const { isPlaying, currentTime, playbackRate, anchor, duration = Infinity } = playback;
-  const ran = isPlaying ? (Math.max(0, now - anchor) / 1000) * playbackRate : 0;
-  return Math.min(Math.max(0, currentTime + ran), duration);
-}
+/**
+ * A command as it is sent: with the time of the user's action.
+ * @typedef {PlaybackCommand & { at: number, isPlaying?: boolean, currentTime?: number, playbackRate?: number }} TimedCommand
+ */
 
-/** Arguments by place: the room object of the application, the maker of slots, the room's slots, the store's set, update and
- * get, notify, emit, say, ask, and the predicates visible, live and company. */
-export function createMedia(room, createSlot, slots, set, update, get, notify, emit, say, ask, seen, isLive, company) {
+/** @typedef {ReturnType<typeof createMedia>} SharedPlayback */
+
+/** @param {MediaContext} context */
+export function createMedia({ room, store, notify, emit, send, ask, addSlot, isLive }) {
   const { id: roomId, clock } = room;
+  /** @type {Set<Undo>} */
   const attached = new Set();
-  let commands = 0; // of playback, not yet answered
+  let openCommands = 0; // of playback, not yet answered
 
-  const report = createSlot((data) => clock.now() - data.at < FRESH_MS && say("playback", data), seen);
-  const seek = createSlot(({ data, resolve }) => command(data).then(resolve), isLive);
-  slots.push(report, seek);
-  const follow = createFollow({ room, set, get, notify, emit, say, company });
+  /** @type {SendSlot<PlaybackReport & { at: number }>} */
+  const reports = addSlot({
+    send: (report) => {
+      if (clock.now() - report.at < FRESH_MS) send("playback", report);
+    },
+  });
+  /** @type {SendSlot<{ command: TimedCommand, resolve: (answer: Answer<any>) => void }>} */
+  const seeks = addSlot({ send: ({ command, resolve }) => sendCommand(command).then(resolve), maySend: isLive });
+  const follow = createFollow({ room, store, notify, emit, send });
 
   // --- state -------------------------------------------------------------------------------------------------------
 
-  const dropRequest = (userId) => {
-    const requests = get().requests.filter((each) => each.userId !== userId);
-    if (requests.length < get().requests.length) set({ requests });
-  };
-  /** Store a playback that is not older than the stored one. */
-  const learn = ({ isPlaying, currentTime, playbackRate, anchor, version, duration, target }) => {
-    const known = get().playback;
-    if (!anchor || version < known?.version) return;
-    const more = { duration: duration ?? known?.duration, target: target ?? known?.target };
-    set({ playback: { isPlaying, currentTime, playbackRate, anchor, version, ...more } });
-  };
-  const folds = {
-    __proto__: null,
-    user_left({ userId, data }) {
-      if (!data.sessionCount) dropRequest(userId);
-    },
-    playback_synced({ sessionId, data }) {
-      set({ syncEnabled: data.syncEnabled });
-      // own commands are settled by the answer to the last of them [H2]
-      if (!commands || sessionId !== get().self?.sessionId) learn({ ...data, anchor: data.serverTime });
-    },
-    viewer_sync(event) {
-      const { state, driftMs, synced, total } = event.data;
-      update(event, { viewerSync: { state, driftMs } });
-      set({ synced: { synced, total } });
-    },
-    control_requested({ userId, timestamp: requestedAt, data: { requesterName } }) {
-      dropRequest(userId);
-      set({ requests: [...get().requests, { userId, requesterName, requestedAt }] });
-    },
-    control_granted({ data: { toUserId: controller, controllerSessionId } }) {
-      dropRequest(controller);
-      set({ controller, controllerSessionId });
-    },
-    control_denied: ({ data }) => dropRequest(data.toUserId),
-    control_released: () => set({ controller: null, controllerSessionId: null }),
-  };
+  /** @param {string} requester A user id. */
+  function removeRequest(requester) {
+    const requests = store.snapshot.requests.filter(({ userId }) => userId !== requester);
+    if (requests.length < store.snapshot.requests.length) store.patch({ requests });
+  }
+
+  /**
+   * Stores a playback that is not older than the stored one.
+   * @param {Playback} playback
+   */
+  function learn({ isPlaying, currentTime, playbackRate, anchor, version, duration, target }) {
+    const known = store.snapshot.playback;
+    if (!anchor || (known && version < known.version)) return;
+    store.patch({
+      playback: {
+        isPlaying, currentTime, playbackRate, anchor, version,
+        duration: duration ?? known?.duration, target: target ?? known?.target,
+      },
+    });
+  }
+
+  /** @param {RoomMessage} message */
+  function apply(message) {
+    switch (message.type) {
+      case "user_left":
+        if (!message.data.sessionCount) removeRequest(message.userId);
+        break;
+      case "playback_synced":
+        store.patch({ syncEnabled: message.data.syncEnabled });
+        // own commands are settled by the answer to the last of them [H2]
+        if (!openCommands || message.sessionId !== store.snapshot.self?.sessionId) {
+          learn({ ...message.data, anchor: message.data.serverTime });
+        }
+        break;
+      case "viewer_sync": {
+        const { state, driftMs, synced, total } = message.data;
+        store.updateMember(message.sessionId, { viewerSync: { state, driftMs } });
+        store.patch({ synced: { synced, total } });
+        break;
+      }
+      case "control_requested": {
+        const { userId, timestamp: requestedAt, data: { requesterName } } = message;
+        removeRequest(userId);
+        store.patch({ requests: [...store.snapshot.requests, { userId, requesterName, requestedAt }] });
+        break;
+      }
+      case "control_granted": {
+        const { toUserId: controller, controllerSessionId } = message.data;
+        removeRequest(controller);
+        store.patch({ controller, controllerSessionId });
+        break;
+      }
+      case "control_denied":
+        removeRequest(message.data.toUserId);
+        break;
+      case "control_released":
+        store.patch({ controller: null, controllerSessionId: null });
+    }
+  }
 
   // --- commands ----------------------------------------------------------------------------------------------------
 
-  /** The room's playback as it will be if the server agrees. */
+  /**
+   * The room's playback as it will be if the server agrees.
+   * @param {TimedCommand} command
+   * @returns {Playback}
+   */
   function after({ action, isPlaying, currentTime, playbackRate, at, duration }) {
-    const old = get().playback;
+    const old = store.snapshot.playback;
     return {
       version: 0,
       ...old,
       anchor: at,
-      isPlaying: isPlaying ?? (action === "play" || (action !== "pause" && !!old?.isPlaying)),
+      isPlaying: isPlaying ?? (action === "play" || (action !== "pause" && Boolean(old?.isPlaying))),
       currentTime: currentTime ?? positionOf(old, at),
       playbackRate: playbackRate ?? old?.playbackRate ?? 1,
       duration: duration ?? old?.duration,
     };
   }
 
-  async function command(data) {
-    const { isPlaying, currentTime, playbackRate, version } = get().playback ?? {};
-    // commands that are late are sent as one state, which counts only if no other user has sent a command since [H16]
-    if (!isLive() && playbackRate) data = { action: "sync", isPlaying, currentTime, playbackRate, baseVersion: version || undefined };
-    commands++;
-    const reply = await ask({ type: "playback", roomId, data }, `playback ${roomId}`);
-    if (!--commands && reply.success) {
-      learn(reply);
+  /**
+   * @param {TimedCommand} command
+   * @returns {Promise<Answer<any>>}
+   */
+  async function sendCommand(command) {
+    const known = store.snapshot.playback;
+    /** @type {object} */
+    let data = command;
+    if (!isLive() && known?.playbackRate) {
+      // commands that are late are sent as one state, which counts only if no other user has sent a command since [H16]
+      const { isPlaying, currentTime, playbackRate, version } = known;
+      data = { action: "sync", isPlaying, currentTime, playbackRate, baseVersion: version || undefined };
+    }
+    openCommands++;
+    const answer = await ask("playback", data, `playback ${roomId}`);
+    openCommands--;
+    if (!openCommands && answer.success) {
+      learn(answer);
       notify();
     }
-    return reply;
+    return answer;
   }
 
-  function playback(data) {
-    const { action } = data;
-    data = { at: clock.now(), ...data };
-    if (action === "report") {
-      const { isPlaying, buffering, follow: follows } = report.value ?? {};
-      const same = isPlaying === data.isPlaying && buffering === data.buffering && follows === data.follow;
-      return report.offer(data, same ? REPORT_MS : REPORT_MS / 5);
-    }
+  /** @param {PlaybackReport & { at: number }} report */
+  function offerReport(report) {
+    const before = reports.value;
+    const isSame = before?.isPlaying === report.isPlaying && before.buffering === report.buffering && before.follow === report.follow;
+    reports.offer(report, isSame ? REPORT_MS : REPORT_MS / 5);
+  }
+
+  /**
+   * @param {TimedCommand} command
+   * @returns {Promise<Answer<any>>}
+   */
+  function playCommand(command) {
+    const { action } = command;
     if (room.mayControl && ["sync", "play", "pause", "seek", "rate"].includes(action)) {
-      set({ playback: after(data) });
+      store.patch({ playback: after(command) });
       notify();
     }
     if (action !== "seek" || !isLive()) {
-      seek.go(0); // never overtaken
-      return command(data);
+      seeks.sendNow(); // never overtaken
+      return sendCommand(command);
     }
     return new Promise((resolve) => {
-      if (seek.waiting) seek.value.resolve({ success: false, code: "REPLACED", message: "A later seek took its place." });
-      seek.offer({ data, resolve }, SEEK_MS);
+      if (seeks.isWaiting) {
+        seeks.value?.resolve({ success: false, code: "REPLACED", message: "A later seek took its place." });
+      }
+      seeks.offer({ command, resolve }, SEEK_MS);
     });
   }
 
+  /**
+   * @param {PlaybackCommand | PlaybackReport} command
+   * @returns {Promise<Answer<any>> | undefined} Undefined for a report, which is not answered.
+   */
+  function playback(command) {
+    const timed = { at: clock.now(), ...command };
+    if (timed.action !== "report") return playCommand(timed);
+    offerReport(timed);
+    return undefined;
+  }
+
   room.on("error", ({ state }) => {
-    if (!state?.anchor) return;
-    set({ playback: null }); // the local playback was never confirmed
-    learn(state);
+    const known = /** @type {Playback | undefined} */ (state);
+    if (!known?.anchor) return;
+    store.patch({ playback: null }); // the local playback was never confirmed
+    learn(known);
     notify();
   });
   room.on("status", (status) => {
     if (status === "closed") for (const detach of attached) detach();
   });
-  const control = (verb) => (toUserId) => ask({ type: `control_${verb}`, roomId, data: toUserId && { toUserId } });
 
   return {
-    /** Apply an event; true if it is not for the application. */
-    fold(event) {
-      folds[event.type]?.(event);
-      return follow.hear(event);
+    /**
+     * Applies a message; true if it is not for the application.
+     * @param {RoomMessage} message
+     */
+    receive(message) {
+      apply(message);
+      return follow.receive(message);
     },
-    position: (at = clock.now()) => positionOf(get().playback, at),
+    position: (at = clock.now()) => positionOf(store.snapshot.playback, at),
     playback,
     follow: follow.start,
-    requestControl: control("request"),
-    cancelRequest: control("cancel"),
-    grantControl: control("grant"),
-    denyControl: control("deny"),
-    releaseControl: control("release"),
+    requestControl: () => ask("control_request"),
+    cancelRequest: () => ask("control_cancel"),
+    /** @param {string} toUserId */
+    grantControl: (toUserId) => ask("control_grant", { toUserId }),
+    /** @param {string} toUserId */
+    denyControl: (toUserId) => ask("control_deny", { toUserId }),
+    releaseControl: () => ask("control_release"),
+    /**
+     * @param {HTMLVideoElement} video
+     * @param {AttachOptions} [options]
+     * @returns {Undo}
+     */
     attach(video, options = {}) {
       if (room.status === "closed") return () => {};
       const undo = attachVideo(video, { room, follow, playback, emit, options });
-      const detach = () => attached.delete(detach) && undo();
+      const detach = () => {
+        if (attached.delete(detach)) undo();
+      };
       attached.add(detach);
       return detach;
     },

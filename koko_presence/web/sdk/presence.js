@@ -1,135 +1,258 @@
 /**
- * Presence, cursors, typing and shared playback over one WebSocket. The types are in presence.d.ts, the protocol is in
- * docs/protocol.md. link.js owns the socket, room.js the actions in a room, store.js its state; this file has the rooms, and
- * the requests that wait for an answer or for a connection.
+ * The entry of the SDK: `createPresence` makes the object with which an application enters rooms. All rooms share one
+ * connection. The protocol is in docs/protocol.md, the interface in types.d.ts.
  */
 
-import { createEvents } from "./events.js";
-import { createLink } from "./link.js";
-import { createRoom } from "./room.js";
-import { createClock } from "./timing.js";
+/** @import { ClientMessage, RoomMessage } from "./messages.js" */
 
-const QUEUE = 100;
+// The types that applications import from here.
+/**
+ * @typedef {import("./types.js").RoomType} RoomType
+ * @typedef {import("./types.js").Status} Status
+ * @typedef {import("./types.js").Activity} Activity
+ * @typedef {import("./types.js").ConnectionStatus} ConnectionStatus
+ * @typedef {import("./types.js").PresenceStatus} PresenceStatus
+ * @typedef {import("./types.js").Cursor} Cursor
+ * @typedef {import("./types.js").Selection} Selection
+ * @typedef {import("./types.js").ViewerSync} ViewerSync
+ * @typedef {import("./types.js").Playback} Playback
+ * @typedef {import("./types.js").Member} Member
+ * @typedef {import("./types.js").Person} Person
+ * @typedef {import("./types.js").ControlRequest} ControlRequest
+ * @typedef {import("./types.js").RoomSnapshot} RoomSnapshot
+ * @typedef {import("./types.js").PresenceError} PresenceError
+ * @typedef {import("./types.js").Privacy} Privacy
+ * @typedef {import("./types.js").PlaybackCommand} PlaybackCommand
+ * @typedef {import("./types.js").PlaybackReport} PlaybackReport
+ * @typedef {import("./types.js").RoomEvents} RoomEvents
+ * @typedef {import("./types.js").Undo} Undo
+ * @typedef {import("./types.js").Clock} Clock
+ * @typedef {import("./types.js").AttachOptions} AttachOptions
+ * @typedef {import("./types.js").Room} Room
+ * @typedef {import("./types.js").EnterOptions} EnterOptions
+ * @typedef {import("./types.js").PresenceEvents} PresenceEvents
+ * @typedef {import("./types.js").PresenceOptions} PresenceOptions
+ * @typedef {import("./types.js").Presence} Presence
+ */
+/**
+ * @template {string} Type
+ * @template Data
+ * @typedef {import("./types.js").RoomEvent<Type, Data>} RoomEvent
+ */
+/**
+ * @template [Result={}]
+ * @typedef {import("./types.js").Answer<Result>} Answer
+ */
 
-const OFFLINE = { success: false, code: "OFFLINE", message: "Not connected." };
+import { ServerClock } from "./clock.js";
+import { Connection } from "./connection.js";
+import { Emitter } from "./events.js";
+import { RequestQueue } from "./requests.js";
+import { RoomSession } from "./room.js";
 
-export function createPresence(options) {
-  const { signal: life, throttleMs = 50 } = options;
-  const rooms = new Map();
-  const { on, emit } = createEvents();
-  const clock = createClock();
-  const asked = new Map(); // id -> { message, key, resolve, sent }: requests that wait for an answer or to be sent
-  let ids = 0;
-  let hello = {};
-  let status; // set by the user
-  let { privacy } = options;
+/** The rooms of one page, and what they share: connection, clock, requests, status and privacy. */
+class PresenceSession {
+  clock = new ServerClock();
+  /** @type {Emitter<PresenceEvents>} */
+  events = new Emitter();
+  connection;
 
-  const settle = (reply, which) => {
-    for (const [id, entry] of asked) if (which(entry)) asked.delete(id) && entry.resolve(reply);
-  };
-  const each = (method, argument) => {
-    for (const room of [...rooms.values()]) room[method](argument);
-  };
-  const flush = () => {
-    for (const entry of asked.values()) {
-      const { type, roomId } = entry.message;
-      if (!entry.sent && online() && (!roomId || type === "join" || rooms.get(roomId)?.live())) send(entry.message, (entry.sent = true));
-    }
-  };
-  /** Resolves with the answer, never rejects. Without a connection the request waits; of one `key` only the last one. */
-  const ask = (message, key) => new Promise((resolve) => {
-    if (key) settle(OFFLINE, (old) => !old.sent && old.key === key);
-    asked.set(++ids, { message: { ...message, id: ids }, key, resolve });
-    flush();
-    const [oldest] = asked.values();
-    if (asked.size > QUEUE) settle(OFFLINE, (entry) => entry === oldest);
-  });
+  #signal;
+  #throttleMs;
+  #requests;
+  /** @type {Map<string, RoomSession>} */
+  #rooms = new Map();
+  /**
+   * Set by the user; a new session is told of it.
+   * @type {{ status: Status, statusMessage?: string | undefined } | undefined}
+   */
+  #status;
+  /** @type {Privacy | undefined} */
+  #privacy;
 
-  const [start, stop, send, getStatus, online, full] = createLink(
-    options,
-    clock,
-    () => ({ privacy }),
-    (message) => {
-      hello = message;
-      if (status && !message.resumed) send({ type: "status", data: status });
-      for (const roomId of message.rooms) if (!rooms.has(roomId)) send({ type: "leave", roomId });
-      each("join");
-      flush();
-    },
-    (message) => {
-      const { type, id, roomId } = message;
-      const entry = asked.get(id);
-      const room = rooms.get(roomId ?? entry?.message.roomId);
-      const failed = type === "error";
-      settle({ success: !failed, ...message }, (each) => each === entry);
-      if (type === "joined" && !room) send({ type: "leave", roomId }); // left meanwhile
-      else if (room) room.message(message);
-      else if (!roomId) each("message", message);
-      if (failed && !room) emit(type, message);
-    },
-    () => {
-      settle(OFFLINE, (entry) => entry.sent);
-      each("down");
-    },
-    (closeCode, reason = closeCode) => {
-      const error = { code: "CLOSED", message: `Closed: ${reason}`, closeCode };
-      emit("error", error);
-      close(error);
-    },
-    (next) => {
-      each("status", next);
-      emit("status", next);
-    },
-    (error) => {
-      emit("error", error);
-      each("error", error);
-    },
-    () => each("hide"),
-  );
-
-  function close(error = null) {
-    each("end", error);
-    stop();
-    settle(OFFLINE, () => true);
+  /** @param {PresenceOptions} options */
+  constructor(options) {
+    const { signal, throttleMs = 50, privacy } = options;
+    this.#signal = signal;
+    this.#throttleMs = throttleMs;
+    this.#privacy = privacy;
+    this.connection = new Connection({
+      options,
+      clock: this.clock,
+      handlers: {
+        authFields: () => ({ privacy: this.#privacy }),
+        onOpen: (hello) => this.#onOpen(hello),
+        onMessage: (message) => this.#onMessage(message),
+        onLost: () => this.#onLost(),
+        onEnd: (closeCode, reason = closeCode) => this.#onEnd(closeCode, reason),
+        onStatus: (status) => {
+          if (status !== "idle") for (const room of this.#allRooms) room.onConnectionStatus(status);
+          this.events.emit("status", status);
+        },
+        onError: (error) => {
+          this.events.emit("error", error);
+          for (const room of this.#allRooms) room.reportError(error);
+        },
+        onAttentionLost: () => {
+          for (const room of this.#allRooms) room.hideCursor();
+        },
+      },
+    });
+    this.#requests = new RequestQueue({
+      send: (message) => this.connection.send(message),
+      maySend: (message) => this.#maySend(message),
+    });
+    signal?.addEventListener("abort", () => this.close());
   }
-  const setStatus = (data) => ask({ type: "status", data: (status = data) }, "status");
-  const setPrivacy = (data) => {
-    each("hold", data);
-    // a scope applies to its own message only: in the next auth it would apply later settings of this tab to the others
-    privacy = { ...privacy, ...data, scope: undefined };
-    return ask({ type: "privacy", data }, "privacy");
-  };
-  const forget = (roomId) => {
-    rooms.delete(roomId);
-    settle(OFFLINE, (entry) => entry.message.roomId === roomId);
+
+  /**
+   * @param {string} roomId
+   * @param {EnterOptions} [options]
+   * @returns {Room}
+   */
+  enter(roomId, options = {}) {
+    const session = this.#rooms.get(roomId) ?? this.#createRoom(roomId, options);
+    const { room } = session;
+    session.enteredCount++;
+    if (session.enteredCount === 1) {
+      this.#rooms.set(roomId, session);
+      if (this.connection.isOnline) session.join();
+      else this.connection.start();
+    }
+    options.signal?.addEventListener("abort", room.leave);
+    if (options.signal?.aborted || this.#signal?.aborted) room.leave();
+    return room;
+  }
+
+  /**
+   * Ends all rooms and the connection.
+   * @param {PresenceError | null} [error] Null: the application closes it.
+   */
+  close(error = null) {
+    for (const room of this.#allRooms) room.end(error);
+    this.connection.stop();
+    this.#requests.failAll();
+  }
+
+  /** A copy: a room that ends is taken out. */
+  get #allRooms() {
+    return [...this.#rooms.values()];
+  }
+
+  /**
+   * @param {string} roomId
+   * @param {EnterOptions} options
+   */
+  #createRoom(roomId, options) {
+    return new RoomSession(roomId, options, {
+      clock: this.clock,
+      connection: this.connection,
+      requests: this.#requests,
+      throttleMs: this.#throttleMs,
+      setStatus: (status) => this.#setStatus(status),
+      setPrivacy: (privacy) => this.#setPrivacy(privacy),
+      onEnd: (id) => this.#onRoomEnd(id),
+    });
+  }
+
+  /** @param {string} roomId */
+  #onRoomEnd(roomId) {
+    this.#rooms.delete(roomId);
+    this.#requests.failRoom(roomId);
     // after the caller's task: a change from room to room keeps the connection
-    queueMicrotask(() => rooms.size || stop());
-  };
+    queueMicrotask(() => {
+      if (!this.#rooms.size) this.connection.stop();
+    });
+  }
 
-  const end = () => close(); // its callers pass no error
-  life?.addEventListener("abort", end);
+  /**
+   * Whether there is a connection, and the room of the message is joined on it.
+   * @param {ClientMessage} message
+   * @returns {boolean}
+   */
+  #maySend({ type, roomId }) {
+    if (!this.connection.isOnline) return false;
+    return roomId === undefined || type === "join" || Boolean(this.#rooms.get(roomId)?.isLive);
+  }
 
+  /** @param {{ status: Status, statusMessage?: string | undefined }} status */
+  #setStatus(status) {
+    this.#status = status;
+    return this.#requests.ask({ type: "status", data: status }, "status");
+  }
+
+  /** @param {Privacy} change */
+  #setPrivacy(change) {
+    for (const room of this.#allRooms) room.rememberPrivacy(change);
+    // a scope applies to its own message only: in the next auth it would apply later settings of this tab to the others
+    this.#privacy = { ...this.#privacy, ...change, scope: undefined };
+    return this.#requests.ask({ type: "privacy", data: change }, "privacy");
+  }
+
+  // --- the connection ----------------------------------------------------------------------------------------------
+
+  /** @param {{ resumed: boolean, rooms: string[] }} hello */
+  #onOpen({ resumed, rooms }) {
+    if (this.#status && !resumed) this.connection.send({ type: "status", data: this.#status });
+    for (const roomId of rooms) {
+      if (!this.#rooms.has(roomId)) this.connection.send({ type: "leave", roomId }); // left meanwhile
+    }
+    for (const room of this.#allRooms) room.join();
+    this.#requests.sendWaiting();
+  }
+
+  #onLost() {
+    this.#requests.failSent();
+    for (const room of this.#allRooms) room.onConnectionLost();
+  }
+
+  /**
+   * @param {number} closeCode
+   * @param {unknown} reason
+   */
+  #onEnd(closeCode, reason) {
+    const error = { code: "CLOSED", message: `Closed: ${reason}`, closeCode };
+    this.events.emit("error", error);
+    this.close(error);
+  }
+
+  /** @param {RoomMessage} message */
+  #onMessage(message) {
+    const requestId = "id" in message ? message.id : undefined;
+    const roomId = message.roomId ?? this.#requests.roomIdOf(requestId);
+    const room = roomId === undefined ? undefined : this.#rooms.get(roomId);
+    const answer = /** @type {Answer<any>} */ ({ success: message.type !== "error", ...message });
+    this.#requests.answer(requestId, answer);
+    if (message.type === "joined" && !room) {
+      this.connection.send({ type: "leave", roomId: message.roomId }); // left meanwhile
+    } else if (room) {
+      room.receive(message);
+    } else if (message.roomId === undefined) {
+      for (const each of this.#allRooms) each.receive(message);
+    }
+    if (message.type === "error" && !room) this.events.emit("error", message);
+  }
+}
+
+/**
+ * Makes a presence. It connects when the first room is entered.
+ * @param {PresenceOptions} options
+ * @returns {Presence}
+ */
+export function createPresence(options) {
+  const session = new PresenceSession(options);
+  const { clock, connection, events } = session;
+  // a plain object, so that its functions may be called without it, and by way of a proxy
   return {
     clock,
-    on,
-    close: end,
+    on: (type, listener) => events.on(type, listener),
+    close: () => session.close(),
     get status() {
-      return getStatus();
+      return connection.status;
     },
     get userId() {
-      return hello.userId ?? null;
+      return connection.hello?.userId ?? null;
     },
-    enter(roomId, { type: roomType, privacy, signal } = {}) {
-      const entered = rooms.get(roomId) ?? createRoom(clock, ask, flush, throttleMs, send, full, () => hello, setStatus, setPrivacy, forget, { type: "join", roomId, roomType, privacy });
-      const { room } = entered;
-      if (!entered.count++) {
-        rooms.set(roomId, entered);
-        if (online()) entered.join();
-        else start();
-      }
-      signal?.addEventListener("abort", room.leave);
-      if (signal?.aborted || life?.aborted) room.leave();
-      return room;
-    },
+    enter: (roomId, enterOptions) => session.enter(roomId, enterOptions),
   };
 }

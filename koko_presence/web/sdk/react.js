@@ -1,24 +1,65 @@
-/** Hooks for React 19, made with the page's own React: `createHooks(React)`. The types are in react.d.ts. */
+/**
+ * Hooks for React 19, made with the page's own React: `createHooks(React)`. Applications import it beside presence.js; it
+ * uses the public interface of rooms only.
+ */
 
-const EMPTY = {
-  status: "connecting", error: null, self: null, others: [], playback: null, syncEnabled: false, controller: null,
+/**
+ * @import { Person, PlaybackCommand, Room, RoomSnapshot } from "./types.js"
+ */
+
+// The types that applications import from here.
+/**
+ * @typedef {import("./react-types.js").ReactLike} ReactLike
+ * @typedef {import("./react-types.js").RoomProviderProps} RoomProviderProps
+ * @typedef {import("./react-types.js").PlaybackHook} PlaybackHook
+ * @typedef {import("./react-types.js").PresenceHooks} PresenceHooks
+ */
+
+/**
+ * What the hooks show without a room.
+ * @type {RoomSnapshot}
+ */
+const EMPTY_SNAPSHOT = {
+  roomId: "", status: "connecting", error: null, self: null, others: [], playback: null, syncEnabled: false, controller: null,
   controllerSessionId: null, requests: [], synced: null, following: true,
 };
 
-/** The same value, or arrays of the same values: an equal result of a selector causes no render. */
-const same = (a, b) =>
-  Object.is(a, b) || (Array.isArray(a) && Array.isArray(b) && a.length === b.length && a.every((each, i) => Object.is(each, b[i])));
-const all = (value) => value;
-/** The state of usePlayback, the local user last because of `mayControl`; not the others, whose cursors change. */
-const watching = ({ playback, controller, requests, synced, following, syncEnabled, self }) =>
-  [playback, controller, requests, synced, following, syncEnabled, self?.userId];
-const never = () => () => {};
+/**
+ * The same value, or arrays of the same values: an equal result of a selector causes no render.
+ * @param {unknown} a
+ * @param {unknown} b
+ */
+function isSame(a, b) {
+  if (Object.is(a, b)) return true;
+  return Array.isArray(a) && Array.isArray(b) && a.length === b.length && a.every((item, i) => Object.is(item, b[i]));
+}
 
+/** @param {any} value */
+const selectAll = (value) => value;
+
+/**
+ * The state of usePlayback, the local user last because of `mayControl`; not the others, whose cursors change.
+ * @param {RoomSnapshot} snapshot
+ */
+function selectPlayback({ playback, controller, requests, synced, following, syncEnabled, self }) {
+  return [playback, controller, requests, synced, following, syncEnabled, self?.userId];
+}
+
+/** A room that is not there never changes. */
+const subscribeToNothing = () => () => {};
+
+/**
+ * @param {ReactLike} React The page's own.
+ * @returns {PresenceHooks}
+ */
 export function createHooks(React) {
   const { createContext, createElement, useCallback, useContext, useEffect, useRef, useState, useSyncExternalStore } = React;
-  const Context = createContext(null);
-  const useRoom = () => useContext(Context);
+  const RoomContext = createContext(null);
 
+  /** @returns {Room | null} */
+  const useRoom = () => useContext(RoomContext);
+
+  /** @param {RoomProviderProps} props */
   function RoomProvider({ presence, id, type, privacy, children }) {
     const [room, setRoom] = useState(null);
     useEffect(() => {
@@ -29,27 +70,47 @@ export function createHooks(React) {
         queueMicrotask(entered.leave); // StrictMode enters again before that, so no leave is sent
       };
     }, [presence, id, type]);
-    return createElement(Context.Provider, { value: room }, children);
+    return createElement(RoomContext.Provider, { value: room }, children);
   }
 
-  function useSnapshot(select = all, isEqual = same) {
+  /**
+   * @param {(snapshot: RoomSnapshot) => any} [select]
+   * @param {(a: any, b: any) => boolean} [isEqual]
+   */
+  function useSnapshot(select = selectAll, isEqual = isSame) {
     const room = useRoom();
     const last = useRef({});
-    const get = () => {
-      const snapshot = room?.getSnapshot() ?? EMPTY;
-      const { current } = last;
-      if (current.snapshot !== snapshot || current.select !== select) {
+    /** The selected value; the last one if it is equal, so that React does not render. */
+    const getSelected = () => {
+      const snapshot = room?.getSnapshot() ?? EMPTY_SNAPSHOT;
+      const before = last.current;
+      if (before.snapshot !== snapshot || before.select !== select) {
         const value = select(snapshot);
-        last.current = { snapshot, select, value: current.select && isEqual(current.value, value) ? current.value : value };
+        const isUnchanged = before.select && isEqual(before.value, value);
+        last.current = { snapshot, select, value: isUnchanged ? before.value : value };
       }
       return last.current.value;
     };
-    return useSyncExternalStore(room?.subscribe ?? never, get, get);
+    return useSyncExternalStore(room?.subscribe ?? subscribeToNothing, getSelected, getSelected);
   }
 
-  const useOthers = (select = all, isEqual) => useSnapshot(useCallback(({ others }) => select(others), [select]), isEqual);
-  const useSelf = (select = all, isEqual) => useSnapshot(useCallback(({ self }) => self && select(self), [select]), isEqual);
+  /**
+   * @param {(others: readonly Person[]) => any} [select]
+   * @param {(a: any, b: any) => boolean} [isEqual]
+   */
+  function useOthers(select = selectAll, isEqual) {
+    return useSnapshot(useCallback((/** @type {RoomSnapshot} */ { others }) => select(others), [select]), isEqual);
+  }
 
+  /**
+   * @param {(self: Person) => any} [select]
+   * @param {(a: any, b: any) => boolean} [isEqual]
+   */
+  function useSelf(select = selectAll, isEqual) {
+    return useSnapshot(useCallback((/** @type {RoomSnapshot} */ { self }) => self && select(self), [select]), isEqual);
+  }
+
+  /** @type {PresenceHooks["useCursor"]} */
   function useCursor(time) {
     const room = useRoom();
     useEffect(() => () => room?.updateCursor(null), [room]);
@@ -62,21 +123,26 @@ export function createHooks(React) {
     };
   }
 
+  /** @type {PresenceHooks["useTyping"]} */
   function useTyping(context) {
     const room = useRoom();
     const people = useOthers((others) => others.filter((person) => person.isTyping && (!context || person.typingContext === context)));
-    return [people, useCallback((isTyping) => room?.typing(isTyping, context), [room, context])];
+    return [people, useCallback((/** @type {boolean} */ isTyping) => room?.typing(isTyping, context), [room, context])];
   }
 
+  /** @type {PresenceHooks["usePlayback"]} */
   function usePlayback() {
     const room = useRoom();
-    const [playback, controller, requests, synced, following, syncEnabled] = useSnapshot(watching);
-    const attach = useCallback((video) => (video && room ? room.attach(video) : undefined), [room]);
+    const [playback, controller, requests, synced, following, syncEnabled] = useSnapshot(selectPlayback);
+    const attach = useCallback(
+      (/** @type {HTMLVideoElement | null} */ video) => (video && room ? room.attach(video) : undefined),
+      [room],
+    );
     return {
       playback, controller, requests, synced, following, syncEnabled, attach,
-      mayControl: !!room?.mayControl,
-      position: (at) => room?.position(at) ?? 0,
-      command: (command) => room?.playback(command),
+      mayControl: Boolean(room?.mayControl),
+      position: (serverTime) => room?.position(serverTime) ?? 0,
+      command: (/** @type {PlaybackCommand} */ command) => room?.playback(command),
     };
   }
 

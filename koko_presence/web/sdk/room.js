@@ -1,182 +1,401 @@
-/** Actions in a room: cursors, selection, typing, broadcasts. The store has its state, the presence the link. */
+/**
+ * One room: what the user shows there (cursor, selection, typing, broadcasts), joining, and the object `room` of the
+ * application. The presence (presence.js) makes it, passes on what it receives for it, and tells it about the connection.
+ */
 
-import { createEvents } from "./events.js";
-import { createStore } from "./store.js";
-import { createSlot } from "./timing.js";
+/**
+ * @import { ServerClock } from "./clock.js"
+ * @import { Connection } from "./connection.js"
+ * @import { SharedPlayback } from "./media.js"
+ * @import { Cursors, Joined, RoomMessage } from "./messages.js"
+ * @import { RequestQueue } from "./requests.js"
+ * @import {
+ *   ConnectionStatus, Cursor, EnterOptions, PlaybackCommand, PlaybackReport, PresenceError, Privacy, Room, RoomEvents, Selection,
+ *   Status,
+ * } from "./types.js"
+ */
 
-const TYPING_MS = 3000; // refreshed so often while keys are pressed; the server ends it after 5 s [G1]
-const TYPING_LIFE_MS = 5000;
-const RETRY_MS = 1000;
-const MAX_S = 1e6;
+import { Emitter } from "./events.js";
+import { SendSlot } from "./send-slot.js";
+import { RoomStore } from "./store.js";
 
-/** Numbers in their range, rounded to a visible precision [E5]. */
-function clamped(data) {
-  const result = data && { ...data };
-  for (const key in result) {
-    const most = /^[xy]$/.test(key) ? 1 : MAX_S;
-    if (result[key] > -Infinity) result[key] = +Math.min(Math.max(result[key], 0), most).toFixed(4);
+const TYPING_REFRESH_MS = 3000; // sent so often while keys are pressed
+const TYPING_LIFE_MS = 5000; // the server ends it after this time [G1]
+const JOIN_RETRY_MS = 1000;
+const MAX_SECONDS = 1e6;
+
+/**
+ * What a room uses of its presence.
+ * @typedef {object} RoomContext
+ * @property {ServerClock} clock
+ * @property {Connection} connection
+ * @property {RequestQueue} requests
+ * @property {number} throttleMs Least time between two cursors.
+ * @property {(status: { status: Status, statusMessage?: string | undefined }) => Promise<any>} setStatus
+ * @property {(privacy: Privacy) => Promise<any>} setPrivacy
+ * @property {(roomId: string) => void} onEnd The room is over.
+ */
+
+export class RoomSession {
+  /** How often it was entered; with as many leaves it is left. */
+  enteredCount = 0;
+  /** Whether it is joined on the present connection. */
+  isLive = false;
+
+  #roomId;
+  #context;
+  /** The message that joins the room. */
+  #joinMessage;
+  /** Whether rooms of this type usually have shared playback. */
+  #expectsPlayback;
+  #store;
+  /** @type {Emitter<RoomEvents>} */
+  #events = new Emitter();
+  /** The snapshot that the listeners of `change` were called with. */
+  #notifiedSnapshot;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #joinTimer;
+
+  /** @type {SendSlot<Cursor | null>} */
+  #cursor;
+  /** @type {SendSlot<Selection | null>} */
+  #selection;
+  /** @type {SendSlot<{ isTyping: boolean, context?: string | undefined }>} */
+  #typing;
+  /** Server ms at which the last typing is over. */
+  #typingUntil = 0;
+  /**
+   * All slots of the room, those of shared playback included.
+   * @type {SendSlot<any>[]}
+   */
+  #slots = [];
+
+  /** @type {Promise<void> | undefined} */
+  #mediaLoaded;
+  /** @type {SharedPlayback | undefined} */
+  #media;
+
+  /**
+   * @param {string} roomId
+   * @param {EnterOptions} options
+   * @param {RoomContext} context
+   */
+  constructor(roomId, { type, privacy }, context) {
+    this.#roomId = roomId;
+    this.#context = context;
+    this.#joinMessage = { type: "join", roomId, roomType: type, privacy };
+    this.#expectsPlayback = /^(video|comp)/.test(type ?? roomId); // an id begins with its type
+    this.#store = new RoomStore(roomId);
+    this.#notifiedSnapshot = this.#store.snapshot;
+    this.#cursor = this.#addSlot((cursor) => this.#send("cursor", cursor));
+    this.#selection = this.#addSlot((selection) => this.#send("selection", selection));
+    this.#typing = this.#addSlot((typing) => {
+      if (context.clock.now() < this.#typingUntil) this.#send("typing", typing);
+    });
+    /** The room's object for the application. */
+    this.room = this.#createRoom();
   }
-  return result;
+
+  // --- for the presence --------------------------------------------------------------------------------------------
+
+  /** Joins on a new connection, and tries again later if the server asks for that. */
+  async join() {
+    clearTimeout(this.#joinTimer);
+    if (this.#expectsPlayback) await this.#loadMedia(); // it applies the events of the room from the first one on
+    if (this.#isOver) return; // left meanwhile
+    const answer = await this.#context.requests.ask(this.#joinMessage);
+    if (answer.success) return;
+    const { code, retryAfterMs } = answer;
+    // FORBIDDEN has a retry time if access could not be checked
+    if (retryAfterMs || code === "RATE_LIMITED" || code === "INTERNAL") {
+      this.#joinTimer = setTimeout(() => this.join(), (retryAfterMs || JOIN_RETRY_MS) * (1 + Math.random()));
+    } else if (code !== "OFFLINE") {
+      this.#finish(answer); // it was reported as an event
+    }
+  }
+
+  /**
+   * Applies a message of the server and calls the listeners.
+   * @param {RoomMessage} message
+   */
+  receive(message) {
+    if (!this.isLive && message.type !== "joined" && message.type !== "error") return;
+    if (message.type === "cursors") return this.#onCursors(message);
+    this.#store.apply(message);
+    if (message.type === "joined") this.#onJoined(message);
+    else if (message.type === "server_notice" && message.sendIntervalMs) this.#limitRate(message.sendIntervalMs);
+    else if (message.type === "kicked") this.end({ code: "KICKED", message: message.reason });
+    for (const slot of this.#slots) slot.trySend();
+    const isInternal = this.#media?.receive(message);
+    if (!isInternal) this.#events.emit(/** @type {any} */ (message.type), message);
+    this.#notify();
+  }
+
+  /** @param {PresenceError} error */
+  reportError(error) {
+    this.#events.emit("error", error);
+  }
+
+  /** The user looks at something else. */
+  hideCursor() {
+    this.#show(this.#cursor, null);
+  }
+
+  /**
+   * The next join has the current privacy, or a reconnect would undo this change. A scope applies to its own message only.
+   * @param {Privacy} change
+   */
+  rememberPrivacy(change) {
+    const { privacy } = this.#joinMessage;
+    if (privacy) this.#joinMessage.privacy = { ...privacy, ...change, scope: undefined };
+  }
+
+  /** @param {ConnectionStatus} status Of the connection. */
+  onConnectionStatus(status) {
+    if (status !== "live" && !this.#isOver) this.#setStatus(status); // the room is live when it is joined
+  }
+
+  onConnectionLost() {
+    this.isLive = false;
+    clearTimeout(this.#joinTimer); // the next connection joins
+    for (const slot of this.#slots) slot.stop();
+  }
+
+  /**
+   * Ends the room: listeners are told once more, then nothing happens any more.
+   * @param {PresenceError | null} [error] Null: it was left.
+   */
+  end(error = null) {
+    this.#finish(error, () => error && this.reportError(error));
+  }
+
+  // --- joining and ending ------------------------------------------------------------------------------------------
+
+  get #isOver() {
+    return this.#store.snapshot.status === "closed";
+  }
+
+  /** @param {Joined} message */
+  #onJoined({ sendIntervalMs }) {
+    this.isLive = true;
+    this.#limitRate(sendIntervalMs);
+    // the server has forgotten what was shown on an earlier connection
+    for (const slot of [this.#cursor, this.#selection]) if (slot.value) slot.offer(/** @type {any} */ (slot.value));
+    this.#context.requests.sendWaiting();
+    this.#setStatus("live");
+  }
+
+  /** @param {Cursors} message */
+  #onCursors(message) {
+    for (const row of message.data) {
+      const event = this.#store.expandCursor(row, message);
+      if (!event) continue;
+      this.#store.apply(event);
+      this.#events.emit("cursor_moved", event);
+    }
+    this.#notify();
+  }
+
+  /**
+   * @param {PresenceError | null} error
+   * @param {() => void} [report]
+   */
+  #finish(error, report) {
+    this.onConnectionLost();
+    this.#context.onEnd(this.#roomId);
+    report?.();
+    this.#setStatus("closed", error);
+  }
+
+  /**
+   * @param {ConnectionStatus} status
+   * @param {PresenceError | null} [error]
+   */
+  #setStatus(status, error = null) {
+    this.#store.patch({ status, error });
+    this.#events.emit("status", status);
+    this.#notify();
+  }
+
+  /** Calls the listeners of `change` if there is one. */
+  #notify() {
+    const { snapshot } = this.#store;
+    if (snapshot === this.#notifiedSnapshot) return;
+    this.#notifiedSnapshot = snapshot;
+    this.#events.emit("change", snapshot);
+  }
+
+  // --- showing -----------------------------------------------------------------------------------------------------
+
+  /**
+   * @param {string} type
+   * @param {unknown} [data]
+   * @param {readonly string[]} [to]
+   */
+  #send(type, data, to) {
+    this.#context.connection.send({ type, roomId: this.#roomId, data, to });
+  }
+
+  /**
+   * Adds a slot that sends while another session is in the room and the network takes it.
+   * @template Value
+   * @param {(value: Value) => void} send
+   * @param {() => boolean} [maySend]
+   * @returns {SendSlot<Value>}
+   */
+  #addSlot(send, maySend = () => this.isLive && this.#store.hasOtherSessions && !this.#context.connection.isFull) {
+    const slot = new SendSlot({ send, maySend });
+    this.#slots.push(slot);
+    return slot;
+  }
+
+  /** @param {number} [advisedMs] Least time between two cursors that the server asks for. */
+  #limitRate(advisedMs = 0) {
+    const { connection, throttleMs } = this.#context;
+    const allowedMs = 1000 / (connection.hello?.limits.cursorHz ?? Infinity);
+    const intervalMs = Math.max(throttleMs, advisedMs, allowedMs);
+    this.#cursor.intervalMs = intervalMs;
+    this.#selection.intervalMs = intervalMs;
+  }
+
+  /**
+   * @template {Cursor | Selection} Value
+   * @param {SendSlot<Value | null>} slot
+   * @param {Value | null} value
+   */
+  #show(slot, value) {
+    if (value) slot.offer(clamp(value));
+    else if (slot.value) slot.offer(null); // what is cleared is not cleared again
+  }
+
+  /**
+   * @param {boolean} isTyping
+   * @param {string} [context]
+   */
+  #showTyping(isTyping, context) {
+    const now = this.#context.clock.now();
+    const before = now < this.#typingUntil ? this.#typing.value : null;
+    if (!isTyping && !before?.isTyping) return;
+    const isRefresh = isTyping && before?.isTyping && before.context === context;
+    this.#typingUntil = now + TYPING_LIFE_MS;
+    this.#typing.offer({ isTyping, context }, isRefresh ? TYPING_REFRESH_MS : 0);
+  }
+
+  // --- shared playback ---------------------------------------------------------------------------------------------
+
+  /**
+   * Playback, control and video are in a module of their own; rooms that may need it load it before they are joined.
+   * @returns {Promise<void>}
+   */
+  #loadMedia() {
+    this.#mediaLoaded ??= import("./media.js").then(
+      ({ createMedia }) => {
+        this.#media = createMedia({
+          room: this.room,
+          store: this.#store,
+          notify: () => this.#notify(),
+          emit: (type, event) => this.#events.emit(type, event),
+          send: (type, data, to) => this.#send(type, data, to),
+          ask: (type, data, key) => this.#context.requests.ask({ type, roomId: this.#roomId, data }, key),
+          addSlot: (slot) => this.#addSlot(slot.send, slot.maySend),
+          isLive: () => this.isLive,
+        });
+      },
+      ({ message }) => this.reportError({ code: "LOAD", message }),
+    );
+    return this.#mediaLoaded;
+  }
+
+  /**
+   * @template Result
+   * @param {(media: SharedPlayback) => Result} use
+   * @returns {Promise<Awaited<Result>>} Undefined if the module cannot be loaded, which is reported.
+   */
+  async #withMedia(use) {
+    await this.#loadMedia();
+    return /** @type {Awaited<Result>} */ (this.#media && (await use(this.#media)));
+  }
+
+  // --- for the application -----------------------------------------------------------------------------------------
+
+  /**
+   * A plain object, so that its functions may be called without it, and by way of a proxy.
+   * @returns {Room}
+   */
+  #createRoom() {
+    const { clock, requests, setStatus, setPrivacy } = this.#context;
+    const store = this.#store;
+    const roomId = this.#roomId;
+    return {
+      id: roomId,
+      clock,
+      on: (type, listener) => this.#events.on(type, listener),
+      get status() {
+        return store.snapshot.status;
+      },
+      get self() {
+        return store.snapshot.self;
+      },
+      get others() {
+        return store.snapshot.others;
+      },
+      get mayControl() {
+        const { controller, self } = store.snapshot;
+        return !controller || controller === self?.userId;
+      },
+      getSnapshot: () => store.snapshot,
+      subscribe: (callback) => this.#events.on("change", callback),
+      ready: () => new Promise((resolve) => {
+        const check = () => {
+          if (this.isLive || this.#isOver) resolve(this.isLive);
+        };
+        check();
+        this.#events.on("status", check);
+      }),
+      updateCursor: (cursor) => this.#show(this.#cursor, cursor),
+      updateSelection: (selection) => this.#show(this.#selection, selection),
+      typing: (isTyping, context) => this.#showTyping(isTyping, context),
+      setStatus: (status, statusMessage) => setStatus({ status, statusMessage }),
+      setPrivacy,
+      broadcast: (data, to) => requests.ask({ type: "broadcast", roomId, data, to }),
+      leave: () => this.#leave(),
+
+      position: (serverTime) => this.#media?.position(serverTime) ?? 0,
+      playback: (/** @type {PlaybackCommand | PlaybackReport} */ command) => this.#withMedia((media) => media.playback(command)),
+      follow: (whom) => this.#withMedia((media) => media.follow(whom)),
+      requestControl: () => this.#withMedia((media) => media.requestControl()),
+      cancelRequest: () => this.#withMedia((media) => media.cancelRequest()),
+      grantControl: (userId) => this.#withMedia((media) => media.grantControl(userId)),
+      denyControl: (userId) => this.#withMedia((media) => media.denyControl(userId)),
+      releaseControl: () => this.#withMedia((media) => media.releaseControl()),
+      attach: (video, options) => {
+        const attached = this.#withMedia((media) => media.attach(video, options));
+        return () => void attached.then((detach) => detach?.());
+      },
+    };
+  }
+
+  #leave() {
+    if (--this.enteredCount > 0 || this.#isOver) return;
+    if (this.isLive) this.#send("leave");
+    this.end();
+  }
 }
 
-/** `joining` is the join message. Returns the functions for the presence; `room` is the object for the application. */
-export function createRoom(clock, ask, flush, throttleMs, send, full, hello, setStatus, setPrivacy, forget, joining) {
-  const { roomId, roomType = roomId } = joining;
-  const [set, update, fold, expand, company, get] = createStore(roomId);
-  const { on, emit } = createEvents();
-  let live = false;
-  let retryTimer;
-  let typingUntil = 0;
-  let watching; // promise of the result of media.js
-  let media;
-  let told = get(); // the snapshot that listeners were called with
-
-  const notify = () => told !== get() && emit("change", (told = get()));
-  const become = (status, error = null) => {
-    set({ status, error });
-    emit("status", status);
-    notify();
-  };
-  const say = (type, data, to) => send({ type, roomId, data, to });
-
-  // the newest value, when it may be sent and another session is in the room
-  const seen = () => live && company() && !full();
-  const showing = (type) => createSlot((data) => say(type, data), seen);
-  const cursor = showing("cursor");
-  const selection = showing("selection");
-  const typing = createSlot((data) => clock.now() < typingUntil && say("typing", data), seen);
-  const slots = [cursor, selection, typing];
-  const show = (slot, data) => (data || slot.value) && slot.offer(clamped(data)); // a cleared value is not cleared again
-  const advise = (ms = 0) => {
-    cursor.wait = selection.wait = Math.max(throttleMs, ms, 1000 / hello().limits.cursorHz);
-  };
-
-  /** Playback, control and video are in a file of their own; rooms that may need it load it before they are entered. */
-  const watch = () => (watching ??= import("./media.js").then(
-    ({ createMedia }) => (media = createMedia(room, createSlot, slots, set, update, get, notify, emit, say, ask, seen, isLive, company)),
-    ({ message }) => emit("error", { code: "LOAD", message }),
-  ));
-  const isLive = () => live;
-  const over = () => get().status === "closed";
-
-  const room = {
-    id: roomId,
-    clock,
-    on,
-    get status() {
-      return get().status;
-    },
-    get self() {
-      return get().self;
-    },
-    get others() {
-      return get().others;
-    },
-    get mayControl() {
-      const { controller, self } = get();
-      return !controller || controller === self?.userId;
-    },
-    getSnapshot: get,
-    subscribe: (callback) => on("change", callback),
-    ready: () => new Promise((resolve) => {
-      const check = () => (live || over()) && resolve(live);
-      check();
-      on("status", check);
-    }),
-    updateCursor: (data) => show(cursor, data),
-    updateSelection: (data) => show(selection, data),
-    typing(isTyping, context) {
-      const now = clock.now();
-      const old = now < typingUntil && typing.value;
-      if (!isTyping && !old.isTyping) return;
-      typingUntil = now + TYPING_LIFE_MS;
-      typing.offer({ isTyping, context }, isTyping && old.isTyping && old.context === context ? TYPING_MS : 0);
-    },
-    setStatus: (status, statusMessage) => setStatus({ status, statusMessage }),
-    setPrivacy,
-    position: (at) => media?.position(at) ?? 0,
-    broadcast: (data, to) => ask({ type: "broadcast", roomId, data, to }),
-    attach(video, options) {
-      const undo = watch().then(() => media?.attach(video, options));
-      return () => void undo.then((detach) => detach?.());
-    },
-    leave() {
-      if (--entry.count > 0 || over()) return;
-      if (live) say("leave");
-      entry.end(null);
-    },
-  };
-
-  for (const name of "playback follow requestControl cancelRequest grantControl denyControl releaseControl".split(" ")) {
-    room[name] = (...args) => watch().then(() => media?.[name](...args));
+/**
+ * Numbers in their range, rounded to a visible precision [E5].
+ * @template {Cursor | Selection} Value
+ * @param {Value} value
+ * @returns {Value}
+ */
+function clamp(value) {
+  /** @type {Record<string, unknown>} */
+  const clamped = { ...value };
+  for (const field in clamped) {
+    const number = Number(clamped[field]);
+    if (field === "target" || !(number > -Infinity)) continue;
+    const max = field === "x" || field === "y" ? 1 : MAX_SECONDS;
+    clamped[field] = Number(Math.min(Math.max(number, 0), max).toFixed(4));
   }
-
-  const own = {
-    __proto__: null,
-    joined({ sendIntervalMs }) {
-      live = true;
-      advise(sendIntervalMs);
-      for (const slot of slots.slice(0, 2)) if (slot.value) slot.offer(slot.value);
-      flush();
-      become("live");
-    },
-    server_notice: ({ sendIntervalMs }) => sendIntervalMs && advise(sendIntervalMs),
-    kicked: ({ reason: message }) => entry.end({ code: "KICKED", message }),
-  };
-
-  const entry = {
-    room,
-    count: 0, // how often entered
-    live: isLive,
-    error: (error) => emit("error", error),
-    hide: () => room.updateCursor(null),
-    // the next join sends the current values, or a reconnect would undo this one
-    hold(data) {
-      joining.privacy &&= { ...joining.privacy, ...data, scope: undefined };
-    },
-    async join() {
-      clearTimeout(retryTimer);
-      if (/^(video|comp)/.test(roomType)) await watch();
-      if (over()) return; // left meanwhile
-      const reply = await ask(joining);
-      const { code, retryAfterMs } = reply;
-      // FORBIDDEN has a retry time if access could not be checked
-      if (retryAfterMs || /^(RATE|INT)/.test(code)) retryTimer = setTimeout(entry.join, (retryAfterMs || RETRY_MS) * (1 + Math.random()));
-      else if (code && code !== "OFFLINE") entry.end(reply, true);
-    },
-    status(status) {
-      if (status === "live" || over()) return; // the room is live when it is joined
-      become(status);
-    },
-    down() {
-      live = false;
-      clearTimeout(retryTimer); // the next connection joins
-      for (const slot of slots) slot.stop();
-    },
-    end(error, known) {
-      entry.down();
-      forget(roomId);
-      if (error && !known) emit("error", error);
-      become("closed", error);
-    },
-    message(event) {
-      const { type, data } = event;
-      if (!live && type !== "joined" && type !== "error") return;
-      if (type === "cursors") {
-        for (const row of data) {
-          const moved = expand(row, event);
-          if (!moved) continue;
-          fold(moved);
-          emit(moved.type, moved);
-        }
-        return notify();
-      }
-      fold(event);
-      own[type]?.(event);
-      for (const slot of slots) slot.go();
-      if (!media?.fold(event)) emit(type, event);
-      notify();
-    },
-  };
-  return entry;
+  return /** @type {Value} */ (clamped);
 }

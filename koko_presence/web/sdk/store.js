@@ -1,107 +1,232 @@
-/** The state of a room: a snapshot of the server with every later event applied, as immutable objects. Events of playback
- * and control are applied by media.js. */
+/**
+ * The state of a room: the server's snapshot with every later event applied, as immutable objects. The room (room.js)
+ * applies events and hands out snapshots; media.js applies the events of playback and control with `patch`.
+ */
 
-/** One person from its sessions: fields of the first connected session, completed from the others. */
-function merge(sessions) {
-  const person = {};
-  for (const session of [...sessions].sort((a, b) => b.connected - a.connected)) {
-    for (const key in session) person[key] ||= session[key];
+/**
+ * @import { Cursors, CursorRow, Joined, RoomMessage } from "./messages.js"
+ * @import { Member, Person, RoomEvents, RoomSnapshot } from "./types.js"
+ */
+
+/** State of shared playback before anything is known of it. */
+const NO_PLAYBACK = { playback: null, controller: null, controllerSessionId: null, synced: null };
+
+export class RoomStore {
+  /**
+   * By session id, in the order in which they joined.
+   * @type {Map<string, Member>}
+   */
+  #members = new Map();
+  /**
+   * Session ids by the number of the session in compact cursors.
+   * @type {Map<number | undefined, string>}
+   */
+  #sessionIds = new Map();
+  /**
+   * By user id, as in the last snapshot.
+   * @type {Map<string, Person>}
+   */
+  #people = new Map();
+  /** User ids whose person has to be built again. */
+  #changedUsers = new Set();
+  /** Whether people may have to be built or removed although no user has changed. */
+  #isStale = false;
+  /**
+   * This session and its colour.
+   * @type {{ sessionId?: string, color?: string }}
+   */
+  #own = {};
+  /** @type {RoomSnapshot} */
+  #snapshot;
+
+  /** @param {string} roomId */
+  constructor(roomId) {
+    this.#snapshot = {
+      roomId, status: "connecting", error: null, self: null, others: [], syncEnabled: false, requests: [], following: true,
+      ...NO_PLAYBACK,
+    };
   }
-  return { ...person, color: sessions[0].color, sessions };
+
+  /** The same object until something changes; persons that did not change are the same objects in the next one. */
+  get snapshot() {
+    if (this.#isStale) this.#rebuildPeople();
+    return this.#snapshot;
+  }
+
+  /** Whether there are other sessions, including own tabs. */
+  get hasOtherSessions() {
+    const { sessionId } = this.#own;
+    return this.#members.size > (sessionId !== undefined && this.#members.has(sessionId) ? 1 : 0);
+  }
+
+  /**
+   * Replaces fields of the snapshot.
+   * @param {Partial<RoomSnapshot>} fields
+   */
+  patch(fields) {
+    this.#snapshot = { ...this.#snapshot, ...fields };
+  }
+
+  /**
+   * Replaces fields of a member; nothing if it is not known.
+   * @param {string} sessionId
+   * @param {Partial<Member>} fields
+   */
+  updateMember(sessionId, fields) {
+    const member = this.#members.get(sessionId);
+    if (member) this.#put({ ...member, ...fields });
+  }
+
+  /**
+   * Applies a message; those that change nothing here, and unknown ones, have no effect.
+   * @param {RoomMessage} message
+   */
+  apply(message) {
+    switch (message.type) {
+      case "joined": return this.#applyJoined(message);
+      case "user_joined": return this.#applyUserJoined(message);
+      case "user_left": return this.#removeMember(message.sessionId, message.userId);
+      case "cursor_moved": return this.#applyCursor(message);
+      case "selection_changed": return this.#applySelection(message);
+      case "typing_started":
+        return this.updateMember(message.sessionId, { isTyping: true, typingContext: message.data.context });
+      case "typing_stopped":
+        return this.updateMember(message.sessionId, { isTyping: false, typingContext: undefined });
+      case "status_changed": return this.#applyStatus(message);
+    }
+  }
+
+  /**
+   * The event that a row of compact cursors stands for [B12].
+   * @param {CursorRow} row
+   * @param {Cursors} message The message with the row.
+   * @returns {RoomEvents["cursor_moved"] | undefined} Undefined if no session has that number.
+   */
+  expandCursor(row, message) {
+    const [index, timestamp, x, y, target] = row.map((value) => value ?? undefined);
+    const sessionId = this.#sessionIds.get(/** @type {number} */ (index));
+    const member = sessionId === undefined ? undefined : this.#members.get(sessionId);
+    if (!member) return undefined;
+    const { userId, color } = member;
+    const data = row.length > 1 ? { color, timestamp, x, y, target } : { color, hidden: true };
+    const event = { ...message, type: "cursor_moved", userId, sessionId, data };
+    return /** @type {RoomEvents["cursor_moved"]} */ (event);
+  }
+
+  // --- events ------------------------------------------------------------------------------------------------------
+
+  /** @param {Joined} message */
+  #applyJoined({ room, sessionId, assignedColor }) {
+    const { users, controlRequests = [], id, userCount, sessionCount, ...fields } = room;
+    this.#members.clear();
+    this.#sessionIds.clear();
+    this.#people.clear();
+    this.#own = { sessionId, color: assignedColor };
+    for (const member of users) this.#put(member);
+    this.#isStale = true; // also without users: others may have left
+    this.patch({ ...NO_PLAYBACK, ...fields, requests: controlRequests });
+  }
+
+  /** @param {RoomEvents["user_joined"]} event */
+  #applyUserJoined({ userId, sessionId, timestamp, data }) {
+    const { sessionCount, ...profile } = data;
+    this.#put({
+      userId, sessionId, connected: true, isTyping: false, isWatching: false, lastActiveAt: timestamp, ...profile,
+    });
+  }
+
+  /** @param {RoomEvents["cursor_moved"]} event */
+  #applyCursor({ sessionId, timestamp, data }) {
+    const { color, hidden, ...cursor } = data;
+    this.updateMember(sessionId, { cursor: hidden ? undefined : cursor, lastActiveAt: timestamp });
+  }
+
+  /** @param {RoomEvents["selection_changed"]} event */
+  #applySelection({ sessionId, timestamp, data }) {
+    const { color, cleared, ...selection } = data;
+    const shown = /** @type {Member["selection"]} */ (selection);
+    this.updateMember(sessionId, { selection: cleared ? undefined : shown, lastActiveAt: timestamp });
+  }
+
+  /** @param {RoomEvents["status_changed"]} event */
+  #applyStatus({ userId, sessionId, data }) {
+    const { connected, isWatching, ...status } = data;
+    this.updateMember(sessionId, { connected, isWatching });
+    for (const member of this.#members.values()) {
+      // a session in its grace period is shown as away, independently of the person's other sessions [D2]
+      const isMeant = member.sessionId === sessionId || (connected && member.connected);
+      if (isMeant && member.userId === userId) this.updateMember(member.sessionId, { statusMessage: undefined, ...status });
+    }
+  }
+
+  /** @param {Member} member */
+  #put(member) {
+    this.#members.set(member.sessionId, member);
+    this.#sessionIds.set(member.index, member.sessionId);
+    this.#markChanged(member.userId);
+  }
+
+  /**
+   * @param {string} sessionId
+   * @param {string} userId
+   */
+  #removeMember(sessionId, userId) {
+    this.#members.delete(sessionId);
+    this.#markChanged(userId);
+  }
+
+  /** @param {string} userId */
+  #markChanged(userId) {
+    this.#changedUsers.add(userId);
+    this.#isStale = true;
+  }
+
+  // --- people ------------------------------------------------------------------------------------------------------
+
+  /** Builds the persons that have changed, and from them `self` and `others`; keeps the identity of what is equal. */
+  #rebuildPeople() {
+    const { sessionId: ownSessionId = "" } = this.#own;
+    const ownUserId = this.#members.get(ownSessionId)?.userId;
+    /** @type {Map<string, Person>} */
+    const people = new Map();
+    for (const [userId, sessions] of this.#sessionsByUser()) {
+      const known = this.#changedUsers.has(userId) ? undefined : this.#people.get(userId);
+      people.set(userId, known ?? { ...personOf(sessions), ...(userId === ownUserId ? this.#own : {}) });
+    }
+    this.#people = people;
+    this.#changedUsers.clear();
+    this.#isStale = false;
+
+    const self = (ownUserId !== undefined && people.get(ownUserId)) || null;
+    const others = [...people.values()].filter((person) => person !== self);
+    const before = this.#snapshot.others;
+    const areSame = others.length === before.length && others.every((person, i) => person === before[i]);
+    this.patch({ self, others: areSame ? before : others });
+  }
+
+  /** @returns {Map<string, Member[]>} In the order in which the users joined. */
+  #sessionsByUser() {
+    /** @type {Map<string, Member[]>} */
+    const sessionsByUser = new Map();
+    for (const member of this.#members.values()) {
+      const sessions = sessionsByUser.get(member.userId);
+      if (sessions) sessions.push(member);
+      else sessionsByUser.set(member.userId, [member]);
+    }
+    return sessionsByUser;
+  }
 }
 
-/** Returns set, update, fold, expand, company, get: by place, so that a minifier may shorten their names. */
-export function createStore(roomId) {
-  const members = new Map(); // session id -> member
-  const numbers = new Map(); // number in compact cursors -> session id
-  const stale = new Set(); // user ids whose person has to be built again
-  let people = new Map(); // user id -> person
-  let me = {};
-  const watching = { playback: null, controller: null, controllerSessionId: null, synced: null };
-  let snapshot = {
-    roomId, status: "connecting", error: null, self: null, others: [], syncEnabled: false, requests: [], following: true, ...watching,
-  };
-
-  const set = (patch) => {
-    snapshot = { ...snapshot, ...patch };
-  };
-  const put = (member) => {
-    members.set(member.sessionId, member);
-    numbers.set(member.index, member.sessionId);
-    stale.add(member.userId);
-  };
-  const update = ({ sessionId }, patch) => {
-    const member = members.get(sessionId);
-    if (member) put({ ...member, ...patch });
-  };
-  const showing = (field, end) => (event) => {
-    const { color, [end]: over, ...value } = event.data;
-    update(event, { [field]: over ? undefined : value, lastActiveAt: event.timestamp });
-  };
-  const folds = {
-    __proto__: null,
-    joined({ room: { users, controlRequests: requests = [], id, userCount, sessionCount, ...room }, sessionId, assignedColor: color }) {
-      for (const map of [members, numbers, people]) map.clear();
-      me = { sessionId, color };
-      users.forEach(put);
-      set({ ...watching, ...room, requests });
-      stale.add(); // users that have left
-    },
-    user_joined({ userId, sessionId, timestamp, data: { sessionCount, ...shown } }) {
-      put({ userId, sessionId, connected: true, isTyping: false, isWatching: false, lastActiveAt: timestamp, ...shown });
-    },
-    user_left({ userId, sessionId }) {
-      members.delete(sessionId);
-      stale.add(userId);
-    },
-    cursor_moved: showing("cursor", "hidden"),
-    selection_changed: showing("selection", "cleared"),
-    typing_started: (event) => update(event, { isTyping: true, typingContext: event.data.context }),
-    typing_stopped: (event) => update(event, { isTyping: false, typingContext: undefined }),
-    status_changed(event) {
-      const { connected, isWatching, ...shown } = event.data;
-      update(event, { connected, isWatching });
-      for (const member of members.values()) {
-        // a session in its grace period is shown as away, independently of the person's other sessions [D2]
-        const meant = member.sessionId === event.sessionId || (connected && member.connected);
-        if (meant && member.userId === event.userId) update(member, { statusMessage: undefined, ...shown });
-      }
-    },
-  };
-
-  return [
-    set,
-    update,
-    // fold: apply an event
-    (event) => folds[event.type]?.(event),
-    // expand: the `cursor_moved` of a row of compact cursors; undefined if no session has that number
-    (row, envelope) => {
-      const [index, timestamp, x, y, target] = row.map((value) => value ?? undefined);
-      const { userId, sessionId, color } = members.get(numbers.get(index)) ?? {};
-      const data = row.length > 1 ? { color, timestamp, x, y, target } : { color, hidden: true };
-      return userId && { ...envelope, type: "cursor_moved", userId, sessionId, data };
-    },
-    // company: whether there are other sessions, including own tabs
-    () => members.size > members.has(me.sessionId),
-    // get
-    () => {
-      if (stale.size) {
-        const groups = new Map();
-        for (const member of members.values()) {
-          groups.get(member.userId)?.push(member) ?? groups.set(member.userId, [member]);
-        }
-        const myId = members.get(me.sessionId)?.userId;
-        people = new Map([...groups].map(([userId, sessions]) => {
-          const known = !stale.has(userId) && people.get(userId);
-          return [userId, known || (userId === myId ? { ...merge(sessions), ...me } : merge(sessions))];
-        }));
-        stale.clear();
-        const self = people.get(myId) ?? null;
-        const others = [...people.values()].filter((person) => person !== self);
-        const same = others.length === snapshot.others.length && others.every((each, i) => each === snapshot.others[i]);
-        set(same ? { self } : { self, others });
-      }
-      return snapshot;
-    },
-  ];
+/**
+ * One person from its sessions: the fields of the first connected session, completed from the others.
+ * @param {Member[]} sessions In the order in which they joined.
+ * @returns {Person}
+ */
+function personOf(sessions) {
+  /** @type {Record<string, unknown>} */
+  const person = {};
+  for (const session of [...sessions].sort((a, b) => Number(b.connected) - Number(a.connected))) {
+    for (const [field, value] of Object.entries(session)) person[field] ||= value;
+  }
+  return /** @type {any} */ ({ ...person, color: sessions[0]?.color, sessions });
 }

@@ -1,2 +1,7 @@
-/** The worker that link.js makes of a data address, as a file for pages whose policy forbids that. */
-onmessage=e=>{clearTimeout(self.t);if(e.data)t=setTimeout(postMessage,e.data,0)}
+/** The worker of worker-timer.js as a file, for pages whose policy forbids workers from data addresses. */
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let timer;
+onmessage = ({ data: ms }) => {
+  clearTimeout(timer);
+  if (ms) timer = setTimeout(postMessage, ms, 0);
+};

@@ -1,6 +1,16 @@
-/** A `<video>` in step with the room: reports its position [H6], corrects drift [H8], obeys the user's actions. */
+/**
+ * A `<video>` in step with the room: reports its position [H6], corrects drift [H8], obeys the user's actions. media.js
+ * attaches it.
+ */
 
-import { positionOf } from "./media.js";
+/**
+ * @import { Follow } from "./follow.js"
+ * @import { MediaContext } from "./media-context.js"
+ * @import { Timeline } from "./playback-position.js"
+ * @import { Answer, AttachOptions, PlaybackCommand, PlaybackReport, Room, Undo } from "./types.js"
+ */
+
+import { positionOf } from "./playback-position.js";
 
 const IGNORE_S = 0.08; // less is not corrected ...
 const DONE_S = 0.02; // ... but a correction continues until here, else it would oscillate
@@ -13,7 +23,12 @@ const TICK_MS = 250;
 const REPORT_MS = 1000;
 const REPORT_PAUSED_MS = 5000; // a report is valid for 10 s
 
-/** Correction for `drift` seconds (own minus room, behind is negative): "seek", or a factor for the speed [H8]. */
+/**
+ * Correction for `drift` seconds (own minus room, behind is negative): "seek", or a factor for the speed [H8].
+ * @param {number} drift
+ * @param {boolean} correcting Whether a correction is under way.
+ * @returns {number | "seek"}
+ */
 export function correction(drift, correcting) {
   const off = Math.abs(drift);
   if (off > SEEK_S) return "seek";
@@ -21,31 +36,48 @@ export function correction(drift, correcting) {
   return 1 - Math.sign(drift) * (off > FAST_S ? 0.1 : 0.05);
 }
 
+/**
+ * @param {HTMLVideoElement} video
+ * @param {object} context
+ * @param {Room} context.room
+ * @param {Follow} context.follow
+ * @param {(command: PlaybackCommand | PlaybackReport) => Promise<Answer<any>> | undefined} context.playback
+ * @param {MediaContext["emit"]} context.emit
+ * @param {AttachOptions} context.options
+ * @returns {Undo}
+ */
 export function attachVideo(video, { room, follow, playback, emit, options: { correct = true, whenNotAllowed } }) {
   const { document } = globalThis;
   const { clock } = room;
   let seekS = 0.05; // how long a seek takes here, measured
   let seekAt = 0; // local ms at which the own seek began; 0: none is pending
-  let aim; // target of that seek
+  let aim = 0; // target of that seek, s
   let settleAt = 0;
   let correcting = false;
   let buffering = false;
   let blocked = false; // the browser requires a click before it plays
+  /** @type {Timeline | null | false | undefined} */
   let last; // the target at the last tick
   let reportAt = 0;
   let paused = video.paused; // intended state, set by this code or by the user's last action
 
   const follows = () => room.getSnapshot().following;
+  /**
+   * @param {number} to
+   * @param {number} rate Of the target: it moves on while the video seeks.
+   */
   const jump = (to, rate) => {
     seekAt = performance.now();
     settleAt = seekAt + SETTLE_MS;
     correcting = false;
     video.currentTime = aim = to + seekS * rate;
   };
+  /** @param {number} rate */
   const setSpeed = (rate) => {
     if (Math.abs(video.playbackRate - rate) > 1e-4) video.playbackRate = rate;
   };
 
+  /** @param {boolean} [changed] */
   function report(changed) {
     const now = performance.now();
     if (!changed && now < reportAt) return;
@@ -60,7 +92,7 @@ export function attachVideo(video, { room, follow, playback, emit, options: { co
     try {
       await video.play();
     } catch (error) {
-      if (error?.name !== "NotAllowedError") return; // else: a pause came in between
+      if (/** @type {Error} */ (error)?.name !== "NotAllowedError") return; // else: a pause came in between
       blocked = true;
       emit("autoplay_blocked", { video });
     }
@@ -96,11 +128,14 @@ export function attachVideo(video, { room, follow, playback, emit, options: { co
     setSpeed(playbackRate * how);
   }
 
-  /** The user acted on the player itself: send it as a command, or stop following. */
+  /**
+   * The user acted on the player itself: send it as a command, or stop following.
+   * @param {{ action: "play" | "pause" | "seek" } | { action: "rate", playbackRate: number }} command
+   */
   function byHand(command) {
     settleAt = 0;
     if (follows() === true && room.mayControl) {
-      playback({ currentTime: video.currentTime, ...command });
+      playback(/** @type {PlaybackCommand} */ ({ currentTime: video.currentTime, ...command }));
       last = follow.goal();
     } else if (follows() === true && whenNotAllowed === "snap") {
       last = null;
@@ -112,7 +147,10 @@ export function attachVideo(video, { room, follow, playback, emit, options: { co
 
   const listeners = {
     play() {
-      if (blocked) last = settleAt = 0; // the required click: continue at the room's position
+      if (blocked) { // the required click: continue at the room's position
+        last = undefined;
+        settleAt = 0;
+      }
       blocked = false;
       if (paused) byHand({ action: "play" });
       paused = false;
@@ -135,7 +173,7 @@ export function attachVideo(video, { room, follow, playback, emit, options: { co
       report(true);
     },
     ratechange() {
-      const rate = follow.goal()?.playbackRate;
+      const rate = (follow.goal() || undefined)?.playbackRate;
       const { playbackRate } = video;
       if (rate && Math.abs(playbackRate / rate - 1) > 0.11) byHand({ action: "rate", playbackRate });
     },
@@ -153,7 +191,7 @@ export function attachVideo(video, { room, follow, playback, emit, options: { co
     report();
   };
   const life = new AbortController();
-  for (const type in listeners) video.addEventListener(type, listeners[type], { signal: life.signal });
+  for (const [type, listener] of Object.entries(listeners)) video.addEventListener(type, listener, { signal: life.signal });
   const undo = room.on("change", () => follow.goal() !== last && tick());
   const timer = setInterval(tick, TICK_MS);
   tick();
@@ -161,6 +199,6 @@ export function attachVideo(video, { room, follow, playback, emit, options: { co
     clearInterval(timer);
     undo();
     life.abort();
-    if (correcting) setSpeed(last?.playbackRate ?? 1);
+    if (correcting) setSpeed((last || undefined)?.playbackRate ?? 1);
   };
 }

@@ -1,84 +1,122 @@
 /** `<koko-avatars max="3">`: the people in the room, one entry each; "+2 more" opens the list of all. */
 
-import { h, keyed, KokoElement, setText, tint } from "./element.js";
-import { arrivals, initials } from "./words.js";
+/** @import { Person } from "../types.js" */
 
-/** A photo or initials in the person's colour, with the status as a shape. Images by https only. */
-function paint(avatar, person) {
-  const [letters, photo, dot] = avatar.children;
-  tint(avatar, person);
-  setText(letters, initials(person.name));
-  dot.className = `status ${person.connected ? person.status : "away"}`;
-  const image = /^https:/.test(person.image) ? person.image : "";
-  if (photo.image === image) return;
-  photo.image = image;
-  photo.hidden = !image;
-  photo.src = image;
-}
+import { createAvatar, statusOf } from "./avatar.js";
+import { createElement, setText, UserList } from "./dom.js";
+import { KokoElement } from "./element.js";
+import { arrivals } from "./words.js";
 
-const makeAvatar = () => h("span", "avatar", { ariaHidden: "true" }, h("b", "initials"),
-  h("img", "photo", { alt: "", referrerPolicy: "no-referrer", hidden: true, onerror: ({ target }) => (target.hidden = true) }),
-  h("i", "status"));
+const PANEL_ID = "all";
+const PANEL_PX = 296; // with its margin
 
-const statusOf = ({ status, connected }) => (connected ? status : "reconnecting");
-
+/** `<koko-avatars max="3">`. Fires `koko-person` when a person is chosen in the list. */
 export class KokoAvatars extends KokoElement {
-  #known;
-  #row = h("ul", "row");
-  #more = this.#opener("more");
-  #list = h("ul");
-  #panel = h("div", "panel", { id: "all", popover: "auto", role: "dialog", ariaLabel: "Everybody here" }, this.#list);
+  /**
+   * Names by user id, as they were announced.
+   * @type {Map<string, string> | undefined}
+   */
+  #announced;
+  #row = createElement("ul", "row");
+  #faces = new UserList(this.#row, () => this.#createFace());
+  #more = createOpener("more");
+  #entries = createElement("ul");
+  #everybody = new UserList(this.#entries, (/** @type {Person} */ { userId }) => this.#createEntry(userId));
+  #panel = createElement(
+    "div", "panel", { id: PANEL_ID, popover: "auto", role: "dialog", ariaLabel: "Everybody here" }, this.#entries,
+  );
 
   constructor() {
     super();
-    const panel = this.#panel;
-    let opener;
-    panel.addEventListener("beforetoggle", ({ newState }) => { // under the avatars, inside the window
-      if (newState === "open") opener = this.shadowRoot.activeElement;
-      else if (panel.matches(":focus-within")) opener?.focus();
+    /** @type {Element | null} */
+    let opener = null;
+    this.#panel.addEventListener("beforetoggle", (event) => { // under the avatars, inside the window
+      if (/** @type {ToggleEvent} */ (event).newState === "open") opener = this.shadowRoot?.activeElement ?? null;
+      else if (this.#panel.matches(":focus-within")) /** @type {HTMLElement | null} */ (opener)?.focus();
       const { left, bottom } = this.getBoundingClientRect();
-      panel.style.left = `${Math.max(8, Math.min(left, innerWidth - 296))}px`;
-      panel.style.top = `${bottom + 8}px`;
+      this.#panel.style.left = `${Math.max(8, Math.min(left, innerWidth - PANEL_PX))}px`;
+      this.#panel.style.top = `${bottom + 8}px`;
     });
-    this.shadowRoot.append(this.#row, this.#more, panel);
+    this.shadowRoot?.append(this.#row, this.#more, this.#panel);
   }
 
-  #opener(part, ...children) {
-    const button = h("button", part, { type: "button" }, ...children);
-    button.setAttribute("popovertarget", "all");
-    return button;
-  }
-
+  /** @protected */
   attached() {
-    this.#known = undefined;
+    this.#announced = undefined;
   }
 
+  /** @protected */
   draw() {
     const { people } = this;
-    const max = +this.getAttribute("max") || 3;
-    keyed(this.#row, people.slice(0, max), () => h("li", "", {}, this.#opener("face", makeAvatar())), ({ firstChild }, person) => {
-      paint(firstChild.firstChild, person);
-      firstChild.title = firstChild.ariaLabel = `${this.nameOf(person)}, ${statusOf(person)}`;
-    });
+    const max = Number(this.getAttribute("max")) || 3;
+    this.#faces.show(people.slice(0, max));
     this.#row.ariaLabel = `Here: ${people.length}`;
     this.#more.hidden = people.length <= max;
     setText(this.#more, `+${people.length - max} more`);
-    keyed(this.#list, people, ({ userId }) => h("li", "", {}, h("button", "person", { type: "button", onclick: () => this.#choose(userId) },
-      makeAvatar(), h("bdi", "name"), h("small", "note"))), ({ firstChild }, person, i) => {
-      const [avatar, name, note] = firstChild.children;
-      firstChild.autofocus = !i;
-      paint(avatar, person);
-      setText(name, this.nameOf(person));
-      setText(note, statusOf(person) + (person.statusMessage ? `: ${person.statusMessage}` : ""));
-    });
-    if (this.snapshot.status !== "live") return;
-    const names = () => new Map(this.people.map(({ userId, name }) => [userId, name]));
-    this.#known ??= names();
-    if (arrivals(this.#known, names())) this.say(() => arrivals(this.#known, (this.#known = names())));
+    this.#everybody.show(people);
+    if (this.snapshot.status === "live") this.#announceArrivals();
   }
 
+  #announceArrivals() {
+    const names = () => new Map(this.people.map(({ userId, name }) => [userId, name]));
+    const before = (this.#announced ??= names());
+    if (!arrivals(before, names())) return;
+    this.announce(() => {
+      const announced = this.#announced ?? names();
+      this.#announced = names();
+      return arrivals(announced, this.#announced);
+    });
+  }
+
+  /** An avatar of the row; it opens the list. */
+  #createFace() {
+    const avatar = createAvatar();
+    const button = createOpener("face", avatar.element);
+    return {
+      element: createElement("li", "", {}, button),
+      update: (/** @type {Person} */ person) => {
+        avatar.show(person);
+        button.title = button.ariaLabel = `${this.nameOf(person)}, ${statusOf(person)}`;
+      },
+    };
+  }
+
+  /**
+   * An entry of the list.
+   * @param {string} userId
+   */
+  #createEntry(userId) {
+    const avatar = createAvatar();
+    const name = createElement("bdi", "name");
+    const note = createElement("small", "note");
+    const button = createElement(
+      "button", "person", { type: "button", onclick: () => this.#choose(userId) }, avatar.element, name, note,
+    );
+    return {
+      element: createElement("li", "", {}, button),
+      update: (/** @type {Person} */ person, /** @type {number} */ index) => {
+        button.autofocus = index === 0;
+        avatar.show(person);
+        setText(name, this.nameOf(person));
+        setText(note, statusOf(person) + (person.statusMessage ? `: ${person.statusMessage}` : ""));
+      },
+    };
+  }
+
+  /** @param {string} userId */
   #choose(userId) {
     this.#panel.hidePopover();
     this.dispatchEvent(new CustomEvent("koko-person", { detail: this.personOf(userId), bubbles: true }));
   }
+}
+
+/**
+ * A button that opens the list.
+ * @param {string} part
+ * @param {Node[]} children
+ */
+function createOpener(part, ...children) {
+  const button = createElement("button", part, { type: "button" }, ...children);
+  button.setAttribute("popovertarget", PANEL_ID);
+  return button;
 }

@@ -1,26 +1,40 @@
 /** `<koko-cursors for="video">`: all cursors and reactions over the picture; sends the own cursor. */
 
-import { h, KokoElement, setText, tint, wake } from "./element.js";
+/** @import { Member, Person, Playback, Room } from "../types.js" */
+
+import { createElement, setPersonColor } from "./dom.js";
+import { KokoElement } from "./element.js";
+import { wake } from "./frames.js";
 import { pictureRect, settle, strength } from "./picture.js";
 
 const SILENCE_MS = 300; // after a longer pause a cursor jumps instead of moving from its last position
-const MOST = 200; // cursors and reactions together
+const MAX_SHOWN = 200; // cursors and reactions together
+const MAX_EMOJI_LENGTH = 16;
 
 /** The overlays in the page, so that <koko-watch> can show the own reactions, which the server does not send back. */
-export const overlays = new Set();
+export const overlays = /** @type {Set<KokoCursors>} */ (new Set());
 
-const calm = globalThis.matchMedia?.("(prefers-reduced-motion: reduce)");
+const reducedMotion = globalThis.matchMedia?.("(prefers-reduced-motion: reduce)");
 
-/** The picture inside a video, an image, a canvas or any other element, px of the window. */
+/**
+ * The picture inside a video, an image, a canvas or any other element, px of the window.
+ * @param {Element} media
+ */
 function pictureOf(media) {
   const { objectFit, objectPosition } = getComputedStyle(media);
   const { left, top } = media.getBoundingClientRect();
-  const size = { width: media.videoWidth ?? media.naturalWidth, height: media.videoHeight ?? media.naturalHeight };
+  const { videoWidth, videoHeight, naturalWidth, naturalHeight } = /** @type {Partial<HTMLVideoElement & HTMLImageElement>} */ (media);
+  const size = { width: videoWidth ?? naturalWidth, height: videoHeight ?? naturalHeight };
   const rect = pictureRect({ width: media.clientWidth, height: media.clientHeight }, size, objectFit, objectPosition);
   return { ...rect, left: rect.left + left + media.clientLeft, top: rect.top + top + media.clientTop };
 }
 
-/** Position of a mouse event, 0 to 1 of the picture of `media`; null outside. */
+/**
+ * Position of a mouse event, 0 to 1 of the letter-boxed picture of `media`; null outside of it.
+ * @param {Element} media
+ * @param {{ clientX: number, clientY: number }} event
+ * @returns {{ x: number, y: number } | null}
+ */
 export function pointOn(media, { clientX, clientY }) {
   const { left, top, width, height } = pictureOf(media);
   const x = (clientX - left) / width;
@@ -28,58 +42,111 @@ export function pointOn(media, { clientX, clientY }) {
   return x >= 0 && x <= 1 && y >= 0 && y <= 1 ? { x, y } : null;
 }
 
+/**
+ * A cursor in the page.
+ * @typedef {object} ShownCursor
+ * @property {HTMLElement} element
+ * @property {Member["cursor"]} cursor The last one that was heard.
+ * @property {number} heardAt Time of the frame in which it was heard first.
+ * @property {number} drawnAt Time of the last frame in which it was drawn.
+ * @property {{ x: { at: number, speed: number }, y: { at: number, speed: number } } | undefined} springs
+ */
+
+/**
+ * What all cursors of one frame have in common.
+ * @typedef {object} Frame
+ * @property {number} now
+ * @property {number} elapsedS
+ * @property {{ left: number, top: number, width: number, height: number }} rect Of the picture, px of this element.
+ * @property {boolean} jump Whether cursors jump to their position.
+ * @property {Playback | null} playback
+ */
+
+/** `<koko-cursors for="video" receive-only>`: above the picture of the element that `for` names. */
 export class KokoCursors extends KokoElement {
-  #shown = new Map(); // session id -> cursor
-  #layer = h("div");
+  /**
+   * By session id.
+   * @type {Map<string, ShownCursor>}
+   */
+  #shown = new Map();
+  #layer = createElement("div");
+  /**
+   * The picture; undefined until it is measured again.
+   * @type {Frame["rect"] | undefined}
+   */
   #rect;
-  #pointing;
+  /** Whether the own cursor is over the picture. */
+  #isPointing = false;
 
   constructor() {
     super();
-    this.shadowRoot.append(this.#layer);
+    this.shadowRoot?.append(this.#layer);
   }
 
+  /**
+   * @protected
+   * @param {Room} room
+   */
   attached(room) {
-    const { target, parentElement } = this;
+    const { target } = this;
     this.ariaHidden = "true";
     overlays.add(this);
     this.keep(() => overlays.delete(this));
+    this.#watchSize();
+    this.listen(target, ["timeupdate"], () => wake(this));
+    this.keep(room.on("broadcast", ({ userId, data: { type, emoji } }) => {
+      if (type === "reaction") this.float(/** @type {string} */ (emoji), this.personOf(userId));
+    }));
+    if (!this.hasAttribute("receive-only")) this.#sendOwnCursor(room);
+  }
+
+  #watchSize() {
     const measure = () => {
       this.#rect = undefined;
       wake(this);
     };
-    const watch = new ResizeObserver(measure);
-    for (const each of [target, this]) watch.observe(each);
-    this.keep(() => watch.disconnect());
-    this.listen(target, "loadedmetadata", measure);
-    this.listen(target, "timeupdate", () => wake(this));
-    this.keep(room.on("broadcast", ({ userId, data: { type, emoji } }) => {
-      if (type === "reaction") this.float(emoji, this.personOf(userId));
-    }));
-    if (this.hasAttribute("receive-only")) return;
-    const point = (at) => {
-      if (at || this.#pointing) room.updateCursor(at && { timestamp: target.currentTime, ...at });
-      this.#pointing = at;
+    const observer = new ResizeObserver(measure);
+    observer.observe(this);
+    if (this.target) observer.observe(this.target);
+    this.keep(() => observer.disconnect());
+    this.listen(this.target, ["loadedmetadata"], measure);
+  }
+
+  /** @param {Room} room */
+  #sendOwnCursor(room) {
+    const { target, parentElement } = this;
+    /** @param {{ x: number, y: number } | null} point */
+    const send = (point) => {
+      if (point) room.updateCursor({ timestamp: currentTimeOf(target), ...point });
+      else if (this.#isPointing) room.updateCursor(null);
+      this.#isPointing = point !== null;
     };
-    this.listen(parentElement, "pointermove pointerdown", (event) => point(pointOn(target, event)));
-    this.listen(parentElement, "pointerleave", () => point(null));
-    this.keep(() => point(null));
+    this.listen(parentElement, ["pointermove", "pointerdown"], (event) => send(target && pointOn(target, event)));
+    this.listen(parentElement, ["pointerleave"], () => send(null));
+    this.keep(() => send(null));
   }
 
   #measure() {
-    const { left, top, ...size } = pictureOf(this.target);
+    const { left, top, width, height } = pictureOf(this.target ?? this);
     const own = this.getBoundingClientRect();
-    return { left: left - own.left, top: top - own.top, ...size };
+    return { left: left - own.left, top: top - own.top, width, height };
   }
 
-  frame(now, dt) {
+  /**
+   * For the frame loop.
+   * @param {number} now
+   * @param {number} elapsedS
+   */
+  frame(now, elapsedS) {
     const { others, playback } = this.snapshot;
-    const jump = !this.#rect || calm.matches;
+    const jump = !this.#rect || reducedMotion.matches;
     const rect = (this.#rect ??= this.#measure());
-    let moving = false;
+    const frame = { now, elapsedS, rect, jump, playback };
+    let isMoving = false;
     for (const person of others) {
       for (const session of person.sessions) {
-        if (session.cursor?.x !== undefined && this.#draw(person, session, rect, playback, now, dt, jump)) moving = true;
+        if (session.cursor?.x === undefined) continue; // hidden, or on the timeline
+        if (this.#drawCursor(person, session, frame)) isMoving = true;
       }
     }
     for (const [sessionId, { element, drawnAt }] of this.#shown) {
@@ -87,46 +154,79 @@ export class KokoCursors extends KokoElement {
       element.remove();
       this.#shown.delete(sessionId);
     }
-    return moving;
+    return isMoving;
   }
 
-  /** Returns whether it still moves. */
-  #draw(person, { sessionId, cursor, viewerSync }, { left, top, width, height }, playback, now, dt, jump) {
-    let shown = this.#shown.get(sessionId);
-    if (!shown) {
-      shown = { element: h("div", "cursor", {}, h("bdi", "name", {}, person.name)), heardAt: -Infinity, axes: [] };
-      tint(shown.element, person);
-      this.#shown.set(sessionId, shown);
-      this.#layer.append(shown.element);
-    }
+  /**
+   * @param {Person} person
+   * @param {Member} session One of the person's, with a cursor.
+   * @param {Frame} frame
+   * @returns {boolean} Whether it still moves.
+   */
+  #drawCursor(person, { sessionId, cursor, viewerSync }, { now, elapsedS, rect, jump, playback }) {
+    const { timestamp = NaN, x = 0, y = 0 } = cursor ?? {};
+    const shown = this.#shown.get(sessionId) ?? this.#addCursor(sessionId, person);
     const { style, classList } = shown.element;
+    let mustJump = jump;
     if (shown.cursor !== cursor) {
-      jump ||= now - shown.heardAt > SILENCE_MS;
-      Object.assign(shown, { cursor, heardAt: now });
-      classList.toggle("west", cursor.x > 0.8);
-      classList.toggle("north", cursor.y > 0.88);
+      if (now - shown.heardAt > SILENCE_MS) mustJump = true;
+      shown.cursor = cursor;
+      shown.heardAt = now;
+      classList.toggle("west", x > 0.8); // the name stands on the other side, so that it is inside the picture
+      classList.toggle("north", y > 0.88);
     }
     shown.drawnAt = now;
-    let moving = false;
-    const place = [left + cursor.x * width, top + cursor.y * height].map((to, i) => {
-      if (jump) shown.axes[i] = { at: to, speed: 0 };
-      else if (settle(shown.axes[i], to, dt)) moving = true;
-      return `${shown.axes[i].at.toFixed(1)}px`;
-    });
-    style.transform = `translate(${place})`;
+    const to = { x: rect.left + x * rect.width, y: rect.top + y * rect.height };
+    let isMoving = false;
+    if (mustJump || !shown.springs) {
+      shown.springs = { x: { at: to.x, speed: 0 }, y: { at: to.y, speed: 0 } };
+    } else {
+      const movesX = settle(shown.springs.x, to.x, elapsedS);
+      const movesY = settle(shown.springs.y, to.y, elapsedS);
+      isMoving = movesX || movesY;
+    }
+    style.transform = `translate(${shown.springs.x.at.toFixed(1)}px,${shown.springs.y.at.toFixed(1)}px)`;
     // a resting cursor belongs to the current time of its person's video
     const rate = playback?.isPlaying && viewerSync?.state !== "paused" ? playback.playbackRate : 0;
-    style.opacity = strength(cursor.timestamp + ((now - shown.heardAt) / 1000) * rate - this.target.currentTime);
-    return moving;
+    const seconds = timestamp + ((now - shown.heardAt) / 1000) * rate;
+    style.opacity = String(strength(seconds - (currentTimeOf(this.target) ?? NaN)));
+    return isMoving;
   }
 
-  /** Let a reaction rise over the picture. */
+  /**
+   * @param {string} sessionId
+   * @param {Person} person
+   * @returns {ShownCursor}
+   */
+  #addCursor(sessionId, person) {
+    const element = createElement("div", "cursor", {}, createElement("bdi", "name", {}, person.name));
+    setPersonColor(element, person);
+    this.#layer.append(element);
+    const shown = { element, cursor: undefined, heardAt: -Infinity, drawnAt: 0, springs: undefined };
+    this.#shown.set(sessionId, shown);
+    return shown;
+  }
+
+  /**
+   * Lets a reaction rise over the picture, with or without a person.
+   * @param {string} emoji
+   * @param {Pick<Person, "name"> | null} [person]
+   */
   float(emoji, person) {
-    if (typeof emoji !== "string" || emoji.length > 16 || this.#layer.children.length > MOST) return;
+    if (typeof emoji !== "string" || emoji.length > MAX_EMOJI_LENGTH || this.#layer.children.length > MAX_SHOWN) return;
     const { left, top, width, height } = (this.#rect ??= this.#measure());
-    const element = h("div", "float", { onanimationend: () => element.remove() }, emoji, h("bdi", "", {}, person?.name ?? ""));
+    const element = createElement("div", "float", {}, emoji, createElement("bdi", "", {}, person?.name ?? ""));
+    element.onanimationend = () => element.remove();
     element.style.left = `${left + width * (0.2 + 0.6 * Math.random())}px`;
     element.style.top = `${top + height * 0.85}px`;
     this.#layer.append(element);
   }
+}
+
+/**
+ * @param {Element | null} target
+ * @returns {number | undefined} Undefined if it is not a video.
+ */
+function currentTimeOf(target) {
+  return /** @type {HTMLVideoElement | null} */ (target)?.currentTime;
 }

@@ -1,104 +1,55 @@
-/** Shared by the components: a room, one frame loop, one style sheet, live regions, and DOM without HTML. */
+/**
+ * The base class of the components: their room, their shadow root with the shared style sheet, their live region, and when
+ * they draw.
+ */
 
-import { inkOn } from "./words.js";
+/** @import { Person, Room, RoomSnapshot, Undo } from "../types.js" */
 
-const PACE_MS = 70; // between two reads of the room
-const QUIET_MS = 5000; // shortest time between two texts of a live region
+import { Announcer } from "./announcer.js";
+import { createElement, setText } from "./dom.js";
+import { wake } from "./frames.js";
 
-// --- one requestAnimationFrame for all ------------------------------------------------------------------------------
+const DRAW_INTERVAL_MS = 70; // between two reads of the room
 
-const awake = new Set();
-let asked = 0;
-let before = 0;
+/** What a component shows without a room. */
+const EMPTY = /** @type {RoomSnapshot} */ ({
+  roomId: "", status: "closed", error: null, self: null, others: [], playback: null, syncEnabled: false, controller: null,
+  controllerSessionId: null, requests: [], synced: null, following: true,
+});
 
-/** Call `element.frame(now, dt)` at the next frame, and again as long as it returns true. */
-export function wake(element) {
-  awake.add(element);
-  asked ||= requestAnimationFrame(run);
-}
+/** @type {CSSStyleSheet} */
+let styles;
 
-function run(now) {
-  asked = 0;
-  const dt = Math.min(now - before, 50) / 1000;
-  before = now;
-  const elements = [...awake];
-  awake.clear();
-  for (const element of elements) if (element.isConnected && element.frame(now, dt)) wake(element);
-}
-
-// --- live regions ---------------------------------------------------------------------------------------------------
-
-/** Put the text of `make()` into the live region, at most every 5 s; `make` is called then. Undefined: no text. */
-export function createVoice(speak) {
-  let timer;
-  let make;
-  let nextAt = 0;
-  return (text) => {
-    make = text;
-    timer ??= setTimeout(() => {
-      timer = undefined;
-      nextAt = performance.now() + QUIET_MS;
-      speak(make());
-    }, nextAt - performance.now());
-  };
-}
-
-// --- DOM without HTML: a person's name is always a text node --------------------------------------------------------
-
-/** An element whose class and part are `part`. */
-export function h(tag, part, properties, ...children) {
-  const element = Object.assign(document.createElement(tag), properties, part && { className: part, part });
-  element.append(...children);
-  return element;
-}
-
-export function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text;
-}
-
-/** Give `element` the person's colour, and a text colour with enough contrast. */
-export function tint(element, { color }) {
-  element.style.setProperty("--color", color);
-  element.style.setProperty("--ink", inkOn(color));
-}
-
-/** Make the children of `parent` those of `people`, keeping the elements of those that were there. */
-export function keyed(parent, people, make, update) {
-  const old = new Map([...parent.children].map((child) => [child.key, child]));
-  people.forEach((person, i) => {
-    const key = person.userId;
-    const child = old.get(key) ?? Object.assign(make(person), { key });
-    old.delete(key);
-    update(child, person, i);
-    if (parent.children[i] !== child) parent.insertBefore(child, parent.children[i]);
-  });
-  for (const child of old.values()) child.remove();
-}
-
-// --- the base -------------------------------------------------------------------------------------------------------
-
-let sheet;
-
-/** One sheet for every shadow root; the components are hidden until it is loaded. */
+/**
+ * Loads the one style sheet of all shadow roots. The components are hidden until it is loaded.
+ * @param {URL} url
+ */
 export async function loadStyles(url) {
-  sheet = new CSSStyleSheet();
-  sheet.replaceSync(":host{visibility:hidden}");
-  sheet.replaceSync(await (await fetch(url)).text());
+  styles = new CSSStyleSheet();
+  styles.replaceSync(":host{visibility:hidden}");
+  styles.replaceSync(await (await fetch(url)).text());
 }
 
-const EMPTY = { others: [], requests: [] };
+/** Where a server renders, there is no HTMLElement to extend, and no element is made. */
+const PageElement = globalThis.HTMLElement ?? /** @type {typeof HTMLElement} */ (/** @type {unknown} */ (class {}));
 
-export class KokoElement extends (globalThis.HTMLElement ?? class {}) {
+/** Properties of all components. `room` may be set before or after the element is in the page; null removes it. */
+export class KokoElement extends PageElement {
+  /** @type {Room | null | undefined} */
   #room;
+  /** @type {Undo[]} */
   #undo = [];
-  #nextAt = 0;
+  #nextDrawAt = 0;
+  /** @type {Announcer} */
+  #announcer;
 
   constructor() {
     super();
-    this.attachShadow({ mode: "open" }).adoptedStyleSheets = [sheet];
-    const voice = h("span", "voice", { role: "status" });
-    this.say = createVoice((text) => setText(voice, text));
-    this.shadowRoot.append(voice);
+    const root = this.attachShadow({ mode: "open" });
+    root.adoptedStyleSheets = [styles];
+    const region = createElement("span", "voice", { role: "status" });
+    this.#announcer = new Announcer((text) => setText(region, text ?? ""));
+    root.append(region);
   }
 
   get room() {
@@ -113,62 +64,125 @@ export class KokoElement extends (globalThis.HTMLElement ?? class {}) {
     wake(this);
   }
 
-  /** The element that the attribute `for` names. */
+  // --- for the components ------------------------------------------------------------------------------------------
+
+  /**
+   * The element is in the page and has a room; what is done here is undone with `keep`.
+   * @protected
+   * @param {Room} room
+   */
+  attached(room) {}
+
+  /**
+   * Shows the snapshot.
+   * @protected
+   * @returns {boolean | void} True: the next frame is wanted although no event will come.
+   */
+  draw() {}
+
+  /**
+   * The element that the attribute `for` names.
+   * @protected
+   */
   get target() {
-    return document.getElementById(this.getAttribute("for"));
+    return document.getElementById(this.getAttribute("for") ?? "");
   }
 
-  /** The room to show; none after it was left, because its state is stale then. */
+  /**
+   * The state of the room to show; empty after it was left, because its state is stale then.
+   * @protected
+   */
   get snapshot() {
-    const { room } = this;
+    const room = this.#room;
     return !room || room.status === "closed" ? EMPTY : room.getSnapshot();
   }
 
-  /** All people, the local user first. */
+  /**
+   * All people, the local user first.
+   * @protected
+   * @returns {readonly Person[]}
+   */
   get people() {
     const { self, others } = this.snapshot;
     return self ? [self, ...others] : others;
   }
 
-  personOf(id) {
-    return this.people.find(({ userId }) => userId === id);
+  /**
+   * @protected
+   * @param {string | null} userId
+   */
+  personOf(userId) {
+    return this.people.find((person) => person.userId === userId);
   }
 
+  /**
+   * @protected
+   * @param {Person} person
+   */
   nameOf(person) {
     return person.name + (person === this.snapshot.self ? " (you)" : "");
   }
 
-  connectedCallback() {
-    this.disconnectedCallback();
-    const { room } = this;
-    delete this.room; // an own property if it was set before the element was defined
-    this.#room = room;
-    if (!room) return;
-    this.keep(room.on("change", () => wake(this)));
-    this.attached?.(room);
-    wake(this);
+  /**
+   * Announces a text in the live region, at most every 5 s; `makeText` is called then.
+   * @protected
+   * @param {() => string | undefined} makeText
+   */
+  announce(makeText) {
+    this.#announcer.announce(makeText);
   }
 
-  disconnectedCallback() {
-    for (const undo of this.#undo.splice(0)) undo();
-  }
-
-  frame(now) {
-    if (now < this.#nextAt) return true;
-    this.#nextAt = now + PACE_MS;
-    return this.draw();
-  }
-
-  /** Functions to call when the room or the element is removed. */
+  /**
+   * Keeps a function to call when the room or the element is removed.
+   * @protected
+   * @param {() => void} undo
+   */
   keep(undo) {
     this.#undo.push(undo);
   }
 
-  /** Listen to events, several types with spaces between them. */
+  /**
+   * Listens to events until the room or the element is removed.
+   * @protected
+   * @param {EventTarget | null} target
+   * @param {string[]} types
+   * @param {(event: any) => void} listener
+   */
   listen(target, types, listener) {
-    for (const type of types.split(" ")) {
+    for (const type of types) {
       target?.addEventListener(type, listener);
       this.keep(() => target?.removeEventListener(type, listener));
     }
+  }
+
+  // --- for the browser and the frame loop --------------------------------------------------------------------------
+
+  /** @protected */
+  connectedCallback() {
+    this.disconnectedCallback();
+    const { room } = this;
+    delete (/** @type {{ room?: unknown }} */ (this).room); // an own property if it was set before the element was defined
+    this.#room = room;
+    if (!room) return;
+    this.keep(room.on("change", () => wake(this)));
+    this.attached(room);
+    wake(this);
+  }
+
+  /** @protected */
+  disconnectedCallback() {
+    for (const undo of this.#undo.splice(0)) undo();
+  }
+
+  /**
+   * For the frame loop.
+   * @param {number} now
+   * @param {number} elapsedS Since the last frame.
+   * @returns {boolean} Whether the next frame is wanted.
+   */
+  frame(now, elapsedS) {
+    if (now < this.#nextDrawAt) return true;
+    this.#nextDrawAt = now + DRAW_INTERVAL_MS;
+    return Boolean(this.draw());
   }
 }

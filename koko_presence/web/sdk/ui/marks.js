@@ -1,65 +1,127 @@
 /** `<koko-marks for="video">`: under a timeline, the position of each person in the video, and the selected ranges. */
 
-import { h, keyed, KokoElement, setText, tint, wake } from "./element.js";
+/** @import { Person, Playback } from "../types.js" */
+
+import { createElement, setPersonColor, setText, UserList } from "./dom.js";
+import { KokoElement } from "./element.js";
+import { wake } from "./frames.js";
 import { playhead } from "./picture.js";
 import { initials } from "./words.js";
 
-const REACH_PX = 26; // nearer marks are merged
-const APART_PX = 20;
-const MOST = 5; // of one position; the last one only shows that there are more
+const GROUP_PX = 26; // nearer marks are one group
+const GROUP_STEP_PX = 20; // between the labels of a group
+const MAX_IN_GROUP = 5; // the last one only shows that there are more
+const LABEL_PX = 18;
 
+/**
+ * A mark and its place. `rank` is its number in its group; those beyond the largest are hidden.
+ * @typedef {{ userId: string, person: Person, at: number, rank: number }} PlacedMark
+ */
+
+/** `<koko-marks for="video">`: under a timeline, as wide as it. */
 export class KokoMarks extends KokoElement {
-  #bands = h("div");
-  #flags = h("div");
+  #bands = createElement("div");
+  #selections = new UserList(this.#bands, () => this.#createSelection());
+  #flags = createElement("div");
+  #marks = new UserList(this.#flags, () => this.#createMark());
+  /** Of the video, s. */
+  #duration = 0;
+  /** Of this element, read once per draw: reading it between two marks would cost a layout each. */
+  #widthPx = 0;
 
   constructor() {
     super();
-    this.shadowRoot.append(this.#bands, this.#flags);
+    this.shadowRoot?.append(this.#bands, this.#flags);
   }
 
+  /** @protected */
   attached() {
     this.ariaHidden = "true";
-    this.listen(this.target, "timeupdate loadedmetadata", () => wake(this));
-    this.listen(globalThis, "resize", () => wake(this));
+    this.listen(this.target, ["timeupdate", "loadedmetadata"], () => wake(this));
+    this.listen(globalThis, ["resize"], () => wake(this));
   }
 
+  /** @protected */
   draw() {
+    this.#duration = /** @type {HTMLVideoElement | null} */ (this.target)?.duration || 0;
+    this.#widthPx = this.clientWidth;
+    if (!this.#duration) return false;
     const { others, playback } = this.snapshot;
-    const { duration } = this.target;
-    if (!duration) return false;
-    const width = this.clientWidth;
-    const position = this.room?.position();
-    const x = (seconds) => Math.min(seconds / duration, 1) * width;
-
-    keyed(this.#bands, this.people.filter(({ selection }) => selection), () => h("div", "selection"), (band, person) => {
-      const { startTime, endTime } = person.selection;
-      tint(band, person);
-      band.style.left = `${x(startTime)}px`;
-      band.style.width = `${x(endTime) - x(startTime)}px`;
-    });
-
-    const placed = [];
-    for (const person of others) {
-      const { cursor, connected, userId } = person; // a cursor without x and y points at the timeline
-      const moment = cursor && cursor.x === undefined ? cursor.timestamp : playhead(person, playback, position) ?? cursor?.timestamp;
-      if (connected && moment !== undefined) placed.push({ userId, person, at: x(moment) });
-    }
-    let rank = MOST;
-    let first = -REACH_PX;
-    keyed(this.#flags, placed.sort((a, b) => a.at - b.at), () => h("div", "mark", {}, h("b")), (flag, { person, at }) => {
-      const label = flag.firstChild;
-      if (at - first < REACH_PX) {
-        rank++;
-      } else {
-        rank = 0;
-        first = at;
-      }
-      tint(flag, person);
-      flag.hidden = rank >= MOST;
-      setText(label, rank === MOST - 1 ? "…" : initials(person.name));
-      flag.style.left = `${at}px`;
-      label.style.left = `${(at > width / 2 ? -1 : 1) * rank * APART_PX - 9}px`;
-    });
-    return !!placed[0] && !!playback?.isPlaying;
+    const position = this.room?.position() ?? 0;
+    this.#selections.show(this.people.filter(({ selection }) => selection));
+    const marks = others.flatMap((person) => this.#place(person, playback, position));
+    this.#marks.show(inGroups(marks));
+    return marks.length > 0 && Boolean(playback?.isPlaying);
   }
+
+  /**
+   * Px of a second of the video.
+   * @param {number} seconds
+   */
+  #x(seconds) {
+    return Math.min(seconds / this.#duration, 1) * this.#widthPx;
+  }
+
+  /**
+   * The mark of a person, or none.
+   * @param {Person} person
+   * @param {Playback | null} playback
+   * @param {number} position Of the room.
+   * @returns {PlacedMark[]}
+   */
+  #place(person, playback, position) {
+    const { cursor, connected, userId } = person;
+    const pointsAtTimeline = cursor && cursor.x === undefined;
+    const seconds = pointsAtTimeline ? cursor.timestamp : playhead(person, playback, position) ?? cursor?.timestamp;
+    if (!connected || seconds === undefined) return [];
+    return [{ userId, person, at: this.#x(seconds), rank: 0 }];
+  }
+
+  #createSelection() {
+    const element = createElement("div", "selection");
+    return {
+      element,
+      update: (/** @type {Person} */ person) => {
+        const { startTime = 0, endTime = 0 } = person.selection ?? {};
+        setPersonColor(element, person);
+        element.style.left = `${this.#x(startTime)}px`;
+        element.style.width = `${this.#x(endTime) - this.#x(startTime)}px`;
+      },
+    };
+  }
+
+  #createMark() {
+    const label = createElement("b");
+    const element = createElement("div", "mark", {}, label);
+    return {
+      element,
+      update: (/** @type {PlacedMark} */ { person, at, rank }) => {
+        const direction = at > this.#widthPx / 2 ? -1 : 1;
+        setPersonColor(element, person);
+        element.hidden = rank >= MAX_IN_GROUP;
+        setText(label, rank === MAX_IN_GROUP - 1 ? "…" : initials(person.name));
+        element.style.left = `${at}px`;
+        label.style.left = `${direction * rank * GROUP_STEP_PX - LABEL_PX / 2}px`;
+      },
+    };
+  }
+}
+
+/**
+ * Sorts marks by their place and numbers those that are near to each other.
+ * @param {PlacedMark[]} marks
+ */
+function inGroups(marks) {
+  let rank = 0;
+  let groupAt = -Infinity;
+  for (const mark of marks.sort((a, b) => a.at - b.at)) {
+    if (mark.at - groupAt < GROUP_PX) {
+      rank++;
+    } else {
+      rank = 0;
+      groupAt = mark.at;
+    }
+    mark.rank = rank;
+  }
+  return marks;
 }

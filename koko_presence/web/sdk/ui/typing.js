@@ -1,26 +1,33 @@
 /** `<koko-typing context="comment">`: "Jane is typing..." */
 
-import { h, KokoElement, setText } from "./element.js";
+/** @import { Member } from "../types.js" */
+
+import { createElement, setText } from "./dom.js";
+import { KokoElement } from "./element.js";
 import { typingSentence } from "./words.js";
 
+/** `<koko-typing context="comment">`; without `context` of every kind. */
 export class KokoTyping extends KokoElement {
-  #said;
-  #text = h("span", "text");
-  #line = h("div", "typing", { ariaHidden: "true" }, this.#text, h("span", "dots"));
+  /** The sentence of the last draw. */
+  #sentence = "";
+  #text = createElement("span", "text");
+  #line = createElement("div", "typing", { ariaHidden: "true" }, this.#text, createElement("span", "dots"));
 
   constructor() {
     super();
-    this.shadowRoot.append(this.#line);
+    this.shadowRoot?.append(this.#line);
   }
 
+  /** @protected */
   draw() {
     const context = this.getAttribute("context");
-    const types = ({ isTyping, typingContext }) => isTyping && (!context || typingContext === context);
-    const typists = this.snapshot.others.filter(({ sessions }) => sessions.some(types));
-    const sentence = typingSentence(typists.map(({ name }) => name)) ?? "";
+    const isMeant = (/** @type {Member} */ { isTyping, typingContext }) => isTyping && (!context || typingContext === context);
+    const typists = this.snapshot.others.filter(({ sessions }) => sessions.some(isMeant));
+    const sentence = typingSentence(typists.map(({ name }) => name));
     this.#line.hidden = !sentence;
     setText(this.#text, sentence);
-    if (sentence !== this.#said) this.say(() => this.#said);
-    this.#said = sentence;
+    if (sentence === this.#sentence) return;
+    this.#sentence = sentence;
+    this.announce(() => this.#sentence);
   }
 }

@@ -1,82 +1,151 @@
 /** `<koko-watch reactions="👍 ❤️ 😂">`: the controller, the state of each viewer, and reactions. */
 
+/** @import { Answer, ControlRequest, Person, Room } from "../types.js" */
+
 import { overlays } from "./cursors.js";
-import { h, keyed, KokoElement, setText, tint } from "./element.js";
+import { createElement, setPersonColor, setText, UserList } from "./dom.js";
+import { KokoElement } from "./element.js";
 import { viewerWords } from "./words.js";
 
+const REACTIONS = "👍 ❤️ 😂 🔥";
+
+/** What the user can do about control. */
+const CONTROL_ACTIONS = /** @type {const} */ ({
+  release: { label: "Release control", method: "releaseControl" },
+  cancel: { label: "Cancel request", method: "cancelRequest" },
+  request: { label: "Request control", method: "requestControl" },
+  take: { label: "Take control", method: "requestControl" },
+});
+
+/** `<koko-watch reactions="👍 ❤️">`. */
 export class KokoWatch extends KokoElement {
-  #said;
-  #act; // the current action of the button
-  #who = h("bdi", "controller");
-  #control = this.#button("button", "", (room) => room[this.#act]());
-  #resync = this.#button("button", "Resync", (room) => void room.follow(true));
-  #requests = h("ul");
-  #count = h("p", "count");
-  #viewers = h("ul", "viewers", { ariaLabel: "Viewers" });
-  #error = h("p", "error", { role: "alert" });
-  #faces = h("div", "faces", { role: "group", ariaLabel: "React" });
+  /** The news of the last draw. */
+  #news = "";
+  /** @type {keyof typeof CONTROL_ACTIONS} */
+  #controlAction = "take";
+
+  #who = createElement("bdi", "controller");
+  #control = this.#createButton("", (room) => room[CONTROL_ACTIONS[this.#controlAction].method]());
+  #resync = this.#createButton("Resync", async (room) => void (await room.follow(true)));
+  #requestItems = createElement("ul");
+  #requests = new UserList(this.#requestItems, (/** @type {ControlRequest} */ request) => this.#createRequest(request));
+  #count = createElement("p", "count");
+  #viewerItems = createElement("ul", "viewers", { ariaLabel: "Viewers" });
+  #viewers = new UserList(this.#viewerItems, () => this.#createViewer());
+  #error = createElement("p", "error", { role: "alert" });
+  #faces = createElement("div", "faces", { role: "group", ariaLabel: "React" });
+  /** @type {HTMLButtonElement[]} */
+  #reactionButtons = [];
 
   constructor() {
     super();
-    this.shadowRoot.append(h("div", "head", {}, h("p", "", {}, h("small", "", {}, "Controller"), this.#who), this.#control),
-      this.#requests, this.#error, h("div", "head", {}, this.#count, this.#resync), this.#viewers, this.#faces);
+    const controller = createElement("p", "", {}, createElement("small", "", {}, "Controller"), this.#who);
+    this.shadowRoot?.append(
+      createElement("div", "head", {}, controller, this.#control),
+      this.#requestItems,
+      this.#error,
+      createElement("div", "head", {}, this.#count, this.#resync),
+      this.#viewerItems,
+      this.#faces,
+    );
   }
 
-  /** A button that shows a refusal; the second click of a double click is ignored. */
-  #button(part, label, act) {
-    const onclick = async ({ detail }) => {
-      setText(this.#error, (detail < 2 && (await act(this.room))?.message) || "");
-    };
-    return h("button", part, { type: "button", onclick }, label);
-  }
-
+  /** @protected */
   attached() {
-    const faces = (this.getAttribute("reactions") ?? "👍 ❤️ 😂 🔥").split(" ");
-    this.#faces.replaceChildren(...faces.map((emoji) => h("button", "reaction", {
+    const emojis = (this.getAttribute("reactions") ?? REACTIONS).split(" ");
+    this.#reactionButtons = emojis.map((emoji) => createElement("button", "reaction", {
       type: "button", ariaLabel: `React with ${emoji}`, onclick: () => this.react(emoji),
-    }, emoji)));
+    }, emoji));
+    this.#faces.replaceChildren(...this.#reactionButtons);
   }
 
-  /** Send a reaction; the overlays of the same room show it here. */
+  /**
+   * Broadcasts `{type: "reaction", emoji, timestamp}` and shows it here: the overlays of the same room let it rise.
+   * @param {string} emoji
+   * @returns {Promise<Answer<{ delivered: number }>>}
+   */
   react(emoji) {
-    const { room } = this;
+    const room = /** @type {Room} */ (this.room);
     for (const overlay of overlays) if (overlay.room === room) overlay.float(emoji, room.self);
     return room.broadcast({ type: "reaction", emoji, timestamp: room.position() });
   }
 
+  /** @protected */
   draw() {
-    const { status, self, playback, controller, requests, synced, following } = this.snapshot;
-    const me = self?.userId;
-    const mine = controller && controller === me;
-    const name = mine ? "You" : this.personOf(controller)?.name;
-    const [act, label] = mine ? ["releaseControl", "Release control"]
-      : requests.some(({ userId }) => userId === me) ? ["cancelRequest", "Cancel request"]
-      : ["requestControl", controller ? "Request control" : "Take control"];
-    this.#act = act;
-    setText(this.#control, label);
-    setText(this.#who, name ?? "Nobody: everyone can play");
-    for (const button of [this.#control, ...this.#faces.children]) button.disabled = status !== "live";
-
-    keyed(this.#requests, mine ? requests : [], ({ userId, requesterName }) => h("li", "request", {},
-      h("span", "", {}, h("bdi", "", {}, requesterName), " asks for control"),
-      this.#button("button", "Grant", (room) => room.grantControl(userId)), this.#button("button", "Deny", (room) => room.denyControl(userId)),
-    ), () => {});
-
-    // in step, unknown or undefined
-    this.#resync.hidden = !playback || (following === true && /^(sync|un)/.test(self?.viewerSync?.state));
+    const { status, self, playback, requests, synced, following } = this.snapshot;
+    this.#drawControl();
+    for (const button of [this.#control, ...this.#reactionButtons]) button.disabled = status !== "live";
+    const isInStep = following === true && ["synced", "unknown", undefined].includes(self?.viewerSync?.state);
+    this.#resync.hidden = !playback || isInStep;
+    this.#requests.show(this.#hasControl ? requests : []);
     setText(this.#count, synced ? `Viewers synced: ${synced.synced}/${synced.total}` : "Viewers");
-    keyed(this.#viewers, this.people, () => h("li", "viewer", {}, h("i"), h("bdi"), h("small")), (item, person) => {
-      const [, who, words] = item.children;
-      const says = viewerWords(person, person.userId === controller);
-      tint(item, person);
-      item.classList.toggle("in", /^(contr|sync)/.test(says));
-      setText(who, this.nameOf(person));
-      setText(words, says);
-    });
+    this.#viewers.show(this.people);
+    if (status === "live") this.#announceNews();
+  }
 
-    const asking = requests.map(({ requesterName }) => `. ${requesterName} asks for control`);
-    const news = `Control: ${name ?? "nobody"}${asking.join("")}`;
-    if (this.#said && news !== this.#said) this.say(() => this.#said);
-    if (status === "live") this.#said = news;
+  get #hasControl() {
+    const { self, controller } = this.snapshot;
+    return controller !== null && controller === self?.userId;
+  }
+
+  /** The name of the controller; undefined if there is none. */
+  get #controllerName() {
+    return this.#hasControl ? "You" : this.personOf(this.snapshot.controller)?.name;
+  }
+
+  #drawControl() {
+    const { self, controller, requests } = this.snapshot;
+    const hasAsked = requests.some(({ userId }) => userId === self?.userId);
+    if (this.#hasControl) this.#controlAction = "release";
+    else if (hasAsked) this.#controlAction = "cancel";
+    else this.#controlAction = controller ? "request" : "take";
+    setText(this.#control, CONTROL_ACTIONS[this.#controlAction].label);
+    setText(this.#who, this.#controllerName ?? "Nobody: everyone can play");
+  }
+
+  #announceNews() {
+    const requests = this.snapshot.requests.map(({ requesterName }) => `. ${requesterName} asks for control`);
+    const news = `Control: ${this.#controllerName ?? "nobody"}${requests.join("")}`;
+    const isFirst = !this.#news;
+    if (news === this.#news) return;
+    this.#news = news;
+    if (!isFirst) this.announce(() => this.#news);
+  }
+
+  /** @param {ControlRequest} request */
+  #createRequest({ userId, requesterName }) {
+    const text = createElement("span", "", {}, createElement("bdi", "", {}, requesterName), " asks for control");
+    const grant = this.#createButton("Grant", (room) => room.grantControl(userId));
+    const deny = this.#createButton("Deny", (room) => room.denyControl(userId));
+    return { element: createElement("li", "request", {}, text, grant, deny), update() {} };
+  }
+
+  #createViewer() {
+    const name = createElement("bdi");
+    const state = createElement("small");
+    const element = createElement("li", "viewer", {}, createElement("i"), name, state);
+    return {
+      element,
+      update: (/** @type {Person} */ person) => {
+        const words = viewerWords(person, person.userId === this.snapshot.controller);
+        setPersonColor(element, person);
+        element.classList.toggle("in", words === "controlling" || words === "synced");
+        setText(name, this.nameOf(person));
+        setText(state, words);
+      },
+    };
+  }
+
+  /**
+   * A button that shows a refusal; the second click of a double click is ignored.
+   * @param {string} label
+   * @param {(room: Room) => Promise<Answer | void>} act
+   */
+  #createButton(label, act) {
+    const onclick = async (/** @type {MouseEvent} */ { detail }) => {
+      const answer = detail < 2 ? await act(/** @type {Room} */ (this.room)) : undefined;
+      setText(this.#error, answer && !answer.success ? answer.message : "");
+    };
+    return createElement("button", "button", { type: "button", onclick }, label);
   }
 }

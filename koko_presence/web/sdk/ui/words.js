@@ -1,35 +1,70 @@
 /** Texts of the components, and colours with enough contrast. Uses no DOM. */
 
-/** Initials: JB for "Jane van der Berg"; one character for one word. Whole characters, in any script. */
+/** @import { Person } from "../types.js" */
+
+/**
+ * Initials: JB for "Jane van der Berg"; one character for one word. Whole characters, in any script.
+ * @param {string} name
+ */
 export function initials(name) {
   const words = name.trim().split(/\s+/);
-  return [...new Set([words[0], words.at(-1)])].map(([letter]) => letter).join("").toUpperCase();
+  const first = words[0] ?? "";
+  const last = words.at(-1) ?? "";
+  const firstCharacters = [...new Set([first, last])].map(([character]) => character);
+  return firstCharacters.join("").toUpperCase();
 }
 
-const and = (names) => (names.length > 2 ? `${names[0]} and ${names.length - 1} others` : names.join(" and "));
+/** @param {string[]} names */
+function listOf(names) {
+  return names.length > 2 ? `${names[0]} and ${names.length - 1} others` : names.join(" and ");
+}
 
-/** "Jane is typing...", "Jane and Tom are typing...", "Jane and 2 others are typing..." */
-export const typingSentence = (names) => names[0] && `${and(names)} ${names[1] ? "are" : "is"} typing...`;
+/**
+ * "Jane is typing...", "Jane and Tom are typing...", "Jane and 2 others are typing...", or "".
+ * @param {string[]} names
+ */
+export function typingSentence(names) {
+  if (!names.length) return "";
+  return `${listOf(names)} ${names.length > 1 ? "are" : "is"} typing...`;
+}
 
-/** The state of a viewer as readable text [H7]. */
-export function viewerWords({ viewerSync: { state, driftMs } = {}, connected }, controls) {
+/**
+ * The state of a viewer as readable text [H7].
+ * @param {Pick<Person, "viewerSync" | "connected">} person
+ * @param {boolean} hasControl
+ */
+export function viewerWords({ viewerSync, connected }, hasControl) {
   if (!connected) return "reconnecting";
+  const { state = "unknown", driftMs = 0 } = viewerSync ?? {};
   if (state === "behind" || state === "ahead") return `${state} ${(Math.abs(driftMs) / 1000).toFixed(1)} s`;
-  if (controls) return "controlling";
-  return /^un/.test(state) ? "not watching" : state; // unknown or undefined
+  if (hasControl) return "controlling";
+  return state === "unknown" ? "not watching" : state;
 }
 
-/** Text of the joins and leaves between two maps of user id to name; "" without any. */
+/**
+ * Text of the joins and leaves between two maps of user id to name; "" without any.
+ * @param {Map<string, string>} before
+ * @param {Map<string, string>} after
+ */
 export function arrivals(before, after) {
-  const changed = (from, to, verb) => {
-    const names = [...to].filter(([id]) => !from.has(id)).map(([, name]) => name);
-    return names[0] ? `${and(names)} ${verb}. ` : "";
-  };
-  return changed(before, after, "joined") + changed(after, before, "left");
+  return changes(before, after, "joined") + changes(after, before, "left");
 }
 
-/** Black or white, whichever has more contrast on #rrggbb: at least 4.5:1. A power approximates sRGB. */
+/**
+ * @param {Map<string, string>} without
+ * @param {Map<string, string>} withThem
+ * @param {string} verb Of those that are in the second map only.
+ */
+function changes(without, withThem, verb) {
+  const names = [...withThem].filter(([userId]) => !without.has(userId)).map(([, name]) => name);
+  return names.length ? `${listOf(names)} ${verb}. ` : "";
+}
+
+/**
+ * Black or white, whichever has more contrast on #rrggbb: at least 4.5:1. A power approximates sRGB.
+ * @param {string} color
+ */
 export function inkOn(color) {
-  const [r, g, b] = [1, 3, 5].map((at) => (parseInt(color.slice(at, at + 2), 16) / 255) ** 2.218);
-  return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 ? "#000" : "#fff";
+  const [red, green, blue] = [1, 3, 5].map((at) => (parseInt(color.slice(at, at + 2), 16) / 255) ** 2.218);
+  return 0.2126 * Number(red) + 0.7152 * Number(green) + 0.0722 * Number(blue) > 0.179 ? "#000" : "#fff";
 }
