@@ -26,7 +26,7 @@ const ENTRIES = ["presence.js", "react.js", "ui.js", "ui.css", "timer.js"];
 const ENTRIES_WITH_TYPES = ["presence", "react", "ui"];
 
 /** Folders whose modules are checked. */
-const CHECKED = ["sdk", "demo"];
+const CHECKED = ["sdk", "demo", "live"];
 
 /** tests/node_modules leads to the pinned packages. */
 const packages = createRequire(join(ROOT, "tests/"));

@@ -1,15 +1,33 @@
-// Which alarms of docs/operations.md are raised. `row` is the first cell of its row in the table there; a test compares.
+/** Which alarms of docs/operations.md are raised. The page (live.js) shows them after each reading. */
+
+/** @import { History } from "./readings.js" */
 
 import { amount, span, time } from "./readings.js";
 
 const bad = "bad";
 const warm = "warm";
 
-/** The raised alarms, the worst first: {row, level, title, means, act}. `ready` is /readyz: {ok, reason, since in ms}. */
-export function ringing(history, ready, now) {
+/**
+ * @typedef {object} Alarm
+ * @property {string} row The first cell of its row in the table of docs/operations.md; a test compares.
+ * @property {"bad" | "warm"} level
+ * @property {string} title
+ * @property {string} means
+ * @property {string} act
+ */
+
+/**
+ * The raised alarms, the worst first.
+ * @param {History} history
+ * @param {{ ok: boolean, reason: string, since: number | null }} ready The answer of /readyz, and since when it is not ok, ms.
+ * @param {number} now Ms.
+ * @returns {Alarm[]}
+ */
+export function raisedAlarms(history, ready, now) {
+  /** @type {Alarm[]} */
   const found = [];
-  const last = history.last;
-  if (!last) return found;
+  if (history.isEmpty) return found;
+  const { last } = history;
 
   const down = last.of("worker_up").filter((one) => !one.value).map((one) => one.labels.worker);
   if (down.length) {
@@ -54,7 +72,7 @@ export function ringing(history, ready, now) {
     });
   }
   const refused = history.rate("connections_refused_total", {}, 30);
-  if (refused > 0.5) {
+  if (refused !== null && refused > 0.5) {
     found.push({
       row: "koko_presence_connections_refused_total",
       level: warm,

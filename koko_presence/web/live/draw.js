@@ -1,8 +1,19 @@
-// Small SVG drawings. Each function fills an element with a drawing of numbers and keeps no state.
+/**
+ * Small SVG drawings for the page (live.js). Each function fills an element with a drawing of numbers and keeps no state.
+ */
+
+/** @import { Bucket } from "./readings.js" */
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** An element with a class, and text or children. Texts are text nodes: the content of a name is shown and never run. */
+/**
+ * An element with a class, and text or children. Texts are text nodes: the content of a name is shown and never run.
+ * @template {keyof HTMLElementTagNameMap} Tag
+ * @param {Tag} tag
+ * @param {string} [className]
+ * @param {(Node | string)[]} children
+ * @returns {HTMLElementTagNameMap[Tag]}
+ */
 export function make(tag, className = "", ...children) {
   const element = document.createElement(tag);
   if (className) element.className = className;
@@ -10,23 +21,48 @@ export function make(tag, className = "", ...children) {
   return element;
 }
 
+/**
+ * @param {string} tag
+ * @param {Record<string, string | number>} attributes
+ */
 function shape(tag, attributes) {
   const element = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, String(value));
   return element;
 }
 
+/**
+ * @param {number} width
+ * @param {number} height
+ * @param {string} label
+ */
 function canvas(width, height, label) {
-  const svg = shape("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": label });
-  return svg;
+  return shape("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": label });
 }
 
-function nice(most) {
-  const power = 10 ** Math.floor(Math.log10(most));
-  return [1, 2, 2.5, 5, 10].map((one) => one * power).find((one) => one >= most);
+/**
+ * @param {number | null} value
+ * @returns {value is number}
+ */
+function isNumber(value) {
+  return Number.isFinite(value);
 }
 
-/** The path of line segments; a null is a gap. `at(i)` and `high(value)` are pixels. */
+/**
+ * The round number from `value` on, for the end of a scale.
+ * @param {number} value
+ */
+function roundUp(value) {
+  const power = 10 ** Math.floor(Math.log10(value));
+  return [1, 2, 2.5, 5].map((step) => step * power).find((step) => step >= value) ?? 10 * power;
+}
+
+/**
+ * The path of line segments; a null is a gap.
+ * @param {(number | null)[]} values
+ * @param {(index: number) => number} at Px from the left.
+ * @param {(value: number) => number} high Px from the top.
+ */
 function path(values, at, high) {
   let d = "";
   let pen = false;
@@ -41,38 +77,53 @@ function path(values, at, high) {
   return d;
 }
 
-/** A line of values, the newest at the right; `slots` is the largest number of values. */
+/**
+ * A line of values, the newest at the right.
+ * @param {Element} into
+ * @param {(number | null)[]} values
+ * @param {number} slots The largest number of values.
+ * @param {string} label
+ * @param {string} [className]
+ */
 export function spark(into, values, slots, label, className = "") {
   const width = Math.max(40, into.clientWidth || 120);
   const height = into.clientHeight || 34;
   const shown = values.slice(-slots);
-  const known = shown.filter((value) => value !== null && Number.isFinite(value));
+  const known = shown.filter(isNumber);
   const most = Math.max(...known, 0) || 1;
-  const least = 0;
   const step = width / (slots - 1);
   const from = width - (shown.length - 1) * step;
-  const at = (i) => from + i * step;
-  const high = (value) => height - 2 - ((value - least) / (most - least)) * (height - 5);
+  const at = (/** @type {number} */ i) => from + i * step;
+  const high = (/** @type {number} */ value) => height - 2 - (value / most) * (height - 5);
   const svg = canvas(width, height, label);
   const line = path(shown, at, high);
   if (known.length > 1 && !shown.includes(null)) {
     svg.append(shape("path", { class: "area", d: `${line}L${width} ${height}L${from.toFixed(1)} ${height}Z` }));
   }
   svg.append(shape("path", { class: `line ${className}`, d: line }));
-  const end = shown[shown.length - 1];
-  if (Number.isFinite(end) && end !== null) svg.append(shape("circle", { class: "end", cx: width - 2.5, cy: high(end), r: 2.5 }));
+  const end = shown.at(-1) ?? null;
+  if (isNumber(end)) svg.append(shape("circle", { class: "end", cx: width - 2.5, cy: high(end), r: 2.5 }));
   into.replaceChildren(svg);
 }
 
-/** Several lines over the last `slots` seconds with a scale. `series` is [{className, values}]. */
+/**
+ * Several lines over the last `slots` seconds with a scale.
+ * @param {Element} into
+ * @param {{ className: string, values: (number | null)[] }[]} series
+ * @param {number} slots
+ * @param {string} label
+ * @param {(value: number) => string} show A number of the scale as a text.
+ */
 export function trails(into, series, slots, label, show) {
   const width = Math.max(200, into.clientWidth);
   const height = into.clientHeight || 220;
-  const [left, bottom, top] = [46, 22, 8];
-  const known = series.flatMap((one) => one.values.slice(-slots)).filter((value) => Number.isFinite(value) && value !== null);
-  const most = nice(Math.max(...known, 10));
+  const left = 46;
+  const bottom = 22;
+  const top = 8;
+  const known = series.flatMap((line) => line.values.slice(-slots)).filter(isNumber);
+  const most = roundUp(Math.max(...known, 10));
   const step = (width - left - 6) / (slots - 1);
-  const high = (value) => height - bottom - (value / most) * (height - bottom - top);
+  const high = (/** @type {number} */ value) => height - bottom - (value / most) * (height - bottom - top);
   const svg = canvas(width, height, label);
   for (const share of [0, 0.5, 1]) {
     const y = high(most * share);
@@ -99,13 +150,22 @@ export function trails(into, series, slots, label, show) {
   into.replaceChildren(svg);
 }
 
-/** Bars for the buckets of a histogram; those above `warm` and `bad` seconds have their colours. */
+/**
+ * Bars for the buckets of a histogram; those above `warm` and `bad` seconds have their colours.
+ * @param {Element} into
+ * @param {Bucket[]} buckets
+ * @param {string} label
+ * @param {(seconds: number) => string} show
+ * @param {number} warm
+ * @param {number} bad
+ */
 export function bars(into, buckets, label, show, warm, bad) {
   const width = Math.max(200, into.clientWidth);
   const height = into.clientHeight || 220;
-  const [bottom, top] = [34, 18];
-  const total = buckets.reduce((sum, one) => sum + one.count, 0);
-  const most = Math.max(...buckets.map((one) => one.count), 1);
+  const bottom = 34;
+  const top = 18;
+  const total = buckets.reduce((sum, bucket) => sum + bucket.count, 0);
+  const most = Math.max(...buckets.map((bucket) => bucket.count), 1);
   const each = width / buckets.length;
   const svg = canvas(width, height, label);
   svg.append(shape("line", { class: "grid", x1: 0, x2: width, y1: height - bottom, y2: height - bottom }));

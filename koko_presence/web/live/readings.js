@@ -1,146 +1,252 @@
-// Readings of /metrics and the changes between them. The same arithmetic as admin/metrics_parser.py.
+/**
+ * Readings of /metrics and the changes between them, with the arithmetic of admin/metrics_parser.py, and numbers as texts.
+ * The page (live.js) keeps a history and draws it; alarms.js judges it.
+ */
+
+/**
+ * @typedef {Record<string, string | undefined>} Labels
+ * @typedef {{ labels: Record<string, string>, value: number }} Sample
+ * @typedef {{ from: number, to: number, count: number }} Bucket Of a histogram.
+ */
 
 const PREFIX = "koko_presence_";
 const SAMPLE = /^koko_presence_([a-z_]+)(?:\{(.*)\})? (\S+)$/gm;
 const LABEL = /([a-z]+)="([^"]*)"/g;
 
-/** One scrape: `at` in ms. Errors: Error if it has no sample of koko_presence. */
+/**
+ * Parses one scrape. Errors: Error if it has no sample of koko_presence.
+ * @param {string} text
+ * @param {number} at Ms.
+ */
 export function read(text, at) {
+  /** @type {Map<string, Sample[]>} */
   const families = new Map();
-  for (const [, name, labels, value] of text.matchAll(SAMPLE)) {
-    if (!families.has(name)) families.set(name, []);
+  for (const [, name = "", labels = "", value = ""] of text.matchAll(SAMPLE)) {
+    /** @type {Sample} */
     const sample = { labels: {}, value: value === "+Inf" ? Infinity : Number(value) };
-    for (const [, label, what] of (labels || "").matchAll(LABEL)) sample.labels[label] = what;
-    families.get(name).push(sample);
+    for (const [, label = "", content = ""] of labels.matchAll(LABEL)) sample.labels[label] = content;
+    const family = families.get(name);
+    if (family) family.push(sample);
+    else families.set(name, [sample]);
   }
   if (!families.size) throw new Error(`no sample of ${PREFIX}* in the answer`);
   return new Reading(families, at);
 }
 
-class Reading {
+/** One scrape: the samples of /metrics at a moment. */
+export class Reading {
+  #families;
+
+  /**
+   * @param {Map<string, Sample[]>} families By the name of the metric, without its prefix.
+   * @param {number} at Ms.
+   */
   constructor(families, at) {
-    this.families = families;
+    this.#families = families;
     this.at = at;
   }
 
+  /**
+   * The samples that have these labels.
+   * @param {string} name
+   * @param {Labels} [labels]
+   */
   of(name, labels = {}) {
     const wanted = Object.entries(labels);
-    return (this.families.get(name) || []).filter((one) => wanted.every(([label, what]) => one.labels[label] === what));
+    return (this.#families.get(name) ?? []).filter((sample) => wanted.every(([label, value]) => sample.labels[label] === value));
   }
 
-  /** The sum of the samples that have these labels. */
+  /**
+   * The sum of the samples that have these labels.
+   * @param {string} name
+   * @param {Labels} [labels]
+   */
   total(name, labels) {
-    return this.of(name, labels).reduce((sum, one) => sum + one.value, 0);
+    return this.of(name, labels).reduce((sum, sample) => sum + sample.value, 0);
   }
 
+  /** @param {string} name */
   max(name) {
-    return this.of(name).reduce((most, one) => Math.max(most, one.value), 0);
+    return this.of(name).reduce((max, sample) => Math.max(max, sample.value), 0);
   }
 
-  /** Sums by one label. */
+  /**
+   * Sums by one label.
+   * @param {string} name
+   * @param {string} label
+   */
   by(name, label) {
-    const found = new Map();
-    for (const one of this.of(name)) found.set(one.labels[label], (found.get(one.labels[label]) || 0) + one.value);
-    return found;
+    /** @type {Map<string, number>} */
+    const sums = new Map();
+    for (const { labels, value } of this.of(name)) {
+      const key = labels[label] ?? "";
+      sums.set(key, (sums.get(key) ?? 0) + value);
+    }
+    return sums;
   }
 }
 
+/** The readings of the last minutes. All that is asked of it needs one reading at least. */
 export class History {
-  constructor(longest = 300) {
-    this.longest = longest;
-    this.readings = [];
+  /** @type {Reading[]} */
+  readings = [];
+  #maxReadings;
+
+  /** @param {number} [maxReadings] */
+  constructor(maxReadings = 300) {
+    this.#maxReadings = maxReadings;
   }
 
+  /** @param {Reading} reading */
   push(reading) {
     this.readings.push(reading);
-    if (this.readings.length > this.longest + 1) this.readings.shift();
+    if (this.readings.length > this.#maxReadings + 1) this.readings.shift();
   }
 
+  get isEmpty() {
+    return !this.readings.length;
+  }
+
+  /** @returns {Reading} */
   get last() {
-    return this.readings[this.readings.length - 1];
+    return this.#at(this.readings.length - 1);
   }
 
-  /** The reading of about so many seconds ago, or the oldest there is. */
+  /**
+   * The reading of about so many seconds ago, or the oldest there is.
+   * @param {number} seconds
+   */
   ago(seconds) {
     const at = this.last.at - seconds * 1000 - 200;
-    return this.readings.find((one) => one.at >= at) || this.last;
+    return this.readings.find((reading) => reading.at >= at) ?? this.last;
   }
 
-  /** Per second, over the last `seconds`; null until there are two readings. A counter that was reset counts as 0. */
+  /**
+   * Per second, over the last `seconds`; null until there are two readings. A counter that was reset counts as 0.
+   * @param {string} name
+   * @param {Labels} [labels]
+   * @param {number} [seconds]
+   */
   rate(name, labels, seconds = 3) {
-    return between(this.ago(seconds), this.last, (one) => one.total(name, labels));
+    return rateBetween(this.ago(seconds), this.last, (reading) => reading.total(name, labels));
   }
 
+  /**
+   * Rates by one label, the largest first; without those that are 0.
+   * @param {string} name
+   * @param {string} label
+   * @param {number} [seconds]
+   */
   rates(name, label, seconds = 3) {
     const before = this.ago(seconds);
-    const found = [];
+    /** @type {[string, number][]} */
+    const rates = [];
     for (const key of this.last.by(name, label).keys()) {
-      const rate = between(before, this.last, (one) => one.by(name, label).get(key) || 0);
-      if (rate) found.push([key, rate]);
+      const rate = rateBetween(before, this.last, (reading) => reading.by(name, label).get(key) ?? 0);
+      if (rate) rates.push([key, rate]);
     }
-    return found.sort((a, b) => b[1] - a[1]);
+    return rates.sort((a, b) => b[1] - a[1]);
   }
 
-  /** `of(reading)` of every reading. */
-  values(of) {
-    return this.readings.map(of);
+  /**
+   * The value of every reading.
+   * @param {(reading: Reading) => number} valueOf
+   */
+  values(valueOf) {
+    return this.readings.map(valueOf);
   }
 
-  /** Per second from each reading to the next. */
-  trail(of) {
-    return this.readings.slice(1).map((one, i) => between(this.readings[i], one, of));
+  /**
+   * Per second from each reading to the next.
+   * @param {(reading: Reading) => number} valueOf
+   */
+  trail(valueOf) {
+    return this.readings.slice(1).map((reading, i) => rateBetween(this.#at(i), reading, valueOf));
   }
 
-  /** Counts per bucket of a histogram over the last `seconds`: [{from, to, count}]. */
+  /**
+   * Counts per bucket of a histogram over the last `seconds`.
+   * @param {string} name
+   * @param {Labels} [labels]
+   * @param {number} [seconds]
+   */
   buckets(name, labels = {}, seconds = 10) {
     return bucketsBetween(this.ago(seconds), this.last, name, labels);
   }
 
-  /** The quantile from each reading to the next; null where there was no event. */
-  quantiles(share, name, labels, most = this.readings.length) {
-    const found = [];
-    for (let i = Math.max(1, this.readings.length - most); i < this.readings.length; i++) {
-      found.push(quantile(share, bucketsBetween(this.readings[i - 1], this.readings[i], name, labels)));
-    }
-    return found;
+  /**
+   * The quantile from each reading to the next; null where there was no event.
+   * @param {number} share 0 to 1.
+   * @param {string} name
+   * @param {Labels} labels
+   * @param {number} [count] So many of them, the last ones.
+   */
+  quantiles(share, name, labels, count = this.readings.length) {
+    const first = Math.max(1, this.readings.length - count);
+    return this.readings.slice(first).map((reading, i) => {
+      return quantile(share, bucketsBetween(this.#at(first + i - 1), reading, name, labels));
+    });
   }
 
-  /** For how many ms, up to the last reading, `holds(reading)` has been true without a break. */
+  /**
+   * For how many ms, up to the last reading, `holds(reading)` has been true without a break; -1: it is not.
+   * @param {(reading: Reading) => boolean} holds
+   */
   since(holds) {
-    let from = null;
-    for (let i = this.readings.length - 1; i >= 0 && holds(this.readings[i], this.readings[i - 1]); i--) {
-      from = this.readings[i].at;
-    }
-    return from === null ? -1 : this.last.at - from;
+    let first = this.readings.length;
+    while (first > 0 && holds(this.#at(first - 1))) first--;
+    return first === this.readings.length ? -1 : this.last.at - this.#at(first).at;
+  }
+
+  /** @param {number} index */
+  #at(index) {
+    return /** @type {Reading} */ (this.readings[index]);
   }
 }
 
-function between(before, now, of) {
+/**
+ * @param {Reading} before
+ * @param {Reading} now
+ * @param {(reading: Reading) => number} valueOf
+ */
+function rateBetween(before, now, valueOf) {
   const seconds = (now.at - before.at) / 1000;
-  return seconds > 0 ? Math.max(0, of(now) - of(before)) / seconds : null;
+  return seconds > 0 ? Math.max(0, valueOf(now) - valueOf(before)) / seconds : null;
 }
 
+/**
+ * @param {Reading} before
+ * @param {Reading} now
+ * @param {string} name
+ * @param {Labels} labels
+ * @returns {Bucket[]}
+ */
 function bucketsBetween(before, now, name, labels) {
-  const counts = (reading) =>
+  /** @param {Reading} reading */
+  const cumulativeCounts = (reading) =>
     reading
       .of(`${name}_bucket`, labels)
-      .map((one) => ({ to: one.labels.le === "+Inf" ? Infinity : Number(one.labels.le), count: one.value }))
+      .map((sample) => ({ to: sample.labels.le === "+Inf" ? Infinity : Number(sample.labels.le), count: sample.value }))
       .sort((a, b) => a.to - b.to);
-  const old = counts(before);
+  const countsBefore = before === now ? [] : cumulativeCounts(before);
   let below = 0;
   let from = 0;
-  return counts(now).map((one, i) => {
-    const upTo = Math.max(0, one.count - (before === now || !old[i] ? 0 : old[i].count));
-    const bucket = { from, to: one.to, count: Math.max(0, upTo - below) };
-    from = one.to;
+  return cumulativeCounts(now).map(({ to, count }, i) => {
+    const upTo = Math.max(0, count - (countsBefore[i]?.count ?? 0));
+    const bucket = { from, to, count: Math.max(0, upTo - below) };
+    from = to;
     below = upTo;
     return bucket;
   });
 }
 
-/** The value below which `share` of all lie, interpolated within its bucket; null without values. */
+/**
+ * The value below which `share` of all lie, interpolated within its bucket; null without values.
+ * @param {number} share 0 to 1.
+ * @param {Bucket[]} buckets
+ */
 export function quantile(share, buckets) {
-  const total = buckets.reduce((sum, one) => sum + one.count, 0);
+  const total = buckets.reduce((sum, bucket) => sum + bucket.count, 0);
   let left = share * total;
   if (!total) return null;
   for (const { from, to, count } of buckets) {
@@ -152,6 +258,7 @@ export function quantile(share, buckets) {
 
 // --- formatting -------------------------------------------------------------------------------------------------------
 
+/** @param {number | null | undefined} value */
 export function amount(value) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
   if (value >= 1e6) return `${(value / 1e6).toFixed(value >= 1e7 ? 1 : 2)}M`;
@@ -160,6 +267,7 @@ export function amount(value) {
   return value >= 10 ? value.toFixed(1) : value.toFixed(value >= 0.95 ? 1 : 2);
 }
 
+/** @param {number | null | undefined} seconds */
 export function time(seconds) {
   if (seconds === null || seconds === undefined) return "–";
   if (seconds === Infinity) return "> 10 s";
@@ -168,16 +276,19 @@ export function time(seconds) {
   return `${seconds.toFixed(1)} s`;
 }
 
+/** @param {number} bytes */
 export function size(bytes) {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
-  let at = 0;
-  while (bytes >= 1024 && at < units.length - 1) {
-    bytes /= 1024;
-    at++;
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1024 && unit < units.length - 1) {
+    value /= 1024;
+    unit++;
   }
-  return `${at && bytes < 100 ? bytes.toFixed(1) : Math.round(bytes)} ${units[at]}`;
+  return `${unit && value < 100 ? value.toFixed(1) : Math.round(value)} ${units[unit]}`;
 }
 
+/** @param {number} seconds */
 export function span(seconds) {
   if (seconds < 60) return `${Math.max(0, Math.floor(seconds))} s`;
   if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
