@@ -24,6 +24,24 @@ test("nothing is imported from elsewhere, and nothing needs a build", () => {
   }
 });
 
+test("no modules import each other, not even for types", () => {
+  const imports = new Map();
+  for (const name of readdirSync(SDK, { recursive: true }).filter((each) => /(?<!\.d)\.(js|d\.ts)$/.test(each))) {
+    const found = readFileSync(SDK + name, "utf8").matchAll(/(?:from\s*|import\()"(\.[^"]+)"/g);
+    const module = (path) => (existsSync(SDK + path) ? path : path.replace(/\.js$/, ".d.ts"));
+    imports.set(name, [...found].map(([, path]) => module(join(dirname(name), path))));
+  }
+  assert.ok(imports.get("room.js").includes("media.js") && imports.get("media.js").includes("types.d.ts"));
+  const isDone = new Set();
+  const visit = (name, path) => {
+    assert.ok(!path.includes(name), `${[...path, name].join(" imports ")}`);
+    if (isDone.has(name)) return;
+    for (const each of imports.get(name) ?? []) visit(each, [...path, name]);
+    isDone.add(name);
+  };
+  for (const name of imports.keys()) visit(name, []);
+});
+
 test("npm would publish the modules, their types, and nothing else", async () => {
   const { stdout } = await run("npm", ["pack", "--dry-run", "--json"], { cwd: SDK });
   const packed = JSON.parse(stdout);

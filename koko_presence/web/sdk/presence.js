@@ -48,10 +48,10 @@ import { ServerClock } from "./clock.js";
 import { Connection } from "./connection.js";
 import { Emitter } from "./events.js";
 import { RequestQueue } from "./requests.js";
-import { RoomSession } from "./room.js";
+import { RoomClient } from "./room.js";
 
 /** The rooms of one page, and what they share: connection, clock, requests, status and privacy. */
-class PresenceSession {
+class PresenceClient {
   clock = new ServerClock();
   /** @type {Emitter<PresenceEvents>} */
   events = new Emitter();
@@ -60,7 +60,7 @@ class PresenceSession {
   #signal;
   #throttleMs;
   #requests;
-  /** @type {Map<string, RoomSession>} */
+  /** @type {Map<string, RoomClient>} */
   #rooms = new Map();
   /**
    * Set by the user; a new session is told of it.
@@ -111,12 +111,12 @@ class PresenceSession {
    * @returns {Room}
    */
   enter(roomId, options = {}) {
-    const session = this.#rooms.get(roomId) ?? this.#createRoom(roomId, options);
-    const { room } = session;
-    session.enteredCount++;
-    if (session.enteredCount === 1) {
-      this.#rooms.set(roomId, session);
-      if (this.connection.isOnline) session.join();
+    const entered = this.#rooms.get(roomId) ?? this.#createRoom(roomId, options);
+    const { room } = entered;
+    entered.enteredCount++;
+    if (entered.enteredCount === 1) {
+      this.#rooms.set(roomId, entered);
+      if (this.connection.isOnline) entered.join();
       else this.connection.start();
     }
     options.signal?.addEventListener("abort", room.leave);
@@ -144,7 +144,7 @@ class PresenceSession {
    * @param {EnterOptions} options
    */
   #createRoom(roomId, options) {
-    return new RoomSession(roomId, options, {
+    return new RoomClient(roomId, options, {
       clock: this.clock,
       connection: this.connection,
       requests: this.#requests,
@@ -240,19 +240,19 @@ class PresenceSession {
  * @returns {Presence}
  */
 export function createPresence(options) {
-  const session = new PresenceSession(options);
-  const { clock, connection, events } = session;
+  const client = new PresenceClient(options);
+  const { clock, connection, events } = client;
   // a plain object, so that its functions may be called without it, and by way of a proxy
   return {
     clock,
     on: (type, listener) => events.on(type, listener),
-    close: () => session.close(),
+    close: () => client.close(),
     get status() {
       return connection.status;
     },
     get userId() {
       return connection.hello?.userId ?? null;
     },
-    enter: (roomId, enterOptions) => session.enter(roomId, enterOptions),
+    enter: (roomId, enterOptions) => client.enter(roomId, enterOptions),
   };
 }

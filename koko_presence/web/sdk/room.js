@@ -36,7 +36,7 @@ const MAX_SECONDS = 1e6;
  * @property {(roomId: string) => void} onEnd The room is over.
  */
 
-export class RoomSession {
+export class RoomClient {
   /** How often it was entered; with as many leaves it is left. */
   enteredCount = 0;
   /** Whether it is joined on the present connection. */
