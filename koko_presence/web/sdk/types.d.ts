@@ -3,7 +3,8 @@
  */
 
 import type {
-  Activity, ControlRequestRow, Cursor, PlaybackRow, PresenceUser, Privacy, ProtocolEvents, RoomType, Selection, Status, SyncRow,
+  Activity, ControlRequestRow, Cursor, PlaybackRow, PresenceUser, Privacy, ProtocolEvents, RoomType, Selection, ServerNotice, Status,
+  SyncRow,
 } from "./protocol.js";
 
 export type { Activity, Cursor, Privacy, RoomEvent, RoomType, Selection, Status } from "./protocol.js";
@@ -110,7 +111,7 @@ export interface PlaybackReport {
  * `cursor_moved` is also made of each row of compact cursors.
  */
 export interface RoomEvents extends ProtocolEvents {
-  server_notice: { readonly type: "server_notice"; readonly code: string; readonly message: string; readonly retryAfterMs?: number; readonly sendIntervalMs?: number };
+  server_notice: Readonly<ServerNotice>;
   /** A new snapshot has arrived: at the first entry and after each reconnect. */
   joined: { readonly type: "joined"; readonly roomId: string };
   /** The connection's state changed. */
