@@ -40,6 +40,7 @@ cdef class CursorTemplate:
 cdef class RoomSubscription:
     cdef readonly str room_id
     cdef readonly dict outboxes
+    cdef readonly dict wrapping
     cdef public bint any_compact
     cdef bytes _head
 
@@ -49,4 +50,5 @@ cdef class RoomSubscription:
     cdef bytes plain_for(self, list items, str session_id)
     cdef bytes compact_for(self, list items, str session_id, str timestamp)
     cdef bytes cursors(self, list rows, str timestamp)
-    cdef to_slow(self, Outbox outbox, list items, str session_id, str timestamp)
+    cdef to_wrapping(self, list items, str timestamp)
+    cdef one_by_one(self, Outbox outbox, list items, str session_id, str timestamp)

@@ -15,6 +15,7 @@ from msgspec.json import encode
 
 from koko_presence._fastpath.counters cimport CURSOR_KIND, hot, kind_of
 from koko_presence._fastpath.float_format cimport write_decimal, write_integer
+from koko_presence._fastpath.framing cimport frame_text, put_head
 from koko_presence._fastpath.outbox cimport Outbox
 
 cdef enum:
@@ -22,35 +23,6 @@ cdef enum:
 
 # the buffer in which an event is encoded before it is copied at its size; one thread, and not used across a call
 cdef char[LONGEST_HEAD + 512] scratch
-
-
-cdef inline Py_ssize_t put_head(unsigned char* out, Py_ssize_t size) noexcept:
-    """Write the header of one final text frame with `size` bytes of payload; returns its length."""
-    cdef int i
-    out[0] = 0x81
-    if size < 126:
-        out[1] = <unsigned char>size
-        return 2
-    if size < 65536:
-        out[1] = 126
-        out[2] = <unsigned char>(size >> 8)
-        out[3] = <unsigned char>(size & 0xFF)
-        return 4
-    out[1] = 127
-    for i in range(8):
-        out[2 + i] = <unsigned char>((size >> (8 * (7 - i))) & 0xFF)
-    return 10
-
-
-cpdef bytes frame_text(bytes payload):
-    """Return `payload` (UTF-8 JSON) as one unmasked final text frame [RFC 6455 section 5.2]."""
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(payload)
-    cdef Py_ssize_t head = 2 if size < 126 else (4 if size < 65536 else 10)
-    cdef bytes framed = PyBytes_FromStringAndSize(NULL, head + size)
-    cdef char* out = PyBytes_AS_STRING(framed)
-    put_head(<unsigned char*>out, size)
-    memcpy(out + head, PyBytes_AS_STRING(payload), size)
-    return framed
 
 
 @cython.no_gc  # its fields cannot form cycles, so the garbage collector need not visit it
@@ -232,12 +204,27 @@ def is_plain(list items not None):
 
 
 cdef class RoomSubscription:
-    """One room's stream at one edge: `outboxes` are the outboxes of its subscribers by session id; `any_compact` is set
-    once a subscriber has requested compact cursors."""
+    """One room's stream at one edge: `outboxes` are the outboxes of its subscribers by session id, `wrapping` those of
+    /trpc, which get single messages and not frames; None without any. `any_compact` is set once a subscriber has
+    requested compact cursors."""
 
     def __init__(self, str room_id not None):
         self.room_id = room_id
         self.outboxes = {}
+
+    def add(self, str session_id not None, Outbox outbox not None):
+        """Add the outbox of a subscriber."""
+        if outbox.wraps():
+            self.wrapping = {**(self.wrapping or {}), session_id: outbox}
+        else:
+            self.outboxes[session_id] = outbox
+            self.any_compact = self.any_compact or outbox.compact
+
+    def discard(self, str session_id not None):
+        """Remove the outbox of a subscriber, if it is here."""
+        self.outboxes.pop(session_id, None)
+        if self.wrapping is not None and session_id in self.wrapping:
+            self.wrapping = {each: outbox for each, outbox in self.wrapping.items() if each != session_id} or None
 
     cpdef fan_out(self, list items, str timestamp):
         """Append one flush to the outboxes of all subscribers: to each every frame that is not its own, and those for
@@ -264,7 +251,7 @@ cdef class RoomSubscription:
         for session_id, found in self.outboxes.items():
             outbox = <Outbox>found
             if outbox.slow:
-                self.to_slow(outbox, items, session_id, timestamp)
+                self.one_by_one(outbox, items, session_id, timestamp)
                 continue
             if outbox.compact:
                 if session_id in special:
@@ -281,6 +268,17 @@ cdef class RoomSubscription:
                 frames = all_plain
             if frames is not None:
                 outbox.write(frames)
+        if self.wrapping is not None:
+            self.to_wrapping(items, timestamp)
+
+    cdef to_wrapping(self, list items, str timestamp):
+        """Pass the messages of a flush to the outboxes that wrap them, one by one."""
+        cdef StreamFrame item
+        for session_id, outbox in self.wrapping.items():
+            for item in items:
+                if not item.only:  # reduced below if this subscriber does not get it
+                    hot.sent[item.kind] += 1
+            self.one_by_one(<Outbox>outbox, items, session_id, timestamp)
 
     cdef fan_out_one(self, StreamFrame item, str timestamp):
         """Append a flush of a single frame, without joining."""
@@ -302,11 +300,13 @@ cdef class RoomSubscription:
                 continue
             outbox = <Outbox>found
             if outbox.slow:
-                self.to_slow(outbox, [item], session_id, timestamp)
+                self.one_by_one(outbox, [item], session_id, timestamp)
             elif outbox.compact and item.compact is not None:
                 outbox.write(self.single(item, timestamp))
             else:
                 outbox.write(item.frame)
+        if self.wrapping is not None:
+            self.to_wrapping([item], timestamp)
 
     cdef bytes single(self, StreamFrame item, str timestamp):
         """A cursor as a `cursors` message of its own, encoded once for all subscribers."""
@@ -360,7 +360,9 @@ cdef class RoomSubscription:
             self._head = b'{"type":"cursors","roomId":%b,"timestamp":"' % encode(self.room_id)
         return frame_text(b'%b%b","data":[%b]}' % (self._head, timestamp.encode("ascii"), b",".join(rows)))
 
-    cdef to_slow(self, Outbox outbox, list items, str session_id, str timestamp):
+    cdef one_by_one(self, Outbox outbox, list items, str session_id, str timestamp):
+        """Append the frames of a flush one by one: to a slow outbox, which keeps the newest value of each mark only, or
+        to one that wraps messages."""
         cdef StreamFrame item
         cdef bytes frame
         for item in items:
@@ -371,7 +373,7 @@ cdef class RoomSubscription:
             frame = item.frame
             if outbox.compact and item.compact is not None:
                 frame = self.single(item, timestamp)
-            if item.merge:  # counted when it is written
+            if item.merge and outbox.slow:  # counted when it is written
                 hot.sent[item.kind] -= 1
                 outbox.merge((self.room_id, item.merge), frame)
                 continue
@@ -381,4 +383,4 @@ cdef class RoomSubscription:
             if item.skip:
                 outbox.catch_up_with((self.room_id, "c" + item.skip))
                 outbox.catch_up_with((self.room_id, "s" + item.skip))
-            outbox.write(frame)
+            outbox.write_frame(frame)

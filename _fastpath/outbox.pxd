@@ -18,6 +18,7 @@ cdef class Outbox:
     cdef public bint compact
     cdef object _wire
     cdef object _on_slow
+    cdef object _wrap
     cdef object _transport
     cdef object _clock
     cdef bint _appends_pings
@@ -34,6 +35,9 @@ cdef class Outbox:
     cdef long long _written
 
     cpdef write(self, bytes frames)
+    cpdef send(self, bytes message)
+    cpdef write_frame(self, bytes frame)
+    cdef bint wraps(self)
     cpdef flush(self)
     cdef merge(self, mark, bytes frame)
     cdef catch_up_with(self, mark)

@@ -15,6 +15,7 @@ import logging
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
 from koko_presence._fastpath.counters cimport hot, kind_of
+from koko_presence._fastpath.framing cimport frame_text, payload_of
 from koko_presence._fastpath.system cimport SEND_FLAGS, TIOCOUTQ, ioctl, send
 
 log = logging.getLogger("koko_presence.outbox")
@@ -91,6 +92,14 @@ cdef class Outbox:
         self._clock = clock
         self._appends_pings = appends_pings
 
+    def use_envelopes(self, wrap):
+        """Wrap each message from now on: `wrap(message)` returns the messages for the client in its place, for /trpc.
+        Frames that are appended by `write` are not wrapped."""
+        self._wrap = wrap
+
+    cdef bint wraps(self):
+        return self._wrap is not None
+
     def take_ping(self):
         """Return the payload of a ping that is sent now as a sign of life; `on_pong` must be called with its pong."""
         return b"" if self._window is None else self._window.take_ping(self._clock())
@@ -125,7 +134,7 @@ cdef class Outbox:
         self.release_socket()
         self.discard()
         self._wire = wire
-        self._on_slow = None
+        self._on_slow = self._wrap = None
         self._window = None
 
     cpdef write(self, bytes frames):
@@ -138,6 +147,21 @@ cdef class Outbox:
         if self._more is None:
             self._more = []
         self._more.append(frames)
+
+    cpdef send(self, bytes message):
+        """Append one message: as a frame, or wrapped by `use_envelopes`."""
+        if self._wrap is None:
+            self.write(frame_text(message))
+        else:
+            for envelope in self._wrap(message):
+                self.write(frame_text(envelope))
+
+    cpdef write_frame(self, bytes frame):
+        """Append one message that is a frame already."""
+        if self._wrap is None:
+            self.write(frame)
+        else:
+            self.send(payload_of(frame))
 
     cdef merge(self, mark, bytes frame):
         if self._merged is None:
@@ -166,7 +190,7 @@ cdef class Outbox:
                 self.slow = True
                 return
             hot.sent[kind_of(frame)] += 1
-            self.write(frame)
+            self.write_frame(frame)
             written += 1
             free_bytes -= PyBytes_GET_SIZE(frame)
 
@@ -175,7 +199,7 @@ cdef class Outbox:
         if self._merged is not None and mark in self._merged:
             frame = self._merged.pop(mark)
             hot.sent[kind_of(frame)] += 1
-            self.write(frame)
+            self.write_frame(frame)
 
     def forget(self, room_id):
         """Drop the deferred frames of a room that the client has left, or of which it gets a new snapshot."""

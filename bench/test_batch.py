@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from koko_presence._fastpath.fanout import frame_text
+from koko_presence._fastpath.framing import frame_text
 
 from .cases import BATCH, ISO, Batch, Run, Wire, measure
 

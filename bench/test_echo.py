@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from koko_presence._fastpath.fanout import frame_text
+from koko_presence._fastpath.framing import frame_text
 
 from .cases import CURSORS, ISO, Rooms, measure
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from koko_presence._fastpath.fanout import StreamFrame, frame_text
+from koko_presence._fastpath.fanout import StreamFrame
+from koko_presence._fastpath.framing import frame_text
 from koko_presence.protocol.events import CursorShown, Event, encode
 
 from . import cases

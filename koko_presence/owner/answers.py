@@ -7,7 +7,8 @@ from typing import Any
 from msgspec import structs
 
 from koko_presence._fastpath.counters import counters
-from koko_presence._fastpath.fanout import StreamFrame, frame_text
+from koko_presence._fastpath.fanout import StreamFrame
+from koko_presence._fastpath.framing import frame_text
 from koko_presence.protocol.commands import (
     AdmitMember,
     Command,

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 from msgspec import UNSET
 
-from koko_presence._fastpath.fanout import RoomFlush, StreamFrame, frame_text
+from koko_presence._fastpath.fanout import RoomFlush, StreamFrame
+from koko_presence._fastpath.framing import frame_text
 from koko_presence._fastpath.room_core import FlushQueue
 from koko_presence._fastpath.wallclock import WallClock
 from koko_presence.protocol.commands import (

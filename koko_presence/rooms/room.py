@@ -14,7 +14,8 @@ owners, messages for edges).
 
 from msgspec import UNSET, Raw
 
-from koko_presence._fastpath.fanout import StreamFrame, frame_text
+from koko_presence._fastpath.fanout import StreamFrame
+from koko_presence._fastpath.framing import frame_text
 from koko_presence.protocol.commands import EnterRoom, Profile
 from koko_presence.protocol.edge_messages import Left
 from koko_presence.protocol.errors import PresenceError

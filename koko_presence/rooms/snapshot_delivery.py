@@ -1,6 +1,7 @@
 """Sends a room's snapshot to a member, in order with the room's events."""
 
-from koko_presence._fastpath.fanout import StreamFrame, frame_text
+from koko_presence._fastpath.fanout import StreamFrame
+from koko_presence._fastpath.framing import frame_text
 from koko_presence.protocol.events import encode
 from koko_presence.protocol.models import MessageId
 

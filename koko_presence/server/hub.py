@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from koko_presence._fastpath.counters import counters
-from koko_presence._fastpath.fanout import RoomFlush, frame_text
+from koko_presence._fastpath.fanout import RoomFlush
 from koko_presence._fastpath.flush_scheduler import CursorRoute
 from koko_presence._fastpath.outbox import WriteBatch
 from koko_presence._fastpath.rounds import Round
@@ -261,8 +261,7 @@ class Hub:
         elif isinstance(message, Reply):
             session = self.sessions.get(message.session_id)
             if session is not None and not (message.shown_room_id and session.discards(message.shown_room_id)):
-                counters.sent(message.payload)
-                session.outbox.write(frame_text(message.payload))
+                session.write(message.payload)
                 if message.refusal:
                     session.on_refusal()
         elif isinstance(message, SessionActed):

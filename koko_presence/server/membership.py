@@ -169,11 +169,6 @@ class Memberships(Reauthorization):
         membership = self.rooms.get(room_id)
         return membership is not None and membership.state in IN_ROOM
 
-    def receives(self, room_id: str) -> bool:
-        """True when the session receives the room's stream."""
-        membership = self.rooms.get(room_id)
-        return membership is not None and membership.state in STREAMING
-
     def discards(self, room_id: str) -> bool:
         """True when what arrives of the room is dropped, because the session was expelled from it."""
         membership = self.rooms.get(room_id)

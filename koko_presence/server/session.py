@@ -13,7 +13,6 @@ from typing import Any, Protocol
 
 from koko_presence._fastpath.counters import counters
 from koko_presence._fastpath.delivery_window import DeliveryWindow
-from koko_presence._fastpath.fanout import frame_text
 from koko_presence._fastpath.outbox import Outbox, WriteBatch
 from koko_presence._fastpath.rounds import Round
 from koko_presence._fastpath.session_limits import SessionRateLimiter
@@ -599,7 +598,7 @@ class Session:
         """Write one encoded message; does nothing for None or when the session is closed."""
         if payload is not None and self.state != "closed":
             counters.sent(payload)
-            self.outbox.write(frame_text(payload))
+            self.outbox.send(payload)
 
 
 _HANDLERS: dict[type, Callable[[Session, Any, float], None]] = {

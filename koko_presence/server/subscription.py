@@ -63,7 +63,7 @@ class RoomSubscription(fanout.RoomSubscription):
     def drop(self, session_id: str) -> None:
         """Remove a session from the subscribers."""
         self.subscribers.pop(session_id, None)
-        self.outboxes.pop(session_id, None)
+        self.discard(session_id)
 
     def _change(self, item: StreamFrame, find: Callable[[str], Subscriber | None]) -> None:
         if item.attach:
@@ -71,11 +71,10 @@ class RoomSubscription(fanout.RoomSubscription):
             if subscriber is None or subscriber.discards(self.room_id):
                 return
             self.subscribers[item.only] = subscriber
-            self.outboxes[item.only] = subscriber.outbox
-            self.any_compact = self.any_compact or subscriber.outbox.compact
+            self.add(item.only, subscriber.outbox)
             subscriber.outbox.forget(self.room_id)  # values of an earlier membership, older than this snapshot
             counters.sent(item.frame)
-            subscriber.outbox.write(item.frame)
+            subscriber.outbox.write_frame(item.frame)
             subscriber.on_attach(self.room_id)
             return
         leaver = self.subscribers.get(item.only)
@@ -88,7 +87,7 @@ class RoomSubscription(fanout.RoomSubscription):
             leaver.outbox.forget(self.room_id)
             if item.frame:  # empty when the session was expelled
                 counters.sent(item.frame)
-                leaver.outbox.write(item.frame)
+                leaver.outbox.write_frame(item.frame)
             leaver.on_detach(self.room_id)
 
     def _fan_out(self, items: list[StreamFrame], timestamp: str) -> None:

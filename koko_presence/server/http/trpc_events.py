@@ -1,7 +1,7 @@
 """Manages one socket's `presence.onEvent` subscriptions, and wraps a session's messages in their envelopes [M6].
 
-Pure: bytes in, bytes out. `Subscriptions` writes the set of live subscriptions. A subscription gets events from the
-moment that its `started` is written, so that no event precedes it.
+Pure: bytes in, bytes out. `Subscriptions` writes the set of live subscriptions. `started` is the first message of a
+subscription.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,6 @@ from . import trpc
 from .trpc import Input, TrpcError
 
 MAX_SUBSCRIPTIONS = 8  # each gets a copy of every event
-OWN_HEAD = b'{"type":"'  # the first bytes of every message of a session, and of no envelope
 # answers of calls: not delivered, because each call has an answer of its own
 _ANSWERS = frozenset(type_ for type_, each in SERVER_MESSAGES.items() if not each.subscribed and type_ != "error")
 
@@ -77,24 +76,23 @@ class Subscription(NamedTuple):
 
 
 class Subscriptions:
-    """The subscriptions of one socket. `authenticated` is the session's message of that type, once it has been written.
+    """The subscriptions of one socket. `authenticated` is the session's message of that type, once it has been sent.
     Written by its `TrpcSocket`."""
 
-    __slots__ = ("_delivering", "_live", "_starting", "authenticated")
+    __slots__ = ("_live", "authenticated")
 
     def __init__(self) -> None:
         self._live: dict[Id, Subscription] = {}
-        self._starting: dict[bytes, Id] = {}  # subscriptions whose `started` is not written yet
-        self._delivering: dict[Id, Subscription] = {}  # subscriptions whose `started` is written
         self.authenticated: bytes | None = None
 
     @property
     def is_delivering(self) -> bool:
         """True when at least one subscription gets events."""
-        return bool(self._delivering)
+        return bool(self._live)
 
-    def add(self, id_: Id, given: Input) -> bytes:
-        """Add a subscription and return its `started`. Errors: TrpcError BAD_REQUEST."""
+    def add(self, id_: Id, given: Input) -> list[bytes]:
+        """Add a subscription and return its first messages: `started`, and the event `authenticated` of an open
+        session. Errors: TrpcError BAD_REQUEST."""
         room_id: str | UnsetType = UNSET
         try:
             if given.value is not UNSET and given.value is not None:
@@ -105,62 +103,32 @@ class Subscriptions:
             raise TrpcError("BAD_REQUEST", f"Duplicate id {id_}")
         if len(self._live) >= MAX_SUBSCRIPTIONS:
             raise TrpcError("BAD_REQUEST", f"A socket may have {MAX_SUBSCRIPTIONS} subscriptions.")
-        self._live[id_] = Subscription(room_id, given.wrapped)
+        subscription = self._live[id_] = Subscription(room_id, given.wrapped)
         started = trpc.encode({"id": id_, "result": {"type": "started"}})
-        self._starting[started] = id_
-        return started
+        return [started] if self.authenticated is None else [started, _event(id_, subscription, self.authenticated)]
 
     def stop(self, id_: Id) -> bytes | None:
         """Remove a subscription and return its `stopped`; None when there is no such subscription."""
-        self._delivering.pop(id_, None)
         if self._live.pop(id_, None) is None:
             return None
         return trpc.encode({"id": id_, "result": {"type": "stopped"}})
 
     def clear(self) -> None:
         """Remove all subscriptions; the socket is closed."""
-        for each in (self._live, self._starting, self._delivering):
-            each.clear()
+        self._live.clear()
 
-    def begin(self, written: bytes) -> Iterator[bytes]:
-        """Start the subscription whose `started` is `written`, if it is one; yields the event that follows it, the
-        session's `authenticated`."""
-        id_ = self._starting.pop(written, None)
-        subscription = None if id_ is None else self._live.get(id_)
-        if id_ is not None and subscription is not None:
-            self._delivering[id_] = subscription
-            if self.authenticated is not None:
-                yield _event(id_, subscription, self.authenticated)
-
-    def translate(self, payload: bytes) -> Iterator[bytes]:
-        """The envelopes for one message that the session writes: one for each subscription that selects it."""
-        head = _event_heads.decode(payload)
+    def translate(self, message: bytes) -> list[bytes]:
+        """The envelopes for one message of the session: one for each subscription that selects it."""
+        head = _event_heads.decode(message)
         if head.type in _ANSWERS:
-            return
-        if head.type == "error":
-            if head.id is None:  # an error without a call; errors of calls are in their own answers
-                yield trpc.encode({"id": None, "error": _error_of(payload).shape(None)})
-            return
+            return []
+        if head.type == "error":  # errors of calls are in their own answers
+            return [] if head.id is not None else [trpc.encode({"id": None, "error": _error_of(message).shape(None)})]
         if head.id is not None:
-            payload = _without_id(payload)
+            message = _without_id(message)
         if head.type == "authenticated":
-            self.authenticated = payload
-        for id_, subscription in self._delivering.items():
-            if subscription.wants(head):
-                yield _event(id_, subscription, payload)
-
-
-def payloads(data: bytes) -> Iterator[bytes]:
-    """The payloads of complete unmasked frames [RFC 6455 section 5.2]."""
-    at = 0
-    while at < len(data):
-        size, head = data[at + 1], 2
-        if size == 126:
-            size, head = int.from_bytes(data[at + 2 : at + 4], "big"), 4
-        elif size == 127:
-            size, head = int.from_bytes(data[at + 2 : at + 10], "big"), 10
-        yield data[at + head : at + head + size]
-        at += head + size
+            self.authenticated = message
+        return [_event(id_, each, message) for id_, each in self._live.items() if each.wants(head)]
 
 
 def id_of(message: Any) -> Id | None:

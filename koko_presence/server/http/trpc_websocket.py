@@ -1,7 +1,7 @@
 """Adapts a tRPC client's socket (wsLink on `WS /trpc`) to a presence session [M6].
 
 `TrpcSocket` is the handler of the connection and the link of the session. Calls are passed to the procedures with the
-session's own id; messages that the session writes are delivered to the live `presence.onEvent` subscriptions. All
+session's own id; the session's messages are wrapped in the envelopes of the live `presence.onEvent` subscriptions. All
 output goes through the session's outbox, in order and within its limits; calls count against the session's rates, and
 a flood of them closes the connection, as for messages of a session [E2, L3]. Written by the loop's thread only.
 """
@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 
 from msgspec import UNSET
 
-from koko_presence._fastpath.fanout import frame_text
+from koko_presence._fastpath.framing import frame_text
 from koko_presence.cluster.bus import TimerHandle
 from koko_presence.protocol.errors import CLOSES, PresenceError
 from koko_presence.protocol.messages import Heartbeat, Join
@@ -23,7 +23,7 @@ from koko_presence.server.session import Session
 
 from . import trpc
 from .trpc import Call, Input, TrpcError
-from .trpc_events import OWN_HEAD, Id, Subscriptions, id_of, payloads, requests_of
+from .trpc_events import Id, Subscriptions, id_of, requests_of
 from .trpc_http import KINDS, outcome_of
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class TrpcSocket:
         self._connection = connection
         self._procedures = hub.procedures
         self._session: Session = hub.accept(self, connection.address_use)
+        self._session.outbox.use_envelopes(self._wrap)
         self._subscriptions = Subscriptions()
         self._held = HeldQueue(self._session.held)  # calls that wait for the session to open
         self._refused = ""  # why the client's authentication failed
@@ -264,7 +265,7 @@ class TrpcSocket:
             self._fail(id_, path, error, given.wrapped)
         elif kind == "subscription":
             try:
-                self._write(self._subscriptions.add(id_, given))
+                self._subscribe(id_, given)
             except TrpcError as error:
                 self._fail(id_, path, error, given.wrapped)
         else:
@@ -330,23 +331,7 @@ class TrpcSocket:
         return self._connection.unsent_bytes
 
     def send_frames(self, data: bytes) -> None:
-        """Write the outbox's frames: envelopes unchanged, a session's messages in the envelopes of the
-        subscriptions."""
-        out: list[bytes] = []
-        for payload in payloads(data):
-            if payload.startswith(OWN_HEAD):
-                out += map(frame_text, self._subscriptions.translate(payload))
-            else:
-                out.append(frame_text(payload))
-                out += map(frame_text, self._subscriptions.begin(payload))
-        if out:
-            self._connection.send_frames(b"".join(out))
-        if not self._open and self._subscriptions.authenticated is not None:
-            self._open = True
-            self._session.hub.timers.call_soon(self._opened)  # not at once: the outbox is being written
-        if not self._shown and self._open and self._subscriptions.is_delivering:
-            self._shown = True
-            self._session.hub.timers.call_soon(self._show_rooms)
+        self._connection.send_frames(data)
 
     def send_ping(self, data: bytes) -> None:
         self._connection.send_ping(data)
@@ -374,6 +359,28 @@ class TrpcSocket:
 
     def abort(self) -> None:
         self._connection.abort()
+
+    # --- messages for the client ------------------------------------------------------------------------------------
+
+    def _wrap(self, message: bytes) -> list[bytes]:
+        """The envelopes of a message of the session: one for each subscription that selects it."""
+        envelopes = self._subscriptions.translate(message)
+        if not self._open and self._subscriptions.authenticated is not None:
+            self._open = True
+            self._session.hub.timers.call_soon(self._opened)  # not at once: the session is being opened
+            self._show_rooms_once()
+        return envelopes
+
+    def _subscribe(self, id_: Id, given: Input) -> None:
+        """Start a subscription. Errors: TrpcError BAD_REQUEST."""
+        for message in self._subscriptions.add(id_, given):
+            self._write(message)
+        self._show_rooms_once()
+
+    def _show_rooms_once(self) -> None:
+        if not self._shown and self._open and self._subscriptions.is_delivering:
+            self._shown = True
+            self._session.hub.timers.call_soon(self._show_rooms)
 
     def _write(self, payload: bytes) -> None:
         """Append one message for the client to the outbox."""

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from koko_presence._fastpath.fanout import CursorTemplate, RoomSubscription, StreamFrame, frame_text
+from koko_presence._fastpath.counters import counters
+from koko_presence._fastpath.fanout import CursorTemplate, RoomSubscription, StreamFrame
+from koko_presence._fastpath.framing import frame_text, payload_of
 from koko_presence._fastpath.outbox import Outbox, WriteBatch
 from koko_presence.protocol.events import Cursors, CursorShown, Event, encode
 from tests.unit.fastpath.reference import frames_in
@@ -24,6 +26,7 @@ def test_frames_have_the_length_of_rfc_6455(size: int) -> None:
     head = framed[: len(framed) - size]
     assert len(head) == (2 if size < 126 else 4 if size < 65536 else 10)
     assert (head[1] if size < 126 else int.from_bytes(head[2:], "big")) == size
+    assert payload_of(framed) == b"x" * size
 
 
 class Wire:
@@ -65,6 +68,61 @@ def test_every_subscriber_gets_all_but_its_own_events_in_order_and_in_one_write(
     for name in "abc":
         expected = b"".join(f for f, skip, only in items if skip != name and only in ("", name))
         assert writes[name] == ([expected] if expected else [])
+
+
+def wrapped(stage: Stage, name: str) -> Outbox:
+    """Make the outbox of a subscriber one that wraps messages: each twice, and in capitals."""
+    box = stage.subscription.outboxes[name]
+    stage.subscription.discard(name)
+    box.use_envelopes(lambda message: [message.upper(), b"2" + message])
+    stage.subscription.add(name, box)
+    return box
+
+
+@given(st.lists(st.tuples(st.binary(min_size=1, max_size=200), NAMES, NAMES), max_size=6))
+def test_an_outbox_that_wraps_messages_gets_each_of_them_in_order(items: list[tuple[bytes, str, str]]) -> None:
+    stage = Stage()
+    wrapped(stage, "b")
+    writes = stage.flush([StreamFrame(frame_text(text), skip=skip, only=only) for text, skip, only in items])
+    for name in "abc":
+        own = [text for text, skip, only in items if skip != name and only in ("", name)]
+        if name == "b":
+            own = [each for text in own for each in (text.upper(), b"2" + text)]
+        assert frames_in(b"".join(writes[name])) == own
+
+
+def test_an_outbox_that_wraps_messages_keeps_the_newest_values_while_it_is_slow() -> None:
+    stage = Stage()
+    box = wrapped(stage, "a")
+    box.write(frame_text(b"an answer of a call"))
+    box.send(b"hello")
+    stage.wires["a"].unsent_bytes = 501
+    stage.write_batch.write()
+    for number in range(3):
+        stage.flush([StreamFrame(frame_text(b"moved %d" % number), skip="c", merge="cc")])
+    assert frames_in(b"".join(stage.wires["a"].writes)) == [b"an answer of a call", b"HELLO", b"2hello"]
+    stage.wires["a"].writes.clear()
+    stage.wires["a"].unsent_bytes = 0
+    box.on_drained()
+    stage.write_batch.write()
+    assert frames_in(b"".join(stage.wires["a"].writes)) == [b"MOVED 2", b"2moved 2"]
+    assert frames_in(b"".join(stage.wires["b"].writes)) == [b"moved 0", b"moved 1", b"moved 2"]
+    stage.subscription.discard("a")
+    stage.flush([StreamFrame(frame_text(b"later"))])
+    assert len(stage.wires["a"].writes) == 1 and stage.subscription.wrapping is None
+
+
+def test_messages_to_an_outbox_that_wraps_are_counted_as_those_to_others() -> None:
+    for wraps in (False, True):
+        stage = Stage()
+        if wraps:
+            wrapped(stage, "b")
+        before = counters.read().sent
+        flush = [(b'{"type":"cursor_moved"}', "a", ""), (b'{"type":"left"}', "", "b"), (b'{"type":"kicked"}', "b", "")]
+        stage.flush([StreamFrame(frame_text(text), skip=skip, only=only) for text, skip, only in flush])
+        stage.flush([StreamFrame(frame_text(flush[0][0]), skip="b")])
+        changed = {name: count - before.get(name, 0) for name, count in counters.read().sent.items()}
+        assert {name: count for name, count in changed.items() if count} == {"cursor_moved": 4, "left": 1, "kicked": 2}
 
 
 def test_j2_more_than_the_hard_limit_unsent_is_slow() -> None:

@@ -10,14 +10,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from koko_presence._fastpath.fanout import frame_text
+from koko_presence._fastpath.framing import frame_text
 from koko_presence.access.policy import Grant
 from koko_presence.auth.hmac_jwt import Identity, TokenRefused
 from koko_presence.server import held_messages
 from koko_presence.server.address_limits import FREE
 from koko_presence.server.held_messages import HeldBytes, HeldQueue
-from koko_presence.server.http.trpc_events import payloads
 from koko_presence.server.http.trpc_websocket import TrpcSocket
+from tests.unit.fastpath.reference import frames_in
 from tests.world import UNIX_START_S, World, begin_join, refuse_join
 
 KIB = 1024
@@ -145,7 +145,7 @@ class Wire:
         self.world.settle()
 
     def told(self) -> list[Any]:
-        texts, self.written = [text for each in self.written for text in payloads(each)], []
+        texts, self.written = [text for each in self.written for text in frames_in(each)], []
         return [json.loads(text) for text in texts]
 
     def send_frames(self, data: bytes) -> None:

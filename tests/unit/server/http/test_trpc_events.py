@@ -5,12 +5,11 @@ from typing import Any
 
 import pytest
 
-from koko_presence._fastpath.fanout import frame_text
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.events import Authenticated, Kicked, LeftReply, Pong, encode, encode_ack, error_reply
 from koko_presence.server.http import trpc
 from koko_presence.server.http.trpc import NOTHING, Input, TrpcError
-from koko_presence.server.http.trpc_events import MAX_SUBSCRIPTIONS, Subscriptions, id_of, payloads
+from koko_presence.server.http.trpc_events import MAX_SUBSCRIPTIONS, Subscriptions, id_of
 
 MOVED = b'{"type":"cursor_moved","roomId":"a","userId":"u","sessionId":"s","data":{},"timestamp":"t"}'
 ME = Authenticated(
@@ -20,10 +19,9 @@ ME = Authenticated(
 
 
 def live(*ids: int | str, given: Input = NOTHING) -> Subscriptions:
-    """Subscriptions whose `started` has been written."""
     found = Subscriptions()
     for id_ in ids:
-        assert list(found.begin(found.add(id_, given))) == []
+        assert [json.loads(each) for each in found.add(id_, given)] == [{"id": id_, "result": {"type": "started"}}]
     return found
 
 
@@ -31,15 +29,9 @@ def told(found: Subscriptions, payload: bytes) -> list[Any]:
     return [json.loads(each) for each in found.translate(payload)]
 
 
-@pytest.mark.parametrize("sizes", [[0], [1, 125, 126, 127], [65_535, 65_536, 3], [2] * 50])
-def test_frames_are_taken_apart_as_they_were_made(sizes: list[int]) -> None:
-    texts = [bytes([97 + index % 26]) * size for index, size in enumerate(sizes)]
-    assert list(payloads(b"".join(map(frame_text, texts)))) == texts
-
-
 def test_an_event_goes_to_every_subscription_that_matches() -> None:
     found = live(1, "two")
-    found.begin(found.add(3, Input({"roomId": "b"}, False)))
+    found.add(3, Input({"roomId": "b"}, False))
     assert [each["id"] for each in told(found, MOVED)] == [1, "two"]
     assert told(found, MOVED)[0] == {"id": 1, "result": {"type": "data", "data": json.loads(MOVED)}}
 
@@ -50,21 +42,19 @@ def test_a_filter_lets_its_room_through_and_what_is_of_no_room() -> None:
     assert len(told(found, MOVED.replace(b'"a"', b'"b"'))) == len(told(found, encode(Kicked(reason="x")))) == 1
 
 
-def test_nothing_comes_before_started() -> None:
+def test_a_subscription_begins_with_started_and_the_session() -> None:
     found = Subscriptions()
-    started = found.add(1, NOTHING)
     assert told(found, encode(ME)) == told(found, MOVED) == []
-    (first,) = map(json.loads, found.begin(started))
+    started, first = map(json.loads, found.add(1, NOTHING))
+    assert started == {"id": 1, "result": {"type": "started"}}
     assert first["result"]["data"]["type"] == "authenticated" and "id" not in first["result"]["data"]
     assert len(told(found, MOVED)) == 1
-    assert list(found.begin(started)) == [], "only once"
 
 
-def test_a_subscription_stopped_before_started_receives_nothing() -> None:
-    found = Subscriptions()
-    started = found.add(1, NOTHING)
+def test_a_subscription_that_was_stopped_receives_nothing() -> None:
+    found = live(1)
     assert json.loads(found.stop(1) or b"") == {"id": 1, "result": {"type": "stopped"}}
-    assert list(found.begin(started)) == [] and told(found, MOVED) == []
+    assert told(found, MOVED) == []
     assert found.stop(1) is None
 
 
