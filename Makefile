@@ -58,7 +58,7 @@ check: dev node
 	@$(BIN)/ruff format --check --quiet . || { echo "check: run  make format"; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
-	@node generate/sdk.mjs --check
+	@node koko_presence/protocol/generate/sdk.mjs --check
 	@echo "check: format, lint and types are fine"
 
 format: dev
@@ -95,8 +95,8 @@ pins: dev
 	@$(BIN)/python deploy/pins.py
 
 generate: dev node
-	@$(BIN)/python -m generate
-	@node generate/sdk.mjs
+	@$(BIN)/python -m koko_presence.protocol.generate
+	@node koko_presence/protocol/generate/sdk.mjs
 
 clip: dev
 	@$(BIN)/python -m bench.clip

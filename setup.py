@@ -38,7 +38,7 @@ ALSO_IN_SDIST = (
 # -g would take a third of the compiler's time, and profilers find function names without it. -O2 would take another
 # third off, but costs up to 3 % more instructions (`make instructions`).
 OPTIMISE = ["-O3", "-g0"]
-NEVER_SHIPPED = re.compile(r"(\.c|\.cpp|\.so|\.pyc)$|_fastpath/.*\.html$|__pycache__|^build/")
+NEVER_SHIPPED = re.compile(r"(\.c|\.cpp|\.so|\.pyc)$|_fastpath/.*\.html$|__pycache__|^build/|web/tsconfig\.json$")
 
 
 def own_version() -> str:
@@ -160,7 +160,10 @@ class SourceDistribution(sdist):
 
 setup(
     version=own_version(),
-    packages=[*find_packages(include=["koko_presence", "koko_presence.*"]), PACKAGE],
+    packages=[
+        *find_packages(include=["koko_presence", "koko_presence.*"], exclude=["koko_presence.protocol.generate"]),
+        PACKAGE,
+    ],
     package_dir={PACKAGE: "_fastpath"},
     package_data={"koko_presence": ["py.typed", "*.pyi", "web/**/*"], PACKAGE: ["*.pyi", "*.pxd"]},
     include_package_data=False,

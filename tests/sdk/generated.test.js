@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { MINIFIED, declarations, differences, minified, sizes } from "../../generate/sdk.mjs";
+import { MINIFIED, declarations, differences, minified, sizes } from "../../koko_presence/protocol/generate/sdk.mjs";
 
 const SDK = fileURLToPath(new URL("../../koko_presence/web/sdk/", import.meta.url));
 const DOCS = readFileSync(new URL("../../docs/sdk.md", import.meta.url), "utf8");

@@ -2,7 +2,7 @@
 
 import pytest
 
-from generate.__main__ import ROOT, files
+from koko_presence.protocol.generate.__main__ import ROOT, files
 
 FILES = files()
 

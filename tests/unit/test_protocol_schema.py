@@ -7,7 +7,7 @@ import jsonschema_rs
 import msgspec
 import pytest
 
-from generate.__main__ import ROOT
+from koko_presence.protocol.generate.__main__ import ROOT
 
 SCHEMA = msgspec.json.decode((ROOT / "docs" / "protocol.schema.json").read_bytes())
 EXAMPLES = re.findall(r"```json (client|server)\n(.*?)```", (ROOT / "docs" / "protocol.md").read_text(), re.DOTALL)

@@ -292,7 +292,7 @@ def everything() -> list[Path]:
         ".sh",
     )
     top = [path for path in ROOT.iterdir() if path.is_file() and path.suffix in (*suffixes, "")]
-    folders = ("koko_presence", "_fastpath", "tests", "generate", "bench", "docs", "deploy", ".ci")
+    folders = ("koko_presence", "_fastpath", "tests", "bench", "docs", "deploy", ".ci")
     nested = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in (*suffixes, "")]
     return [path for path in top + nested if path.is_file() and "__pycache__" not in path.parts]
 

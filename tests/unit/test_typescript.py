@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 import pytest
 from msgspec import UNSET, Meta, Raw, UnsetType
 
-from generate import python_client, typescript
-from generate.texts import text_of
+from koko_presence.protocol.generate import python_client, typescript
+from koko_presence.protocol.generate.texts import text_of
 from koko_presence.protocol.messages import MESSAGES, PROCEDURES
 from koko_presence.protocol.models import Cursor, Status, Wire, one_of
 

@@ -1,10 +1,10 @@
 /**
- * Makes what is generated from the browser SDK's sources in koko_presence/web/sdk: `make generate`. A test compares the files
- * (tests/sdk/generated.test.js), and the sizes with the table in docs/sdk.md.
+ * Makes what is generated from the browser SDK's sources in koko_presence/web/sdk: `make generate`. A test compares the
+ * files (tests/sdk/generated.test.js), and the sizes with the table in docs/sdk.md.
  *
- *   node generate/sdk.mjs          writes the declarations and the minified files, and prints the table of sizes
- *   node generate/sdk.mjs --sizes  prints the table only; with a folder behind it, that of the SDK's sources there
- *   node generate/sdk.mjs --check  checks the types of all modules: make check
+ *   node koko_presence/protocol/generate/sdk.mjs   writes the declarations and the minified files, prints the table of sizes
+ *     --sizes [FOLDER]                             prints the table only, or that of the SDK's sources in FOLDER
+ *     --check                                      checks the types of all modules: make check
  */
 
 import { execFileSync } from "node:child_process";
@@ -15,7 +15,7 @@ import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 
-const ROOT = fileURLToPath(new URL("../", import.meta.url));
+const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
 const WEB = join(ROOT, "koko_presence/web");
 const SDK = join(WEB, "sdk");
 /** What a server serves in place of the files of the same name in `sdk`, unless it runs with --dev. */
@@ -70,7 +70,7 @@ function withCopy(use) {
  * @param {object} compilerOptions Besides those of tsconfig.json.
  */
 function runTsc(folder, compilerOptions) {
-  const project = { extends: join(ROOT, "tsconfig.json"), compilerOptions, include: CHECKED.map((name) => `${name}/**/*.js`) };
+  const project = { extends: join(WEB, "tsconfig.json"), compilerOptions, include: CHECKED.map((name) => `${name}/**/*.js`) };
   writeFileSync(join(folder, "tsconfig.json"), JSON.stringify(project));
   const tsc = join(dirname(packages.resolve("typescript/package.json")), "bin/tsc");
   try {

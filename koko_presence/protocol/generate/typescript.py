@@ -30,8 +30,9 @@ def type_text(type_: Any) -> str:
     if names := names_of(type_):
         return _union(f'"{name}"' for name in names)
     for mark in marks(type_):
-        if "const" in (mark.extra_json_schema or {}):
-            return str(mark.extra_json_schema["const"]).lower()
+        constant = (mark.extra_json_schema or {}).get("const")
+        if constant is not None:
+            return str(constant).lower()
     type_ = bare(type_)
     members = parts(type_)
     if len(members) > 1:
@@ -57,7 +58,7 @@ def comment(text: str, indent: str = "") -> str:
     one = f"{indent}/** {text} */\n"
     if len(one) <= WIDTH + 1:
         return one
-    lines = textwrap.wrap(text, WIDTH - len(indent) - 3, break_long_words=False, break_on_hyphens=False)
+    lines = textwrap.wrap(text, WIDTH - len(indent) - 3, break_on_hyphens=False)
     return f"{indent}/**\n" + "".join(f"{indent} * {line}\n" for line in lines) + f"{indent} */\n"
 
 

@@ -16,7 +16,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 def _enveloped(data: type[EventData]) -> type[Struct]:
     """Return an event with its envelope as one Struct."""
-    fields = []
+    fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
     for each in msgspec.structs.fields(Event):
         if each.name == "data":
             fields.append(("data", dict[str, Any] if data is BroadcastSent else data))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from . import json_schema, python_client, typescript
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def files() -> dict[str, str]:
