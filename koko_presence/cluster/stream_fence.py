@@ -94,7 +94,7 @@ class StreamFence:
             return False
         outdated = epoch < self._epochs.get(room_id, 0) or transfer.has_reported(room_key(room_id))
         if outdated or sender not in transfer.owners_of(room_key(room_id)):
-            if transfer.recovering or self._settling:
+            if self._settling or transfer.has_reported(room_key(room_id)):
                 self._discarded.add(room_id)
             return False
         self._epochs[room_id] = epoch
@@ -160,14 +160,17 @@ class StreamFence:
             self.refresh(room_id, edge, now)
         flushes, self._deferred = self._deferred, []
         self._deferred_rooms.clear()
+        early, self._discarded = self._discarded, set()
         self._settling = True
-        for sender, body in flushes:
-            self._bus.on_peer_messages(sender, [(wire_messages.FLUSH, body)])
-        self._settling = False
+        try:
+            for sender, body in flushes:
+                self._bus.on_peer_messages(sender, [(wire_messages.FLUSH, body)])
+        finally:
+            self._settling = False
         discarded, self._discarded = self._discarded, set()
         if discarded:  # perhaps with the answer to a join: its room has moved on while it waited here
             self._bus.edge.retry_pending(now)
         # The next owner has the record of the last one, so only this edge knows what is missing. Events of invisible
         # sessions have no number, so a client does not notice that they are [K7].
-        for room_id in sorted(discarded & subscriptions.keys()):
+        for room_id in sorted((early | discarded) & subscriptions.keys()):
             self.refresh(room_id, me, now)

@@ -306,6 +306,10 @@ class Shard:
             known.reason if known.membership_id > command.membership_id else command.reason,
         )
 
+    def note_end_sent(self, room_id: str, session_id: str, now: float) -> None:
+        """Record that the room has sent the recorded end of a membership now."""
+        self._ended[room_id][session_id] = self.ended(room_id, session_id)._replace(notified_at=now)
+
     def _sweep_ends(self, now: float) -> None:
         for room_id, ends in list(self._ended.items()):
             recent = {session_id: end for session_id, end in ends.items() if now - end.noted_at <= ENDED_S}

@@ -142,6 +142,7 @@ def _restored(shard: Shard, room_id: str, gathered: GatheredRoom, now: float) ->
     shard.rooms[room_id] = room
     for session_id in sorted(missed):
         room.remove(room.members[session_id], shard.ended(room_id, session_id).reason, now)
+        shard.note_end_sent(room_id, session_id, now)
     for competing in gathered.competing_rooms:
         _record_competing_room(shard, room, competing, now)
     shard.repeat_entries_after_competing_end(room, now)

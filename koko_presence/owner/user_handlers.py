@@ -1,7 +1,8 @@
 """Handles a shard's commands for users: sessions, statuses, privacy, and the number of rooms. Commands for rooms are in
 shard.py."""
 
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 
 from koko_presence._fastpath.throttle import TokenBucket
 from koko_presence.protocol.commands import (
@@ -25,10 +26,11 @@ from koko_presence.rooms.context import ShardContext
 from koko_presence.rooms.handler_table import HandlerTable
 from koko_presence.rooms.message_handlers import Result
 from koko_presence.users import http_sessions, member_confirmation
-from koko_presence.users.user import User, presence_is_off
+from koko_presence.users.user import NO_ENDED, User, presence_is_off
 from koko_presence.users.user_rate_limits import Budgets
 
 USER_COMMANDS = HandlerTable()
+MOST_ENDED_USERS = 1000  # users restored without a record whose last session has ended since: few at a time
 
 
 class UserHandlers:
@@ -42,6 +44,8 @@ class UserHandlers:
         self._users = users
         # users that were reported to a room as unknown, since the last change of owners
         self._denied: set[str] = set()
+        # `User.ended_sessions` of users that are gone, the last ones: a room may still have one of the sessions
+        self._ended_sessions: OrderedDict[str, Mapping[str, str]] = OrderedDict()
         self._accepts_unknown_resumes = accepts_unknown_resumes
         self._query_budgets = Budgets()  # of all HTTP callers, also those without a session
 
@@ -110,8 +114,10 @@ class UserHandlers:
             self._denied.add(command.user_id)
             user = self._users[command.user_id] = User(command.user_id, self._context)
             user.restored_empty_version = self._context.next_version()
+            user.ended_sessions = self._ended_sessions.pop(command.user_id, NO_ENDED)
         member_confirmation.confirm(user, command, now)
         member_confirmation.reconcile_shown(user, command)
+        self.drop_if_gone(user)
 
     @USER_COMMANDS.handles(ReportActivity)
     def _report(self, command: ReportActivity, now: float) -> None:
@@ -198,5 +204,11 @@ class UserHandlers:
 
     def drop_if_gone(self, user: User) -> None:
         """Drop a user without sessions."""
-        if not user.sessions:  # and with it the status message [D13]
-            self._users.pop(user.id, None)
+        if user.sessions:
+            return
+        self._users.pop(user.id, None)  # and with it the status message [D13]
+        if user.ended_sessions:
+            self._ended_sessions.pop(user.id, None)
+            self._ended_sessions[user.id] = user.ended_sessions
+            if len(self._ended_sessions) > MOST_ENDED_USERS:
+                self._ended_sessions.popitem(last=False)

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import pytest
+from msgspec import structs
 
 from koko_presence.cluster import wire_messages
 from koko_presence.cluster.cluster_bus import ClusterBus
@@ -10,11 +11,13 @@ from koko_presence.cluster.peer import PeerConnection
 from koko_presence.cluster.placement import Peer, Ring, View, room_key, user_key
 from koko_presence.cluster.unconfirmed import Unconfirmed
 from koko_presence.cluster.view_change import PATIENCE_S, QUIESCED, SYNCED, TRANSFERRED, ViewChange
-from koko_presence.owner.reconcile import reconcile
+from koko_presence.owner.reconcile import reconcile, record_of
+from koko_presence.owner.takeover import GatheredRoom, take_over_room
 from koko_presence.protocol.commands import (
     AdmitMember,
     ApplyProfile,
     Command,
+    ConfirmMember,
     EndSession,
     EnterRoom,
     LeaveRoom,
@@ -26,6 +29,7 @@ from koko_presence.protocol.commands import (
 )
 from koko_presence.protocol.edge_messages import EdgeMessage, Reply
 from koko_presence.protocol.snapshots import Presence
+from koko_presence.protocol.webhook_events import UserLeft
 from koko_presence.rooms.context import ShardContext
 from koko_presence.rooms.deadlines import Deadlines
 from koko_presence.server.room_membership import LEAVING_S, RoomMembership
@@ -699,3 +703,66 @@ def test_a_peer_that_confirms_nothing_is_noticed_and_one_that_confirms_is_not() 
     peer.on_acknowledged(2)
     peer.note_progress(6.0)
     assert peer.stuck_since is None
+
+
+def test_an_ended_session_is_not_restored_for_a_room_that_stood_still() -> None:
+    """A user whose records are lost is restored from the statement of a room. Its only session ends, and with it the
+    user. A later statement of a room that stood still, about the same session, removes the member there. It restored
+    the session, which then was shown as away until the end of its grace period."""
+    shard = World().shard
+    for _ in range(5):
+        shard.context.next_version()
+    session_info = SessionInfo(
+        edge=1, session_id="s1", user_id="ada", name="Ada", image=None, connection=7, session_version=1
+    )
+
+    def confirm() -> list[Command | tuple[int, EdgeMessage]]:
+        statement = ConfirmMember(
+            user_id="ada",
+            room_id="video_1",
+            session_id="s1",
+            membership_id=5,
+            connection=7,
+            profile=Profile(version=1),
+            session_info=session_info,
+        )
+        shard.handle(statement, 1.0)
+        return list(shard.take_effects())
+
+    confirm()
+    assert list(shard.users["ada"].sessions) == ["s1"]
+    shard.handle(EndSession(user_id="ada", session_id="s1", connection=7, edge=1, grace=False, reason="left"), 2.0)
+    shard.take_effects()
+    assert "ada" not in shard.users
+    (removal,) = (each for each in confirm() if isinstance(each, RemoveMember))
+    assert (removal.session_id, removal.reason) == ("s1", "left")
+    assert "ada" not in shard.users
+
+
+def test_a_leave_that_a_restored_room_has_sent_is_not_reported_again() -> None:
+    """The leave of a member reaches the next owner of the room before the room's record. The restored room sends it,
+    once, also when another owner has a record of the same room."""
+    world = World(workers=2, telling=True)
+    first = next(iter(world.nodes.values()))
+    ann = Client(world, first.hub).auth("ann").join("video_1")
+    bob = Client(world, first.hub).auth("bob").join("video_1")
+    world.sleep(1.0)
+    shard = world.owner_of("video_1").shard
+    room = shard.rooms.pop("video_1")
+    record = record_of(room)
+    room.release()
+    world.sleep(0.1)
+    membership_id = record.members[ann.session_id].membership_id
+    now, before = world.now, len(world.webhook_events)
+    shard.handle(
+        RemoveMember(room_id="video_1", session_id=ann.session_id, reason="left", membership_id=membership_id), now
+    )
+    gathered = GatheredRoom()
+    gathered.add_record(1, record)
+    competing_head = structs.replace(record.head, created_at=record.head.created_at - 0.5)
+    gathered.add_record(2, structs.replace(record, revision=record.revision - 1, head=competing_head))
+    take_over_room(shard, "video_1", gathered, [], [1, 2], now)
+    world.sleep(1.0)
+    assert bob.session_id in shard.rooms["video_1"].members
+    left = [each for each in world.webhook_events[before:] if isinstance(each, UserLeft)]
+    assert [(each.user_id, each.reason) for each in left] == [("ann", "left")]
