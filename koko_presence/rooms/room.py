@@ -435,7 +435,7 @@ class Room(RoomState):
         """Give control to `person`, at its session `to` or the best one; `by` is None when the room itself grants it
         [I1, I3, I6]. Errors: TARGET_NOT_IN_ROOM."""
         session = to if to is not None and to.connected else self.best_session(person)
-        if session is None:
+        if session is None or not session.may_hold:  # `to` is lost, and another tab may have a lesser token
             raise PresenceError("TARGET_NOT_IN_ROOM")
         before = self.control.user_id
         self.control.give(person.user_id, session.session_id)

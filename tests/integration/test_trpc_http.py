@@ -5,17 +5,18 @@ import asyncio
 import io
 import json
 import logging
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 import aiohttp
+import msgspec
 import pytest
 
 from koko_presence.config import logs
 from koko_presence.config.schema import Log
 from koko_presence.protocol.errors import PresenceError
+from koko_presence.protocol.messages import MESSAGES
 from koko_presence.server.http import trpc_http
 from tests.integration.conftest import Run
 from tests.live import Live, live
@@ -135,7 +136,7 @@ EVERY_PROCEDURE = [  # in an order in which one user may call them
 
 
 def test_every_procedure_returns_its_declared_type(run: Run) -> None:
-    from tests.unit.test_router_types import SOURCE, fields_of
+    declared = {each.name: each.returns for message in MESSAGES.values() for each in message.procedures}
 
     async def story() -> None:
         async with calling() as ann, aiohttp.ClientSession() as http, http.ws_connect(ann.server.url) as ws:
@@ -148,11 +149,9 @@ def test_every_procedure_returns_its_declared_type(run: Run) -> None:
                 reply = await ask(f"/trpc/presence.{name}", input, headers={} if name == "heartbeat" else session)
                 assert reply.status == 200, (name, reply.text)
                 data = reply.json["result"]["data"]
-                output = re.search(rf"\b{name}: \w+<[^,]+, (\w+)>", SOURCE)
-                assert output is not None
-                fields = {"success": ("true", False)} if output[1] == "Success" else fields_of(output[1])
-                assert data.keys() <= fields.keys(), name
-                assert {key for key, (_, optional) in fields.items() if not optional} <= data.keys(), name
+                fields = msgspec.structs.fields(declared[name])
+                assert data.keys() <= {field.encode_name for field in fields}, name
+                assert {field.encode_name for field in fields if field.required} <= data.keys(), name
 
     run(story())
 
