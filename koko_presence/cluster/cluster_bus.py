@@ -12,6 +12,7 @@ from collections.abc import Callable
 import msgspec
 from msgspec import UNSET
 
+from koko_presence._fastpath.counters import counters
 from koko_presence._fastpath.fanout import StreamFrame
 from koko_presence._fastpath.flush_scheduler import CursorRoute
 from koko_presence._fastpath.room_core import FlushPacing
@@ -19,7 +20,8 @@ from koko_presence._fastpath.wire import RemoteCursorRoute, pack_flush, show_cur
 from koko_presence.owner import reconcile
 from koko_presence.owner.shard import Shard
 from koko_presence.protocol.commands import Command, ReplyTo, RoomAction
-from koko_presence.protocol.edge_messages import EdgeMessage, SessionLost
+from koko_presence.protocol.edge_messages import CallAnswered, EdgeMessage, Reply, SessionLost
+from koko_presence.protocol.events import error_reply
 from koko_presence.protocol.messages import CursorMessage, PlaybackMessage
 from koko_presence.protocol.models import Cursor
 from koko_presence.protocol.snapshots import RoomDelta, UserRecord
@@ -42,6 +44,9 @@ log = logging.getLogger("koko_presence.cluster")
 PEER_FLUSH_WINDOW_S = 0.002
 SEND_DELAY_EVERY_S = 1.0
 LOOK_EVERY_S = 1.0  # for workers that acknowledge no commands
+# A longer text of a client's message is not relayed: the message is encoded again, without its unknown fields. They
+# would be sent and kept until acknowledged, and could be nested more deeply than the owner's decoder accepts.
+MAX_RELAYED_TEXT_BYTES = 1024
 ACKNOWLEDGE_S = 0.05  # longer than any flush window: the effects of a command are written by then
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -140,11 +145,14 @@ class ClusterBus(LocalBus):
     # --- commands -------------------------------------------------------------------------------------------------
 
     def _apply(self, command: Command, now: float) -> None:
-        if isinstance(command, RoomAction) and isinstance(command.message, PlaybackMessage):
-            data = command.message.data
-            # It may be repeated to a backup owner, and must not mean a later moment then.
-            if data.at is UNSET and data.action != "report":
-                data.at, command.raw = float(self._shard.context.wall.ms(now)), b""
+        if isinstance(command, RoomAction):
+            if len(command.raw) > MAX_RELAYED_TEXT_BYTES:
+                command.raw = b""
+            if isinstance(command.message, PlaybackMessage):
+                data = command.message.data
+                # It may be repeated to a backup owner, and must not mean a later moment then.
+                if data.at is UNSET and data.action != "report":
+                    data.at, command.raw = float(self._shard.context.wall.ms(now)), b""
         owner = self.transfer.locate(key_of(command), command)
         if owner == self.me:
             super()._apply(command, now)
@@ -247,7 +255,12 @@ class ClusterBus(LocalBus):
             if kind == wire_messages.RELIABLE_COMMAND:
                 peer.on_reliable_command()
                 self._acknowledge_alarm.schedule(now + ACKNOWLEDGE_S)
-            self.transfer.on_command(sender, wire_messages.decode_command(body), now)
+            try:
+                command = wire_messages.decode_command(body)
+            except wire_messages.UndecodableAction as error:
+                self._refuse(error, now)
+                return
+            self.transfer.on_command(sender, command, now)
         elif kind == wire_messages.ACKNOWLEDGED:
             peer.on_acknowledged(wire_messages.decode(kind, body))
         elif kind == wire_messages.EDGE_MESSAGE:
@@ -275,6 +288,20 @@ class ClusterBus(LocalBus):
             self.replicas.store_user(wire_messages.decode(kind, body))
         else:
             self.transfer.on_peer_message(sender, kind, wire_messages.decode(kind, body), now)
+
+    def _refuse(self, error: wire_messages.UndecodableAction, now: float) -> None:
+        """Answer a client's message that cannot be decoded here, at the edge that has relayed it."""
+        counters.bad(error)
+        reply_to = error.reply_to
+        if reply_to is None:
+            return
+        payload = error_reply(error, error.id, error.room_id)
+        answer: EdgeMessage
+        if reply_to.is_call:
+            answer = CallAnswered(number=reply_to.number, payload=payload, refused=True)
+        else:
+            answer = Reply(session_id=reply_to.session_id, payload=payload, refusal=True)
+        self._send_to_edge(reply_to.edge, answer, now)
 
     def _on_refused_cursor(self, handle: int, cursor: Cursor) -> None:
         """Handle a cursor of the compiled route that a rule applies to: send it as a command."""

@@ -1,7 +1,7 @@
 """Defines the messages between workers: the content and the encoding of each kind.
 
-All but cursors and flushes are msgpack. A client's message is carried as the JSON that the client has sent, which its
-edge has checked, and decoded again by the owner.
+All but cursors and flushes are msgpack. A client's message is carried as JSON, in the client's own text while that is
+short, which its edge has checked, and decoded again by the owner.
 """
 
 from functools import reduce
@@ -9,9 +9,10 @@ from operator import or_
 from typing import Any
 
 import msgspec
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from koko_presence._fastpath import wire
+from koko_presence.protocol.codec import BadMessage
 from koko_presence.protocol.codec import decode as decode_message
 from koko_presence.protocol.commands import (
     COMMANDS,
@@ -46,6 +47,16 @@ class RelayedAction(ClusterMessage, kw_only=True):
     reply_to: ReplyTo | None
     authority: Authority | None
     hidden: bool
+
+
+class UndecodableAction(BadMessage):
+    """A client's message that its edge has accepted and this worker cannot decode. `reply_to` is the address for the
+    answer."""
+
+    def __init__(self, action: RelayedAction, type: str) -> None:
+        self.reply_to = action.reply_to
+        id = None if action.reply_to is None else action.reply_to.id
+        super().__init__("INVALID_MESSAGE", id=id, room_id=action.room_id, type=type)
 
 
 class RouteGranted(Struct, array_like=True):
@@ -140,20 +151,38 @@ def encode(body: Any) -> bytes:
 def encode_command(command: Command) -> bytes:
     """Return the body of a command's message."""
     if isinstance(command, RoomAction):
-        fields = structs.asdict(command)
-        message = fields.pop("message")
-        return _encode(RelayedAction(**fields | {"raw": command.raw or msgspec.json.encode(message)}))
+        return _encode(
+            RelayedAction(
+                room_id=command.room_id,
+                session_id=command.session_id,
+                raw=command.raw or msgspec.json.encode(command.message),
+                reply_to=command.reply_to,
+                authority=command.authority,
+                hidden=command.hidden,
+            )
+        )
     return _encode(command)
 
 
 def decode_command(body: bytes) -> Command:
-    """Return the command in a message's body. Errors: msgspec.MsgspecError, PresenceError for what no worker of this
-    version writes."""
+    """Return the command in a message's body. Errors: msgspec.MsgspecError for what no worker of this version writes,
+    UndecodableAction."""
     command = _command.decode(body)
-    if isinstance(command, RelayedAction):
+    if not isinstance(command, RelayedAction):
+        return command  # type: ignore[no-any-return]
+    try:
         message: Any = decode_message(command.raw)
-        return RoomAction(message=message, **structs.asdict(command))
-    return command  # type: ignore[no-any-return]
+    except BadMessage as error:
+        raise UndecodableAction(command, error.type) from None
+    return RoomAction(
+        room_id=command.room_id,
+        session_id=command.session_id,
+        message=message,
+        raw=command.raw,
+        reply_to=command.reply_to,
+        authority=command.authority,
+        hidden=command.hidden,
+    )
 
 
 def decode(kind: int, body: bytes) -> Any:

@@ -259,7 +259,7 @@ class ChangePrivacy(UserCommand, kw_only=True):
 class ChangeGrant(UserCommand, kw_only=True):
     """The permissions that a session's new token gives in a room of which it is a member [A4]; sent for `connection`,
     whose session version is `session_version`. It has no answer, so its edge repeats it as well, for a while after it
-    was sent (`server/unanswered.py`)."""
+    was sent (`server/room_membership.py`)."""
 
     delivery = Delivery.BUS_REPEATS
 
@@ -448,8 +448,8 @@ class UpdatePermissions(RoomCommand, kw_only=True):
 class RoomAction(RoomCommand, kw_only=True):
     """A member's message. A call has an `authority` and may name no session: then the caller's HTTP session in the room
     acts, or the user's only session there [M1]. `raw`: the message as the client has sent it, which is what goes to
-    another worker; empty for one that this server has made or changed. `hidden`: the session was invisible when its
-    edge received the message, whatever privacy the room has applied since [K3]."""
+    another worker; empty for one that is encoded again: made or changed by this server, or too long. `hidden`: the
+    session was invisible when its edge received the message, whatever privacy the room has applied since [K3]."""
 
     session_id: str
     message: RoomMessage

@@ -798,7 +798,7 @@ class Memberships(Reauthorization):
             session_id=session.session_id,
             message=message,
             raw=raw,
-            reply_to=ReplyTo(session.hub.edge_id, session.session_id, message.id),
+            reply_to=reply_to(session, message.id),
             hidden=session.hidden,
         )
         session.hub.bus.send(command, now)

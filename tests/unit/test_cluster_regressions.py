@@ -13,6 +13,7 @@ from koko_presence.cluster.unconfirmed import Unconfirmed
 from koko_presence.cluster.view_change import PATIENCE_S, QUIESCED, SYNCED, TRANSFERRED, ViewChange
 from koko_presence.owner.reconcile import reconcile, record_of
 from koko_presence.owner.takeover import GatheredRoom, take_over_room
+from koko_presence.protocol.codec import BadMessage
 from koko_presence.protocol.commands import (
     AdmitMember,
     ApplyProfile,
@@ -25,6 +26,7 @@ from koko_presence.protocol.commands import (
     RemoveMember,
     ReplyTo,
     ResumeMember,
+    RoomAction,
     SessionInfo,
 )
 from koko_presence.protocol.edge_messages import EdgeMessage, Reply
@@ -665,6 +667,48 @@ def test_an_expelled_session_gets_nothing_of_the_room_from_its_next_owners(stand
     assert ada.session_id not in it.world.shard.rooms[it.room].members
     assert [message["type"] for message in ada.take() if message["type"] in ("joined", "left", "kicked")] == ["kicked"]
     assert [message["data"]["reason"] for message in bob.take("user_left")] == ["kicked"]
+
+
+def test_unknown_fields_of_a_clients_message_are_not_relayed_and_not_kept() -> None:
+    """The owner receives what it reads. A `control_cancel` with 15 kB of unknown fields was relayed and kept until it was
+    acknowledged, with all of them."""
+    it = apart()
+    ada = Client(it.world, it.edge.hub).auth(it.user).join(it.room)
+    it.world.sleep(1.0)
+    ada.take()
+    peer = bus_of(it.edge).peers[it.room_owner.number]
+    for junk in ("x" * 15_000, "x"):
+        before = peer.outgoing.put_bytes
+        ada.post({"type": "control_cancel", "roomId": it.room, "id": len(junk), "junk": junk})
+        assert peer.outgoing.put_bytes - before < 300
+        (kept,) = peer.unacknowledged
+        assert isinstance(kept, RoomAction) and (junk == "x") == (b"junk" in kept.raw)
+        it.world.sleep(1.0)
+        assert [message["id"] for message in ada.take("ack")] == [len(junk)] and not peer.unacknowledged
+
+
+def test_a_relayed_message_that_its_owner_cannot_decode_is_answered(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The client gets INVALID_MESSAGE, over its socket and for a call. The owner dropped the message with a traceback,
+    and the client waited for an answer."""
+    it = apart()
+    ada = Client(it.world, it.edge.hub).auth(it.user).join(it.room)
+    it.world.sleep(1.0)
+    ada.take()
+
+    def refuse(data: bytes) -> None:
+        raise BadMessage("INVALID_JSON", "The message is nested too deeply.", type="control_cancel")
+
+    monkeypatch.setattr(wire_messages, "decode_message", refuse)
+    ada.post({"type": "control_cancel", "roomId": it.room, "id": 5})
+    http = it.world.http(it.user, ada.session_id)
+    call = http.start("requestControl", {"roomId": it.room}, hub=it.edge.hub)
+    it.world.sleep(1.0)
+    (error,) = ada.take("error")
+    assert (error["code"], error["id"], error["roomId"]) == ("INVALID_MESSAGE", 5, it.room)
+    assert call.done and "INVALID_MESSAGE" in str(call.error)
+    assert not caplog.records and not bus_of(it.edge).peers[it.room_owner.number].unacknowledged
 
 
 def test_leaves_are_known_for_a_while_after_their_answer() -> None:

@@ -15,7 +15,7 @@ from koko_presence.protocol import commands as c
 from koko_presence.protocol.codec import decode
 from koko_presence.protocol.delivery import Delivery
 from koko_presence.protocol.errors import PresenceError
-from koko_presence.protocol.messages import ROOM_MESSAGES, StatusData
+from koko_presence.protocol.messages import ROOM_MESSAGES, ControlCancel, StatusData
 from koko_presence.protocol.models import Privacy
 from tests.examples import FULL
 
@@ -139,6 +139,21 @@ def test_a_clients_message_is_carried_as_the_client_has_sent_it() -> None:
     assert text not in wire_messages.encode_command(made)
     again = wire_messages.decode_command(wire_messages.encode_command(made))
     assert again == msgspec.structs.replace(made, raw=msgspec.json.encode(made.message))
+
+
+def test_a_relayed_action_has_the_fields_of_the_action() -> None:
+    assert {*wire_messages.RelayedAction.__struct_fields__, "message"} == set(c.RoomAction.__struct_fields__)
+
+
+def test_a_clients_message_that_cannot_be_decoded_is_an_error_with_its_address() -> None:
+    raw = b'{"type":"control_cancel","roomId":"r","junk":' + b"[" * 5000 + b"]" * 5000 + b"}"
+    act = c.RoomAction(
+        room_id="r", session_id="s", reply_to=c.ReplyTo(1, "s", 7), message=ControlCancel(room_id="r"), raw=raw
+    )
+    with pytest.raises(wire_messages.UndecodableAction) as error:
+        wire_messages.decode_command(wire_messages.encode_command(act))
+    assert (error.value.code, error.value.id, error.value.room_id) == ("INVALID_MESSAGE", 7, "r")
+    assert error.value.reply_to == act.reply_to
 
 
 def test_what_may_be_done_twice_is_kept_and_nothing_else() -> None:
