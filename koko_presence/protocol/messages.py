@@ -77,7 +77,8 @@ class ClientMessage(Wire, tag_field="type", kw_only=True):
 
     `causes` are the events that the message may cause.
     `procedures` are its forms over HTTP.
-    `rate` names the limits `RATE_hz` and `RATE_burst` that apply to it; "": only those of the connection.
+    `rate` names the limits `RATE_hz` and `RATE_burst` that apply to it; "": only those of the connection. There is no
+    `RATE_burst` for what is coalesced at the edge.
     """
 
     causes: ClassVar[tuple[type[EventData], ...]]
@@ -395,6 +396,14 @@ def data_names(message: type[ClientMessage]) -> tuple[str, ...]:
     return () if struct is None else tuple(each.encode_name for each in msgspec.structs.fields(struct))
 
 
+def limits_of(message: type[ClientMessage]) -> tuple[str, ...]:
+    """Return the names of the limits of a message's rate: its Hz and, if it has one, its burst."""
+    if not message.rate:
+        return ()
+    hz, burst = f"{message.rate}_hz", f"{message.rate}_burst"
+    return (hz,) if issubclass(message, RoomMessage) and EDGE in message.coalesced else (hz, burst)
+
+
 def _declared(names: Mapping[str, Any]) -> dict[str, type[ClientMessage]]:
     """Return the messages among the values of `names`, by type. Errors: ImportError that says what is wrong."""
     found: dict[str, type[ClientMessage]] = {}
@@ -412,8 +421,9 @@ def _declared(names: Mapping[str, Any]) -> dict[str, type[ClientMessage]]:
             raise ImportError(f"{where} does not say which events it may cause, as in  causes = (HandRaised,)")
         if issubclass(message, RoomMessage) and not hasattr(message, "delivery"):
             raise ImportError(f"{where} has no delivery between workers, as in  delivery = Delivery.BUS_REPEATS")
-        if message.rate and f"{message.rate}_hz" not in Limits.__struct_fields__:
-            raise ImportError(f"{where} has the rate {message.rate!r}, and limits.py has no {message.rate}_hz")
+        for limit in limits_of(message):
+            if limit not in Limits.__struct_fields__:
+                raise ImportError(f"{where} has the rate {message.rate!r}, and limits.py has no {limit}")
         for procedure in message.procedures:
             unknown = {*procedure.fixed, *procedure.default}.difference(data_names(message))
             if unknown:

@@ -15,9 +15,17 @@ from koko_presence._fastpath.wallclock import WallClock
 from koko_presence.protocol.commands import EnterRoom, Profile
 from koko_presence.protocol.events import encode
 from koko_presence.protocol.limits import MERGED_BURST, Limits
+from koko_presence.protocol.messages import ROOM_MESSAGES, RoomMessage, limits_of
 from koko_presence.protocol.models import PresenceUser, RoomType, Selection, SyncRow
 
 from .playback import Viewer
+
+# the rates of messages to rooms, with the names of their limits
+_RATES = {message.rate: limits_of(message) for message in ROOM_MESSAGES.values() if message.rate}
+
+
+def _budget(limits: Limits, hz: str, burst: str = "") -> TokenBucket:
+    return TokenBucket(getattr(limits, hz), getattr(limits, burst) if burst else MERGED_BURST)
 
 
 class PrivateRoom(NamedTuple):
@@ -31,26 +39,21 @@ class PrivateRoom(NamedTuple):
 class Person:
     """One user in one room, with what the user's sessions share: the profile and the budgets of L1 [E2]."""
 
-    __slots__ = (
-        "broadcast", "control", "cursor", "members", "playback", "private_room", "profile", "selection", "typing",
-        "user_id",
-    )  # fmt: skip
+    __slots__ = ("budgets", "members", "private_room", "profile", "user_id")
 
     def __init__(self, user_id: str, profile: Profile, limits: Limits, private_room: PrivateRoom) -> None:
         self.user_id = user_id
         self.profile = profile
         self.private_room = private_room  # valid while the room is not `shown`
         self.members: dict[str, Member] = {}
-        self.cursor = TokenBucket(limits.cursor_hz, MERGED_BURST)
-        self.selection = TokenBucket(limits.selection_hz, MERGED_BURST)
-        self.typing = TokenBucket(limits.typing_hz, limits.typing_burst)
-        self.playback = TokenBucket(limits.playback_hz, limits.playback_burst)
-        self.control = TokenBucket(limits.control_hz, limits.control_burst)
-        self.broadcast = TokenBucket(limits.broadcast_hz, limits.broadcast_burst)
+        # by the rates that the messages to rooms declare (`RoomMessage.rate`)
+        self.budgets = {rate: _budget(limits, *names) for rate, names in _RATES.items()}
 
-    def budget(self, rate: str) -> TokenBucket:
-        """Return the budget for a rate that a room's message declares (`RoomMessage.rate`)."""
-        return getattr(self, rate)  # type: ignore[no-any-return]
+    def budget(self, message: RoomMessage) -> TokenBucket:
+        """Return the budget for the rate of `message`. Errors: TypeError when it declares none."""
+        if message.rate not in self.budgets:
+            raise TypeError(f"messages.py: {type(message).__name__} declares no rate, and its handler spends it")
+        return self.budgets[message.rate]
 
     @property
     def visible_count(self) -> int:
@@ -73,7 +76,7 @@ class Member(MemberCore):
 
     def __init__(self, enter: EnterRoom, membership_id: int, person: Person, limits: Limits, now: float) -> None:
         session_info = enter.session_info
-        super().__init__(person.user_id, session_info.session_id, person.cursor, now)
+        super().__init__(person.user_id, session_info.session_id, person.budgets["cursor"], now)
         self.person = person
         self.edge = session_info.edge
         self.connection = session_info.connection

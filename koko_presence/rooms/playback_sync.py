@@ -63,8 +63,9 @@ def release_playback(room: Room, now: float, *, at_once: bool = False) -> None:
         return
     user_id, session_id, action = room.playback_waits
     person = room.people.get(user_id)  # a user who has left meanwhile has no budget to wait for
-    if person is not None and not person.playback.take(now) and not at_once:
-        room.context.deadlines.set(("playback", room.id, ""), person.playback.ready_at(now))
+    budget = None if person is None else person.budgets["playback"]
+    if budget is not None and not budget.take(now) and not at_once:
+        room.context.deadlines.set(("playback", room.id, ""), budget.ready_at(now))
         return
     room.playback_waits = None
     room.context.deadlines.cancel(("playback", room.id, ""))

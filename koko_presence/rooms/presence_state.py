@@ -210,16 +210,16 @@ def _recipients(room: Room, to: list[str] | None) -> list[Member]:
 def check_budget(room: Room, member: Member, message: RoomMessage, now: float) -> None:
     """Check that the room's budget and the person's for the rate of `message` have a token. Errors: RATE_LIMITED with
     the time to wait [L1, L2]."""
-    ready_at = max(member.person.budget(message.rate).ready_at(now), room.budget.ready_at(now))
+    ready_at = max(member.person.budget(message).ready_at(now), room.budget.ready_at(now))
     if ready_at > now:
         raise PresenceError("RATE_LIMITED", retry_after_s=ready_at - now)
 
 
 def spend(room: Room, member: Member, message: RoomMessage, now: float) -> None:
     """Take a token from the room's budget and from the person's for the rate of `message`. Errors: RATE_LIMITED with
-    the time to wait [L1, L2]."""
+    the time to wait [L1, L2], TypeError when the message declares no rate."""
     check_budget(room, member, message, now)
-    member.person.budget(message.rate).take(now)
+    member.person.budget(message).take(now)
     room.budget.take(now)
 
 
@@ -242,7 +242,7 @@ class CoalescedValue:
 
 
 COALESCED_VALUES: dict[str, CoalescedValue] = {
-    "cursor": CoalescedValue(lambda member: member.person.cursor, _show_cursor),
-    "selection": CoalescedValue(lambda member: member.person.selection, _show_selection),
-    "typing": CoalescedValue(lambda member: member.person.typing, _show_typing),
+    "cursor": CoalescedValue(lambda member: member.person.budgets["cursor"], _show_cursor),
+    "selection": CoalescedValue(lambda member: member.person.budgets["selection"], _show_selection),
+    "typing": CoalescedValue(lambda member: member.person.budgets["typing"], _show_typing),
 }
