@@ -199,13 +199,16 @@ class Hub:
                 session = self.connections.get(key[0] if isinstance(key, tuple) else key)
                 if session is None:
                     continue
-                if isinstance(key, tuple):
-                    session.release_waiting(now)
-                else:
-                    session.on_tick(now)
+                try:
+                    if isinstance(key, tuple):
+                        session.release_waiting(now)
+                    else:
+                        session.on_tick(now)
+                except Exception:  # its own deadlines are lost; those of the others are not
+                    session.fail()
                 if self.clock() >= now + TICK_S:
                     break
-        finally:  # a fault in one session must not stop the timers of the others
+        finally:
             self._alarm.schedule(self._deadlines.next_at())
 
     # --- messages from owners -------------------------------------------------------------------------------------
@@ -325,8 +328,11 @@ class Hub:
     def retry_pending(self, now: float) -> None:
         """Repeat all requests without an answer, after the loss of an owner."""
         for session in list(self.connections.values()):
-            session.authentication.retry_pending(now)
-            session.memberships.retry_pending(now)
+            try:
+                session.authentication.retry_pending(now)
+                session.memberships.retry_pending(now)
+            except Exception:  # the requests of the others are repeated
+                session.fail()
         self.calls.retry_pending(now)
 
     def session_records(self) -> dict[str, list[SessionRecord]]:

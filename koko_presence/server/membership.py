@@ -23,7 +23,6 @@ from koko_presence.access.policy import UNSURE, Access, Action, Grant
 from koko_presence.admin.upstream_metrics import Durations
 from koko_presence.auth.hmac_jwt import Identity
 from koko_presence.protocol import snapshots
-from koko_presence.protocol.codec import decode
 from koko_presence.protocol.commands import (
     EnterRoom,
     LeaveRoom,
@@ -116,6 +115,8 @@ class MembershipsSession(PrivacySession, RecheckedSession, Protocol):
 
     @property
     def activity(self) -> ActivityWatch: ...
+
+    def decode(self, data: bytes) -> ClientMessage | None: ...
 
     def dispatch(self, message: ClientMessage, raw: bytes, within: bool, now: float) -> None: ...
 
@@ -227,11 +228,13 @@ class Memberships(Reauthorization):
         return membership
 
     def _apply(self, membership: RoomMembership, event: str, now: float, *arguments: Any) -> None:
-        """Move a membership by an event and carry out the action of the table; drop it when it holds nothing any
-        more."""
+        """Move a membership by an event and carry out the action of the table. One that becomes ABSENT loses its route
+        and waiting values; it is dropped when it holds nothing any more."""
         before = membership.state
         action = membership.move(event)
         self.joining += (membership.state in HOLDING) - (before in HOLDING)
+        if membership.state == ABSENT != before:  # before the action: held messages may join again
+            self._forget(membership)
         if action:
             ACTIONS[action](self, membership, now, *arguments)
         if membership.state == ABSENT:
@@ -280,9 +283,10 @@ class Memberships(Reauthorization):
             self._apply(membership, "refused" if out else "refused_in_room", now, payload)
 
     def add_route(self, room_id: str, route: CursorRoute) -> None:
-        """Add a cursor route, if the session receives the room's stream."""
+        """Add a cursor route, if the session is in the room and receives its stream; otherwise the route is that of a
+        membership which ends."""
         membership = self.rooms.get(room_id)
-        if membership is not None and membership.state in STREAMING:
+        if membership is not None and membership.state == SUBSCRIBED:
             self._use_route(membership, route)
 
     def drop_route(self, room_id: str, now: float) -> None:
@@ -471,24 +475,17 @@ class Memberships(Reauthorization):
         """Leave a room that a repeated join has entered after the first one was refused: the client has the refusal."""
         self._send_leave(membership, now)
 
-    def _end(self, membership: RoomMembership, now: float) -> None:
-        membership.note_left()
-        self._forget(membership)
-
     def _note_left(self, membership: RoomMembership, now: float) -> None:
         membership.note_left()
 
     def _tell_left(self, membership: RoomMembership, now: float, payload: bytes) -> None:
-        self._tell_left_before_join(membership, now, payload)
-        self._forget(membership)
-
-    def _tell_left_before_join(self, membership: RoomMembership, now: float, payload: bytes) -> None:
         self._session.write(payload)
         self._session.hub.unsubscribe(self._session, membership.room_id)
         membership.note_left()
 
     def _acknowledge_leave(self, membership: RoomMembership, now: float) -> None:
         assert membership.leave is not None
+        self._drop_route(membership)  # of the lost owner
         self._session.hub.unsubscribe(self._session, membership.room_id)
         self._session.send(LeftReply(id=membership.leave.message_id, room_id=membership.room_id))
         membership.note_acknowledged()
@@ -583,13 +580,14 @@ class Memberships(Reauthorization):
         self._catching_up = True
         try:
             while (queue := self.behind_joins) is not None:
-                message = decode(queue.first())
-                if self.joining and changes_privacy(session, message):
+                message = session.decode(queue.first())
+                if message is not None and self.joining and changes_privacy(session, message):
                     break
                 raw = queue.take_first()
                 if not queue:
                     self.behind_joins = None
-                session.dispatch(message, raw, True, now)
+                if message is not None:
+                    session.dispatch(message, raw, True, now)
         finally:
             self._catching_up = False
         if session.state == "open":
@@ -814,11 +812,9 @@ ACTIONS: dict[str, Callable[..., None]] = {
     "deny": Memberships._deny,
     "subscribe": Memberships._subscribe,
     "take_back": Memberships._take_back,
-    "end": Memberships._end,
     "note_left": Memberships._note_left,
     "send_leave": Memberships._send_leave,
     "tell_left": Memberships._tell_left,
-    "tell_left_before_join": Memberships._tell_left_before_join,
     "expel": Memberships._expel,
     "tell_refusal": Memberships._tell_refusal,
     "end_join": Memberships._end_join,

@@ -8,6 +8,7 @@ connection; abuse does, after a warning.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Set
 from typing import Any, Protocol
 
@@ -46,6 +47,8 @@ from .keepalive import LinkWatch
 from .membership import ROOM_HANDLERS, Memberships, MembershipsHub
 from .self_service import SWITCHES, handle_heartbeat, handle_privacy, handle_status
 from .session_states import CLOSED_LINK, TRANSITIONS, Link
+
+log = logging.getLogger("koko_presence.connection")
 
 # How often heartbeats may change a session's activity: each change is an event for all members of its rooms.
 ACTIVITY_CHANGE_HZ, ACTIVITY_CHANGE_BURST = 0.5, 4
@@ -219,7 +222,7 @@ class Session:
             return
         if self.state != "open" and self.state != "new" and self._hold(data):
             return
-        message = self._decode(data)
+        message = self.decode(data)
         if message is None:
             return
         counters.received(message)
@@ -234,7 +237,7 @@ class Session:
             self._behind_auth = HeldQueue(self.held)
         return self._behind_auth.add(data, known=self.is_known)
 
-    def _decode(self, data: bytes) -> ClientMessage | None:
+    def decode(self, data: bytes) -> ClientMessage | None:
         """Decode a message. Returns None for an invalid one, after answering with the error."""
         try:
             return decode(data)
@@ -365,7 +368,7 @@ class Session:
         """Handle messages that were held, in order. `counted`: they were decoded and counted when they arrived."""
         now = self.hub.clock()
         for raw in messages:
-            message = self._decode(raw) if self.state == "open" else None
+            message = self.decode(raw) if self.state == "open" else None
             if message is None:
                 continue
             if not counted:
@@ -502,6 +505,12 @@ class Session:
             return
         self.send(ServerNotice(code="RATE_LIMITED", message=why, retry_after_ms=round(wait_s * 1000)))
         self.finish(4429)
+
+    def fail(self) -> None:
+        """Close the connection after a fault in handling an event of this session, as the connection does after one in
+        handling a message: the fault, which is being handled, is logged, and the client may resume."""
+        log.exception("session failed, connection closed with 1011")
+        self.finish(1011)
 
     def shed(self) -> None:
         """Close the connection as a slow consumer and drop its unsent data, because memory is short."""

@@ -15,8 +15,9 @@ from koko_presence._fastpath.outbox import Outbox
 
 class Subscriber(Protocol):
     """A session that receives a room's stream. `on_attach` and `on_detach` are called when the stream begins and ends,
-    `on_refusal` after a frame that is an error. `discards` is true for a room that the session was expelled from: its
-    frames that are still in transit are not delivered, until the room has detached the session."""
+    `on_refusal` after a frame that is an error, `fail` after an exception of these. `discards` is true for a room that
+    the session was expelled from: its frames that are still in transit are not delivered, until the room has detached
+    the session."""
 
     @property
     def outbox(self) -> Outbox: ...
@@ -28,6 +29,8 @@ class Subscriber(Protocol):
     def on_detach(self, room_id: str) -> None: ...
 
     def on_refusal(self) -> None: ...
+
+    def fail(self) -> None: ...
 
 
 class SubscribedSession(Subscriber, Protocol):
@@ -48,7 +51,8 @@ class RoomSubscription(fanout.RoomSubscription):
         self.subscribers: dict[str, Subscriber] = {}
 
     def deliver(self, flush: RoomFlush, find: Callable[[str], Subscriber | None]) -> None:
-        """Deliver a flush to the subscribers, in order. `find` returns a session of the edge by id."""
+        """Deliver a flush to the subscribers, in order. `find` returns a session of the edge by id. A fault of one
+        subscriber ends that one only."""
         start, items = 0, flush.items
         if is_plain(items):
             self.fan_out(items, flush.timestamp)
@@ -75,20 +79,20 @@ class RoomSubscription(fanout.RoomSubscription):
             subscriber.outbox.forget(self.room_id)  # values of an earlier membership, older than this snapshot
             counters.sent(item.frame)
             subscriber.outbox.write_frame(item.frame)
-            subscriber.on_attach(self.room_id)
+            _notify(subscriber, subscriber.on_attach, self.room_id)
             return
         leaver = self.subscribers.get(item.only)
         if leaver is None:
             leaver = find(item.only)
-            if leaver is not None:  # later frames belong to another membership
-                leaver.on_detach(self.room_id)
+            if leaver is None:
+                return
         else:
             self.drop(item.only)
             leaver.outbox.forget(self.room_id)
             if item.frame:  # empty when the session was expelled
                 counters.sent(item.frame)
                 leaver.outbox.write_frame(item.frame)
-            leaver.on_detach(self.room_id)
+        _notify(leaver, leaver.on_detach, self.room_id)  # later frames belong to another membership
 
     def _fan_out(self, items: list[StreamFrame], timestamp: str) -> None:
         if not items:
@@ -96,4 +100,11 @@ class RoomSubscription(fanout.RoomSubscription):
         self.fan_out(items, timestamp)
         for item in items:  # after delivery: too many errors end a session, which removes it from the subscribers
             if item.refusal and (subscriber := self.subscribers.get(item.only)) is not None:
-                subscriber.on_refusal()
+                _notify(subscriber, subscriber.on_refusal)
+
+
+def _notify(subscriber: Subscriber, event: Callable[..., None], *arguments: str) -> None:
+    try:
+        event(*arguments)
+    except Exception:  # the rest of the flush is for the other subscribers
+        subscriber.fail()

@@ -1,6 +1,6 @@
 """Regression tests for faults of several workers that reviews found, one test per fault."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from msgspec import structs
@@ -810,3 +810,53 @@ def test_a_leave_that_a_restored_room_has_sent_is_not_reported_again() -> None:
     assert bob.session_id in shard.rooms["video_1"].members
     left = [each for each in world.webhook_events[before:] if isinstance(each, UserLeft)]
     assert [(each.user_id, each.reason) for each in left] == [("ann", "left")]
+
+
+def test_a_route_that_arrives_after_the_leave_does_not_outlive_the_refused_join() -> None:
+    """A route that arrived while the session left the room was kept. When the next join was refused, the rate limiter
+    still took cursors for the room, and one that waited there raised KeyError out of a cursor for another room."""
+    world = World(workers=2, max_users_per_room=1)
+    edge, owner = world.nodes.values()
+    owned = [f"video_{number}" for number in range(64)]
+    owned = [room for room in owned if ring_of(world).owner(room_key(room)) == owner.number]
+    room, other = owned[:2]
+    ann = Client(world, edge.hub).auth("ann")
+    world.sleep(0.5)
+    ann.join(other)
+    late: list[tuple[str, Any]] = []
+    hub: Any = edge.hub
+    on_route, hub.on_route = hub.on_route, lambda session_id, route: late.append((session_id, route))
+    ann.join(room)
+    world.sleep(1.0)
+    assert [route.key.decode() for _, route in late] == [room]
+    name = next(
+        name for name in ("bob", "cat", "dan", "eve", "fay") if ring_of(world).owner(user_key(name)) == owner.number
+    )
+    bob = Client(world, owner.hub).auth(name)
+    world.sleep(0.5)
+    world.link_delay_s = lambda sender, receiver: 0.3 if sender == owner.number else 0.0
+    ann.take()
+    ann.post({"type": "leave", "roomId": room, "id": 3})
+    hub.on_route = on_route
+    for session_id, route in late:
+        hub.on_route(session_id, route)
+    world.timers.advance(0.05)
+    bob.post({"type": "join", "roomId": room, "roomType": "video", "id": 4})  # takes the only place
+    world.timers.advance(0.05)
+    ann.post({"type": "join", "roomId": room, "roomType": "video", "id": 5})  # before the stream has ended
+    world.sleep(2.0)
+    assert [(message["type"], message.get("code")) for message in ann.take()] == [
+        ("left", None),
+        ("error", "ROOM_FULL"),
+    ]
+
+    def show(room_id: str, **more: Any) -> None:
+        ann.post({"type": "cursor", "roomId": room_id, "data": {"timestamp": 1.0, "x": 0.5, "y": 0.5, **more}})
+        world.timers.advance(0.005)
+
+    for n in range(40):
+        show(room, x=n / 100)
+        show(other, x=n / 100, target="t")
+    world.sleep(1.0)
+    assert ann.closed is None
+    assert {message["code"] for message in ann.take("error")} == {"NOT_IN_ROOM"}

@@ -5,9 +5,13 @@ from typing import Any
 
 import pytest
 
+from koko_presence._fastpath.fanout import RoomFlush, StreamFrame
+from koko_presence._fastpath.framing import frame_text
 from koko_presence.access.policy import ClaimsAccess
 from koko_presence.protocol.limits import Limits, RoomOptions
 from koko_presence.rooms import playback_sync
+from koko_presence.server.membership import Memberships
+from koko_presence.server.session import Session
 from tests.world import Client, World, begin_join
 
 
@@ -359,3 +363,98 @@ def test_an_expelled_session_gets_no_held_value() -> None:
     world.settle()
     types = [message["type"] for message in bob.take()]
     assert "kicked" in types and "cursor_moved" not in types[types.index("kicked") :]
+
+
+def test_a_held_message_that_cannot_be_decoded_is_answered_and_the_flush_goes_on() -> None:
+    """A message behind a change of privacy that could not be decoded any more, because it was nested almost as deep as
+    Python's stack allows, raised out of the delivery of the flush: the rest of the flush was lost for all members at the
+    edge, and the message stayed first for ever."""
+    world = World(workers=2)
+    edge, owner = world.nodes.values()
+    for number in range(64):
+        room = f"video_{number}"
+        bob = Client(world, edge.hub).auth(f"bob{number}").join(room)
+        world.sleep(0.5)
+        if room in owner.shard.rooms:
+            break
+    cat = Client(world, owner.hub).auth("cat").join(room)
+    ann = Client(world, edge.hub).auth("ann")
+    world.sleep(0.5)
+    bob.take()
+    ann.take()
+    ann.post({"type": "join", "roomId": room, "roomType": "video", "id": 1})
+    ann.post({"type": "privacy", "data": {"shareCursor": False}, "id": 2})
+    held = ann.session.memberships.behind_joins
+    assert held is not None and held.add(b'{"type":"heartbeat","junk":[')
+    ann.post({"type": "heartbeat", "id": 3})
+    receive = owner.bus.on_peer_messages  # type: ignore[union-attr]
+
+    def receive_and_broadcast(sender: int, found: list[tuple[int, bytes]]) -> None:
+        """The room is sent a broadcast in the flush of the join."""
+        receive(sender, found)
+        if ann.session.session_id in owner.shard.rooms[room].members and not cat.closed:
+            cat.post({"type": "broadcast", "roomId": room, "data": {"n": 1}})
+            owner.bus.on_peer_messages = receive  # type: ignore[union-attr, method-assign]
+
+    owner.bus.on_peer_messages = receive_and_broadcast  # type: ignore[union-attr, method-assign]
+    world.sleep(1.0)
+    assert [message["type"] for message in ann.take()] == ["joined", "ack", "error", "pong", "broadcast"]
+    assert ann.of("error")[0]["code"] == "INVALID_JSON" and ann.session.memberships.behind_joins is None
+    assert [message["type"] for message in bob.take()] == ["user_joined", "broadcast"]
+
+
+@pytest.mark.parametrize("event", ["on_attach", "on_detach", "on_refusal"])
+def test_a_fault_of_one_subscriber_does_not_end_the_delivery(
+    event: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An exception of one session in the delivery of a flush took the rest of the flush from all members; it ends the
+    session's connection, as a fault in a message of the client does."""
+    world = World(workers=1)
+    ann, bob = world.person("ann"), world.person("bob")
+    hub, session = world.hub, bob.session
+    other = frame_text(b'{"type":"other"}')
+    change = StreamFrame(
+        other,
+        only=session.session_id,
+        attach=event == "on_attach",
+        detach=event == "on_detach",
+        refusal=event == "on_refusal",
+    )
+
+    def broken(self: Session, *_: Any) -> None:
+        raise RuntimeError("a fault")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Session, event, broken)
+        hub.on_flush(RoomFlush("video_123", [change, StreamFrame(other)], ""), world.now)
+    world.settle()
+    assert bob.closed == 1011 and ann.closed is None and ann.take("other")
+    assert "session failed, connection closed with 1011" in caplog.text and "a fault" in caplog.text
+    bob.hang_up(1011)
+    assert world.client().auth("bob", resumeToken=bob.resume_token).last("authenticated")["resumed"]
+
+
+@pytest.mark.parametrize("event", ["on_tick", "retry_pending"])
+def test_a_fault_of_one_session_does_not_stop_the_others(event: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception of one session in the loops over all of them left the later ones without their tick, or without
+    their repeated requests."""
+    world = World(workers=1)
+    ann, bob, cat = (world.client().auth(name) for name in ("ann", "bob", "cat"))
+    hub: Any = world.hub
+    of, called = (Session if event == "on_tick" else Memberships), []
+    work = getattr(of, event)
+
+    def broken(self: Any, now: float) -> None:
+        called.append(self)
+        if self in (bob.session, bob.session.memberships):
+            raise RuntimeError("a fault")
+        work(self, now)
+
+    monkeypatch.setattr(of, event, broken)
+    if event == "on_tick":
+        for client in (ann, bob, cat):
+            hub.wake(client.session.connection, world.now)
+        hub._tick()
+    else:
+        hub.retry_pending(world.now)
+    assert len(called) == 3 and (ann.closed, bob.closed, cat.closed) == (None, 1011, None)

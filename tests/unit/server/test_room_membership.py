@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from koko_presence._fastpath.fanout import RoomFlush, StreamFrame
+from koko_presence._fastpath.flush_scheduler import CursorRoute
 from koko_presence._fastpath.framing import frame_text
 from koko_presence.access.policy import Grant
 from koko_presence.auth.hmac_jwt import Identity
@@ -40,20 +41,26 @@ from koko_presence.server.room_membership import (
 from tests.world import World
 
 ROOM = "video_1"
+CURSOR = b'{"type":"cursor","roomId":"video_1","data":{"timestamp":1.0,"x":0.5,"y":0.5}}'
 YES, NO = Grant(allow=True), Grant(allow=False)
 
 
 class Owners:
-    """A bus whose owners do not answer; `sent` are the commands."""
+    """A bus whose owners do not answer; `sent` are the commands. The routes are those of a member elsewhere."""
 
     def __init__(self) -> None:
         self.sent: list[Any] = []
+        self._member = World().person("bob", ROOM)
 
     def send(self, command: Any, now: float) -> None:
         self.sent.append(command)
 
-    def cursor_route(self, room_id: str, session_id: str) -> None:
-        return None
+    def cursor_route(self, room_id: str, session_id: str) -> CursorRoute | None:
+        return self._member.session.hub.bus.cursor_route(room_id, self._member.session_id)
+
+    def flush(self) -> None:
+        """Let the cursors in the route be sent: the next one does not replace them."""
+        self._member.world.settle()
 
 
 class Unanswered:
@@ -149,6 +156,18 @@ class Scene:
         self.hub.retry_pending(self.world.now)
 
     leave_unanswered = owner_lost
+
+    def routed(self) -> None:
+        route = self.owners.cursor_route(ROOM, self.session.session_id)
+        assert route is not None
+        self.hub.on_route(self.session.session_id, route)
+
+    def show(self) -> None:
+        """Show so much in the room that the newest cursor and selection wait for the session's rates."""
+        for _ in range(4):
+            self.client.post(CURSOR)
+            self.owners.flush()
+            self.client.post(type="selection", roomId=ROOM, data={"startTime": 1, "endTime": 2})
 
     def typing(self) -> None:
         self.client.post(type="typing", roomId=ROOM, data={"isTyping": True})
@@ -371,6 +390,8 @@ def scene(state: str, event: str) -> Scene:
     it = Scene()
     for each in HISTORIES.get((state, event), WAYS[state]).split():
         getattr(it, each)()
+        if it.membership.state in IN_ROOM:
+            it.show()
     assert it.membership.state == state
     it.told()
     return it
@@ -406,6 +427,33 @@ def assert_consistent(it: Scene) -> None:
     assert memberships.subscribed_rooms == ({ROOM} if state in STREAMING else set())
     assert (it.session.discards(ROOM), memberships.is_holding(ROOM)) == (state in DISCARDING, state in HOLDING)
     assert (it.membership.held is not None) == (state in HOLDING and it.session.held.size > 0)
+    assert it.membership.route is None or state == SUBSCRIBED
+    if state not in IN_ROOM:  # no route, nothing waits
+        limiter = it.session.rate_limiter
+        assert it.membership.cursor is it.membership.selection is None and memberships._waiting == ()
+        assert limiter.take_all_back() == [] and not limiter.has_pending and not limiter.take(CURSOR)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_route_is_accepted_by_a_subscribed_member_only(state: str) -> None:
+    """A route that arrived after the leave was kept by the rate limiter when the next join was refused."""
+    it = scene(state, "")
+    it.routed()
+    assert (it.membership.route is not None) == (state == SUBSCRIBED)
+    assert_consistent(it)
+
+
+def test_values_wait_in_the_scene() -> None:
+    """What the walk of the table checks after each event is there before it."""
+    it = Scene()
+    for each in ("join", "granted", "attached"):
+        getattr(it, each)()
+    assert it.session.rate_limiter.take(CURSOR)
+    it.show()
+    assert it.membership.route is not None and it.session.rate_limiter.take_all_back() != []
+    assert it.membership.selection is not None and len(it.session.memberships._waiting) == 1
+    it = scene(JOINED, "")
+    assert {kind for _, kind in it.session.memberships._waiting} == {"cursor", "selection"}
 
 
 def test_the_table_is_whole() -> None:
