@@ -26,8 +26,15 @@ NOT_SOURCE = shutil.ignore_patterns(
 WEB = {
     path.relative_to(ROOT).as_posix()
     for path in (ROOT / "koko_presence/web").rglob("*")
-    if path.suffix in (".js", ".ts", ".css", ".json", ".md", ".html")
+    if path.suffix in (".js", ".ts", ".css", ".json", ".md", ".html") and path.name != "tsconfig.json"
 }
+GENERATE = ROOT / "koko_presence/protocol/generate"  # for developers: what it makes is packed
+
+
+def modules() -> set[str]:
+    """The modules of the package that are packed."""
+    found = (path for path in (ROOT / "koko_presence").rglob("*.py") if GENERATE not in path.parents)
+    return {path.relative_to(ROOT).as_posix() for path in found}
 
 
 def call(*command: str | Path, cwd: Path) -> str:
@@ -70,7 +77,7 @@ def wheel_names(wheel: Path) -> set[str]:
 
 
 def test_the_sdist_holds_all_it_takes_to_build(sdist_names: set[str]) -> None:
-    ours = {path.relative_to(ROOT).as_posix() for path in (ROOT / "koko_presence").rglob("*.py")}
+    ours = modules()
     compiled = {path.relative_to(ROOT).as_posix() for path in (ROOT / "_fastpath").glob("*.p[yx]*")}
     needed = {"pyproject.toml", "setup.py", "LICENSE", "koko_presence/py.typed"}
     assert ours | compiled | needed | WEB <= sdist_names
@@ -82,7 +89,7 @@ def test_the_sdist_holds_nothing_generated(sdist_names: set[str]) -> None:
 
 
 def test_the_wheel_holds_the_package_its_stubs_and_the_web(wheel_names: set[str]) -> None:
-    ours = {path.relative_to(ROOT).as_posix() for path in (ROOT / "koko_presence").rglob("*.py")}
+    ours = modules()
     stubs = {f"koko_presence/_fastpath/{path.name}" for path in (ROOT / "_fastpath").glob("*.pyi")}
     assert ours | stubs | WEB | {"koko_presence/py.typed"} <= wheel_names
     for source in (ROOT / "_fastpath").glob("*.pyx"):
@@ -91,6 +98,7 @@ def test_the_wheel_holds_the_package_its_stubs_and_the_web(wheel_names: set[str]
 
 def test_the_wheel_holds_no_c_and_nothing_beside_the_package(wheel_names: set[str]) -> None:
     assert [name for name in wheel_names if name.endswith((".c", ".pyc", ".pyx")) or "stray" in name] == []
+    assert not [name for name in wheel_names if "/generate/" in name or name.endswith("tsconfig.json")]
     assert {name.split("/")[0] for name in wheel_names} == {"koko_presence", f"koko_presence-{__version__}.dist-info"}
 
 
