@@ -178,7 +178,7 @@ RELATIONS: tuple[Relation, ...] = (
     _limits(
         lambda limits: limits.send_hard_bytes < SNAPSHOT_BYTES_PER_USER * limits.max_users_per_room,
         lambda limits: f"send_hard_bytes: is {limits.send_hard_bytes}: the members of a full room "
-        f"({limits.max_users_per_room} users) may not fit, so that whoever joins it is disconnected with 4413",
+        f"({limits.max_users_per_room} users) may not fit, so that a client that joins it is disconnected with 4413",
     ),
     _limits(
         lambda limits: 0 < limits.flush_ceiling_ms < limits.flush_window_ms,

@@ -63,7 +63,7 @@ export function startPlayer(room) {
     elementById("big-play").hidden = Boolean(playback?.isPlaying) || !video.paused || !isTogether();
     rate.value = String(playback?.playbackRate ?? 1);
     rate.disabled = !isTogether();
-    const followed = others.find(({ userId }) => userId === following)?.name ?? "somebody";
+    const followed = others.find(({ userId }) => userId === following)?.name ?? "another viewer";
     elementById("alone").hidden = following === true || status === "closed";
     setText(elementById("alone-text"), following ? `Following ${followed}` : `Watching on your own${controller ? "" : ","}`);
     setText(elementById("rejoin"), following ? "Stop" : "Back to the others");
