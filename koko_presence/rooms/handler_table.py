@@ -29,5 +29,6 @@ class HandlerTable:
         return self._handlers
 
     def methods_of(self, instance: object) -> dict[type, Callable[..., Any]]:
-        """Return the registered methods of a class, bound to `instance`."""
-        return {kind: handler.__get__(instance) for kind, handler in self._handlers.items()}
+        """Return the registered methods of a class, bound to `instance`. They are looked up by their names, so that a
+        subclass or a test may replace one."""
+        return {kind: getattr(instance, handler.__name__) for kind, handler in self._handlers.items()}
