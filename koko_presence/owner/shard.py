@@ -39,7 +39,7 @@ from koko_presence.protocol.errors import NOT_CHECKED, NOT_CHECKED_RETRY_S, Pres
 from koko_presence.protocol.events import ServerNotice, encode
 from koko_presence.protocol.limits import Limits, RoomOptions
 from koko_presence.protocol.messages import Broadcast, CursorMessage, PlaybackMessage, RoomMessage
-from koko_presence.protocol.procedures import ActiveResult, JoinResult
+from koko_presence.protocol.procedures import ActiveResult, HeartbeatResult, JoinResult
 from koko_presence.protocol.snapshots import MembershipEnd
 from koko_presence.rooms import call_scopes, lifetime, playback_sync, presence_state, snapshot_view, webhook_recorder
 from koko_presence.rooms.context import ShardContext
@@ -319,7 +319,7 @@ class Shard:
                 del self._ended[room_id]
 
     @ROOM_COMMANDS.handles(RenewLease)
-    def _renew(self, command: RenewLease, now: float) -> Result:
+    def _renew(self, command: RenewLease, now: float) -> HeartbeatResult:
         room, member = self._find(command.room_id, command.session_id)
         found = room is not None and member is not None and member.leased
         if room is not None and member is not None and member.leased:
@@ -337,7 +337,15 @@ class Shard:
         renewed = command.renewed if found else command.renewed - 1
         if not renewed:
             raise http_sessions.nothing_to_renew()
-        return {"success": True, "renewed": renewed}
+        wall = self.context.wall
+        return HeartbeatResult(
+            success=True,
+            renewed=renewed,
+            lease_seconds=self.context.limits.silence_s,
+            timestamp=wall.iso(now),
+            server_time=wall.ms(now),
+            echo=command.client_time,
+        )
 
     def _after_removal(self, room: Room, session_id: str, now: float) -> None:
         self._touch(room, now, session_id)

@@ -292,13 +292,14 @@ class QueryLeases(UserCommand, kw_only=True):
 
 class RenewLeases(UserCommand, kw_only=True):
     """The heartbeat over HTTP: these leases end `Limits.silence_s` (90 s) from now [M2, D6]. `disabled` is the claim of
-    the caller's token [K1]."""
+    the caller's token [K1]. The answer repeats `client_time` [D7]."""
 
     delivery = Delivery.BUS_REPEATS
 
     sessions: list[str]
     activity: Activity | None
     reply_to: ReplyTo | None = None
+    client_time: float | UnsetType = UNSET
     disabled: bool = False
 
 
@@ -397,7 +398,7 @@ class ResumeMember(RoomCommand, kw_only=True):
 
 class RenewLease(RoomCommand, kw_only=True):
     """Extends the lease of an HTTP session's membership. Of several commands for one heartbeat only the last has a
-    `reply_to`, and its answer counts all of them (`renewed`)."""
+    `reply_to`; its answer counts all of them (`renewed`) and repeats `client_time` [D7]."""
 
     delivery = Delivery.BUS_REPEATS
 
@@ -407,6 +408,7 @@ class RenewLease(RoomCommand, kw_only=True):
     lease_until: float
     reply_to: ReplyTo | None = None
     renewed: int = 1
+    client_time: float | UnsetType = UNSET
 
 
 class ApplyProfile(RoomCommand, kw_only=True):

@@ -72,8 +72,8 @@ OWNER: Literal["owner"] = "owner"
 class ClientMessage(Wire, tag_field="type", kw_only=True):
     """Base of the messages of clients; `id` is repeated in the reply, the error or the `ack` [B8].
 
-    A session handles its messages itself, by the tables of `server/session.py` and `server/membership.py`, except those
-    derived from `RoomMessage`. Class attributes:
+    A session handles its messages itself, by the table of `server/session.py`, except those derived from
+    `RoomMessage`. Class attributes:
 
     `causes` are the events that the message may cause.
     `procedures` are its forms over HTTP.

@@ -833,14 +833,3 @@ async def _await_grant(session: MembershipsSession, answer: Awaitable[Grant], th
         grant = UNSURE
     if session.state == "open":
         then(grant)
-
-
-ROOM_HANDLERS: dict[type, Callable[[Memberships, Any, bytes, bool, float], None]] = {
-    Join: Memberships.join,
-    Leave: Memberships.leave,
-    GetActive: Memberships.query_active,
-    **{
-        message: Memberships.show if EDGE in message.coalesced else Memberships.act
-        for message in ROOM_MESSAGES.values()
-    },
-}

@@ -33,7 +33,7 @@ from koko_presence.protocol.commands import (
 )
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.messages import PROCEDURES, ROOM_MESSAGES, Join, SetPrivacy, SetStatus
-from koko_presence.protocol.procedures import HeartbeatInput, HeartbeatResult, LeaveInput, RoomTarget, Target
+from koko_presence.protocol.procedures import HeartbeatInput, LeaveInput, RoomTarget, Target
 from koko_presence.users.http_sessions import is_lease, lease_id
 from koko_presence.users.user import presence_is_off
 from koko_presence.users.user_rate_limits import Budgets
@@ -69,7 +69,6 @@ class Caller(NamedTuple):
 
 
 _leases = msgspec.json.Decoder(list[tuple[str, str]])
-_renewed = msgspec.json.Decoder(HeartbeatResult)
 
 
 class ProceduresHub(EdgeServices, Protocol):
@@ -168,7 +167,7 @@ class Procedures:
         )
         return Raw(await self._hub.calls.request(command))
 
-    async def _heartbeat(self, caller: Caller, name: str, input: Any) -> HeartbeatResult:
+    async def _heartbeat(self, caller: Caller, name: str, input: Any) -> Raw:
         parsed = read(input, HeartbeatInput)
         if parsed.room_id is not UNSET:
             check_room_id(parsed.room_id)
@@ -181,14 +180,12 @@ class Procedures:
             user_id=caller.identity.user_id,
             sessions=[session_id for session_id, _ in leases],
             activity=None if parsed.status is UNSET else parsed.status,
+            client_time=parsed.client_time,
             disabled=not caller.identity.presence,
         )
-        result = _renewed.decode(await self._hub.calls.request(command))
+        result = await self._hub.calls.request(command)
         self._note(caller, leases)
-        now, wall = self._hub.clock(), self._hub.wall
-        result.lease_seconds = self._hub.limits.silence_s
-        result.timestamp, result.server_time, result.echo = wall.iso(now), wall.ms(now), parsed.client_time
-        return result
+        return Raw(result)
 
     async def _open_leases(self, caller: Caller, session_id: str) -> list[tuple[str, str]]:
         """The caller's leases, all or the named one, with their rooms, that the access check still allows. The others

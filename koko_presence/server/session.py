@@ -25,10 +25,15 @@ from koko_presence.protocol.edge_messages import SessionOpened
 from koko_presence.protocol.errors import CLOSES, PresenceError
 from koko_presence.protocol.events import ServerNotice, encode, error_reply
 from koko_presence.protocol.messages import (
+    EDGE,
     MESSAGES,
+    ROOM_MESSAGES,
     Auth,
     ClientMessage,
+    GetActive,
     Heartbeat,
+    Join,
+    Leave,
     SetPrivacy,
     SetStatus,
     SetStatusAlias,
@@ -44,7 +49,7 @@ from .flood_limits import Abuse
 from .held_messages import HeldBytes, HeldQueue
 from .idle_tracker import ActivityWatch
 from .keepalive import LinkWatch
-from .membership import ROOM_HANDLERS, Memberships, MembershipsHub
+from .membership import Memberships, MembershipsHub
 from .self_service import SWITCHES, handle_heartbeat, handle_privacy, handle_status
 from .session_states import CLOSED_LINK, TRANSITIONS, Link
 
@@ -351,15 +356,15 @@ class Session:
             memberships = self.memberships
             if (memberships.joining or memberships.behind_joins is not None) and memberships.hold_back(message, raw):
                 return
-            if kind in ROOM_HANDLERS:
-                if memberships.joining and memberships.is_holding(message.room_id):  # type: ignore[attr-defined]
-                    memberships.hold(message, raw)  # type: ignore[arg-type]
-                else:
-                    ROOM_HANDLERS[kind](memberships, message, raw, within, now)
-                return
-            if not within:
-                raise PresenceError("RATE_LIMITED", retry_after_s=0.1)
-            _HANDLERS[kind](self, message, now)
+            in_room, handler = _HANDLERS[kind]
+            if not in_room:
+                if not within:
+                    raise PresenceError("RATE_LIMITED", retry_after_s=0.1)
+                handler(self, message, now)
+            elif memberships.joining and memberships.is_holding(message.room_id):  # type: ignore[attr-defined]
+                memberships.hold(message, raw)  # type: ignore[arg-type]
+            else:
+                handler(memberships, message, raw, within, now)
         except PresenceError as error:
             counters.refused(message, error.code)
             self.refuse(error, message.id, getattr(message, "room_id", None))
@@ -610,13 +615,21 @@ class Session:
             self.outbox.send(payload)
 
 
-_HANDLERS: dict[type, Callable[[Session, Any, float], None]] = {
-    Auth: Session._again,
-    Heartbeat: handle_heartbeat,
-    SetStatus: handle_status,
-    SetStatusAlias: handle_status,
-    SetPrivacy: handle_privacy,
+# By message: whether it is for a room, whose handlers are methods of the session's memberships, and the handler.
+_HANDLERS: dict[type, tuple[bool, Callable[..., None]]] = {
+    Auth: (False, Session._again),
+    Heartbeat: (False, handle_heartbeat),
+    SetStatus: (False, handle_status),
+    SetStatusAlias: (False, handle_status),
+    SetPrivacy: (False, handle_privacy),
+    Join: (True, Memberships.join),
+    Leave: (True, Memberships.leave),
+    GetActive: (True, Memberships.query_active),
+    **{
+        message: (True, Memberships.show if EDGE in message.coalesced else Memberships.act)
+        for message in ROOM_MESSAGES.values()
+    },
 }
 for _message in MESSAGES.values():
-    if _message not in _HANDLERS and _message not in ROOM_HANDLERS:
+    if _message not in _HANDLERS:
         raise ImportError(f"session.py: nothing handles {_message.__name__} of messages.py, which is no RoomMessage")

@@ -126,6 +126,7 @@ def renew(user: User, command: RenewLeases, now: float) -> None:
                     lease_until=until,
                     reply_to=command.reply_to if number == len(leases) else None,
                     renewed=len(leases),
+                    client_time=command.client_time,
                 )
             )
 
