@@ -41,10 +41,8 @@ def outside_rows(room: RoomState) -> list[PresenceUser]:
 
 def counts(room: RoomState) -> tuple[int, int]:
     """Return the numbers of distinct visible users and of visible sessions [C7, C8]."""
-    return (
-        sum(1 for person in room.people.values() if person.visible_count),
-        sum(1 for member in room.members.values() if member.visible),
-    )
+    user_ids = [member.user_id for member in room.members.values() if member.visible]
+    return len(set(user_ids)), len(user_ids)
 
 
 def active_result(room: RoomState, query: QueryActive) -> ActiveResult:
