@@ -22,6 +22,7 @@ VALUES: dict[str, Any] = {
     "x": 0.5,
     "y": 0.5,
     "isTyping": True,
+    "offset": 0.5,
 }
 BY_TYPE: dict[Any, Any] = {str: "a", int: 0, float: 1.0, bool: False, Raw: {"a": 1}}
 

@@ -12,6 +12,7 @@ class Cursor(Model, kw_only=True):
     x: float | None = None
     y: float | None = None
     target: str | None = None
+    media_id: str | None = None
 
 
 class Selection(Model, kw_only=True):
@@ -20,6 +21,7 @@ class Selection(Model, kw_only=True):
     start_time: float = 0.0
     end_time: float = 0.0
     target: str | None = None
+    media_id: str | None = None
 
 
 class PlayerState(Model, kw_only=True):
@@ -83,6 +85,16 @@ class ControlRequestRow(Model, kw_only=True):
     requested_at: str
 
 
+class Medium(Model, kw_only=True):
+    """The video of one target of a room: position in it = position of the room + `offset` [H17]."""
+
+    media_id: str
+    title: str | None = None
+    duration: float | None = None
+    frame_rate: float | str | None = None
+    offset: float | None = None
+
+
 class Snapshot(Model, kw_only=True):
     """A room as its members see it [PresenceRoom, C7, I5]."""
 
@@ -96,6 +108,7 @@ class Snapshot(Model, kw_only=True):
     controller_session_id: str | None = None
     control_requests: list[ControlRequestRow]
     playback: Playback | None = None
+    media: dict[str, Medium] | None = None
     created_at: str
 
 
@@ -201,6 +214,19 @@ class PlaybackSyncedData(Model, kw_only=True):
 
 class PlaybackSynced(Event, tag="playback_synced", kw_only=True):
     data: PlaybackSyncedData
+
+
+class MediaChangedData(Model, kw_only=True):
+    """A target of the room has another medium, or its description has changed; `playback` is the state after it
+    [H18]."""
+
+    target: str
+    medium: Medium | None
+    playback: Playback
+
+
+class MediaChanged(Event, tag="media_changed", kw_only=True):
+    data: MediaChangedData
 
 
 class ViewerSyncData(Model, kw_only=True):
@@ -366,6 +392,7 @@ Message: TypeAlias = (
     | TypingStarted
     | TypingStopped
     | PlaybackSynced
+    | MediaChanged
     | ViewerSync
     | Broadcast
     | ControlRequested

@@ -12,6 +12,8 @@ from .models import (
     ControlRequestRow,
     CursorMoved,
     Joined,
+    MediaChanged,
+    Medium,
     Playback,
     PlaybackSynced,
     SelectionChanged,
@@ -35,6 +37,7 @@ class RoomState:
         self.type = ""
         self.users: dict[str, User] = {}
         self.playback: Playback | None = None
+        self.media: dict[str, Medium] = {}
         self.sync_enabled = False
         self.controller: str | None = None
         self.controller_session_id: str | None = None
@@ -65,6 +68,7 @@ class RoomState:
         self.type = room.type
         self.users = {user.session_id: user for user in room.users}
         self.playback = room.playback
+        self.media = room.media or {}
         self.sync_enabled = room.sync_enabled
         self.controller, self.controller_session_id = room.controller, room.controller_session_id
         self.requests = {request.user_id: request for request in room.control_requests}
@@ -161,6 +165,15 @@ class RoomState:
             target=data.target,
         )
 
+    def _media_changed(self, event: MediaChanged) -> None:
+        data = event.data
+        if data.medium is None:
+            self.media.pop(data.target, None)
+        else:
+            self.media[data.target] = data.medium
+        if self.playback is None or data.playback.version >= self.playback.version:
+            self.playback = data.playback
+
     def _control_requested(self, event: ControlRequested) -> None:
         self.requests[event.user_id] = ControlRequestRow(
             user_id=event.user_id, requester_name=event.data.requester_name, requested_at=event.timestamp
@@ -193,6 +206,7 @@ _FOLDS: dict[type, Callable[[RoomState, Any], None]] = {
     TypingStopped: RoomState._typing_stopped,
     StatusChanged: RoomState._status_changed,
     PlaybackSynced: RoomState._playback_synced,
+    MediaChanged: RoomState._media_changed,
     ControlRequested: RoomState._control_requested,
     ControlGranted: RoomState._control_granted,
     ControlDenied: RoomState._control_denied,

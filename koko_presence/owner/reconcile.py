@@ -11,6 +11,7 @@ from koko_presence.protocol.snapshots import (
     JOINING,
     NOT_SUBSCRIBED,
     SUBSCRIBED,
+    MediaRecord,
     MemberRecord,
     PlaybackRecord,
     Presence,
@@ -118,6 +119,11 @@ def head_of(room: Room) -> RoomHead:
         control_version=room.control.version,
         requests=[(user_id, *request) for user_id, request in room.control.requests.items()],
         shown=room.shown,
+        media=MediaRecord(
+            media=dict(room.targets.media),
+            durations=dict(room.targets.durations),
+            from_back_end=room.targets.from_back_end,
+        ),
         private_rooms=[]
         if room.shown
         else [(user_id, *person.private_room) for user_id, person in room.people.items()],
@@ -185,9 +191,13 @@ def restore_room(room_id: str, record: RoomRecord, seq: int, context: ShardConte
     gap = 0 if record.final else RESTORED_SEQ_GAP
     room.seq = seq + gap if room.shown else 0
     room.note_restored(record.revision, seq)
+    if head.media is not None:
+        targets = room.targets
+        targets.media, targets.durations = dict(head.media.media), dict(head.media.durations)
+        targets.from_back_end = head.media.from_back_end
     if head.playback is not None:
-        room.playback = Playback(now)
-        for name in PlaybackRecord.__struct_fields__:
+        room.playback = Playback(now, room.targets)
+        for name in ("is_playing", "current_time", "playback_rate", "anchor", "version", "target"):
             setattr(room.playback, name, getattr(head.playback, name))
         room.playback.version += gap  # clients that have the lost owner's last command must accept the next one [H16]
     private_rooms = {user_id: PrivateRoom(room_type, since) for user_id, room_type, since in head.private_rooms}

@@ -41,7 +41,15 @@ from koko_presence.protocol.limits import Limits, RoomOptions
 from koko_presence.protocol.messages import Broadcast, CursorMessage, PlaybackMessage, RoomMessage
 from koko_presence.protocol.procedures import ActiveResult, HeartbeatResult, JoinResult
 from koko_presence.protocol.snapshots import MembershipEnd
-from koko_presence.rooms import call_scopes, lifetime, playback_sync, presence_state, snapshot_view, webhook_recorder
+from koko_presence.rooms import (
+    call_scopes,
+    lifetime,
+    media,  # noqa: F401 - registers its handlers
+    playback_sync,
+    presence_state,
+    snapshot_view,
+    webhook_recorder,
+)
 from koko_presence.rooms.context import ShardContext
 from koko_presence.rooms.deadlines import Deadlines
 from koko_presence.rooms.due import handle_due

@@ -12,7 +12,18 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 from .errors import PresenceError
-from .models import Activity, MessageId, PresenceRoom, PresenceUser, Status, SyncState, Wire, one_of
+from .models import (
+    Activity,
+    Medium,
+    MessageId,
+    PlaybackRow,
+    PresenceRoom,
+    PresenceUser,
+    Status,
+    SyncState,
+    Wire,
+    one_of,
+)
 
 _encoder = msgspec.json.Encoder()
 encode = _encoder.encode
@@ -57,6 +68,7 @@ class CursorShown(EventData, kw_only=True):
     y: float | UnsetType = UNSET
     color: str
     target: str | UnsetType = UNSET
+    media_id: str | UnsetType = UNSET
     hidden: bool = False
 
 
@@ -69,6 +81,7 @@ class SelectionShown(EventData, kw_only=True):
     end_time: float | UnsetType = UNSET
     color: str
     target: str | UnsetType = UNSET
+    media_id: str | UnsetType = UNSET
     cleared: bool = False
 
 
@@ -142,6 +155,18 @@ class PlaybackSynced(EventData, kw_only=True):
     sync_enabled: bool
     duration: float | UnsetType = UNSET
     target: str | UnsetType = UNSET
+
+
+class MediaChanged(EventData, kw_only=True):
+    """A target of the room has another medium, or its description has changed; `playback` is the state after it
+    [H18]."""
+
+    event = "media_changed"
+    to_self = True
+
+    target: str
+    medium: Annotated[Medium | None, Meta(description="null: the target was removed.")]
+    playback: PlaybackRow
 
 
 class ViewerSync(EventData, kw_only=True):
@@ -328,7 +353,8 @@ class Kicked(ServerMessage, tag="kicked", kw_only=True):
 
 
 class Cursors(ServerMessage, tag="cursors", kw_only=True):
-    """Compact cursors [B12]: rows of [index, timestamp, x, y, target]. `_fastpath/fanout.pyx` writes the same bytes."""
+    """Compact cursors [B12]: rows of [index, timestamp, x, y, target, mediaId]. `_fastpath/fanout.pyx` writes the same
+    bytes."""
 
     room_id: str
     timestamp: str

@@ -22,6 +22,7 @@ from .events import (
     CursorShown,
     EventData,
     Joined,
+    MediaChanged,
     PlaybackSynced,
     SelectionShown,
     StatusShown,
@@ -32,12 +33,16 @@ from .events import (
 )
 from .limits import Limits
 from .models import (
-    MAX_MEDIA_TIME_S,
     Activity,
     Cursor,
+    Duration,
+    FrameRate,
     Label,
+    MediaId,
     MediaTime,
+    Medium,
     MessageId,
+    Offset,
     PlaybackAction,
     Privacy,
     Rate,
@@ -46,6 +51,8 @@ from .models import (
     Selection,
     ServerMs,
     Status,
+    TargetName,
+    Title,
     UserId,
     Wire,
 )
@@ -58,6 +65,7 @@ from .procedures import (
     JoinResult,
     LeaveInput,
     LeaveResult,
+    MediaResult,
     PlaybackResult,
     PrivacyResult,
     Procedure,
@@ -260,6 +268,9 @@ class Typing(RoomMessage, tag="typing", kw_only=True):
 # --- playback and control -----------------------------------------------------------------------------------------
 
 
+Version = Annotated[int, Meta(ge=0, le=2**53)]
+
+
 class PlaybackData(Wire, kw_only=True):
     """One playback command or report. H3 defines the fields that each action needs; `at` is server time in ms [H4]."""
 
@@ -268,11 +279,15 @@ class PlaybackData(Wire, kw_only=True):
     current_time: MediaTime | UnsetType = UNSET
     playback_rate: Rate | UnsetType = UNSET
     at: ServerMs | UnsetType = UNSET
-    base_version: Annotated[int, Meta(ge=0, le=2**53)] | UnsetType = UNSET
-    duration: Annotated[float, Meta(gt=0.0, le=MAX_MEDIA_TIME_S)] | UnsetType = UNSET
+    base_version: Version | UnsetType = UNSET
+    duration: Duration | UnsetType = UNSET
     buffering: bool = False
     follow: bool = True
     target: Label | UnsetType = UNSET
+    media_id: Annotated[
+        MediaId | UnsetType,
+        Meta(description="The medium that is meant; `STALE` when the target has another one by now."),
+    ] = UNSET
 
     def __post_init__(self) -> None:
         for name in _REQUIRED[self.action]:
@@ -305,6 +320,52 @@ class PlaybackMessage(RoomMessage, tag="playback", kw_only=True):
     coalesced = (OWNER,)
 
     data: PlaybackData
+
+
+class MediaData(Wire, kw_only=True):
+    """The medium of a target, `main` when none is named [H17, H18]. Where the target has this `media_id` already, an
+    absent field keeps its value."""
+
+    target: TargetName | UnsetType = UNSET
+    media_id: Annotated[MediaId | None, Meta(description="null removes the target.")]
+    title: Title | UnsetType = UNSET
+    duration: Annotated[Duration | UnsetType, Meta(description="Seconds.")] = UNSET
+    frame_rate: Annotated[
+        FrameRate | UnsetType, Meta(description='Frames a second: a number, or a fraction such as `"24000/1001"`.')
+    ] = UNSET
+    offset: Annotated[
+        Offset | UnsetType, Meta(description="Seconds: position in it = position of the room + offset.")
+    ] = UNSET
+    keep_position: Annotated[bool, Meta(description="Position and play state stay; else the room is paused at 0.")] = (
+        False
+    )
+    base_version: Version | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        self.medium()  # raises ValueError for a wrong one
+
+    def medium(self) -> Medium | None:
+        """Return the film; None when the target is to be removed."""
+        if self.media_id is None:
+            return None
+        return Medium(
+            media_id=self.media_id,
+            title=self.title,
+            duration=self.duration,
+            frame_rate=self.frame_rate,
+            offset=self.offset,
+        )
+
+
+class MediaMessage(RoomMessage, tag="media", kw_only=True):
+    """Set the medium of a target [H18]."""
+
+    delivery = Delivery.BUS_REPEATS
+    causes = (MediaChanged,)
+    procedures = (Procedure("setMedia", returns=MediaResult),)
+    rate = "playback"
+
+    data: MediaData
 
 
 class ToUser(Wire, kw_only=True):

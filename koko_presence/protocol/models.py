@@ -5,6 +5,7 @@ Field names are camelCase on the wire and snake_case in Python. Unknown fields a
 into the generated files (`make generate`).
 """
 
+from fractions import Fraction
 from typing import Annotated, Literal, TypeGuard
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
@@ -20,7 +21,9 @@ def one_of(*names: str) -> Meta:
     return Meta(extra_json_schema={"enum": list(names)})
 
 
-SyncState = Annotated[str, one_of("synced", "behind", "ahead", "paused", "playing", "buffering", "unknown")]
+SyncState = Annotated[
+    str, one_of("synced", "behind", "ahead", "paused", "playing", "buffering", "other_media", "unknown")
+]
 
 # Eleven days of video. A finite position is not enough: 1e308 seconds times a rate of 16 is infinite [B14].
 MAX_MEDIA_TIME_S = 1e6
@@ -32,11 +35,59 @@ ServerMs = Annotated[float, Meta(ge=0.0, le=1e15)]
 RoomId = Annotated[str, Meta(min_length=1, max_length=128)]
 UserId = Annotated[str, Meta(min_length=1, max_length=128)]
 Label = Annotated[str, Meta(max_length=64)]
+TargetName = Annotated[str, Meta(min_length=1, max_length=64)]
+MediaId = Annotated[str, Meta(min_length=1, max_length=200)]
+Title = Annotated[str, Meta(max_length=200)]
+Duration = Annotated[float, Meta(gt=0.0, le=MAX_MEDIA_TIME_S)]
+Offset = Annotated[float, Meta(ge=-MAX_MEDIA_TIME_S, le=MAX_MEDIA_TIME_S)]
+FrameRate = (
+    Annotated[float, Meta(ge=0.1, le=1000.0)] | Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,8}/[1-9][0-9]{0,6}$")]
+)
 MessageId = Annotated[str, Meta(max_length=64)] | Annotated[int, Meta(ge=-(2**53), le=2**53)]
 
 
 class Wire(Struct, rename="camel", omit_defaults=True):
     """Base of every message and model of the client protocol."""
+
+
+# --- media [H17] -------------------------------------------------------------------------------------------------
+
+MAIN = "main"  # the target of what names none
+
+
+class Medium(Wire, kw_only=True):
+    """The video of one target of a room: position in it = position of the room + `offset` [H17]."""
+
+    media_id: Annotated[MediaId, Meta(description="Which video; another version of it has another id.")]
+    title: Title | UnsetType = UNSET
+    duration: Annotated[Duration | UnsetType, Meta(description="Seconds.")] = UNSET
+    frame_rate: Annotated[
+        FrameRate | UnsetType,
+        Meta(description='Frames a second: a whole number, or a fraction such as `"24000/1001"`.'),
+    ] = UNSET
+    offset: Annotated[Offset | UnsetType, Meta(description="Seconds.")] = UNSET
+
+    def __post_init__(self) -> None:
+        if self.frame_rate is not UNSET:
+            self.frame_rate = exact_rate(self.frame_rate)
+        if self.duration is not UNSET and self.offset is not UNSET and self.offset >= self.duration:
+            raise ValueError("offset must be less than duration: the medium would end before the room begins")
+
+
+def exact_rate(rate: float | str) -> float | str:
+    """Return a frame rate as it is kept and sent: a whole number as such, any other as a fraction in lowest terms. A
+    decimal near one of the rates n × 1000/1001 (23.976, 29.97, 59.94) stands for that [H17]. Errors: ValueError for one
+    that is not from 0.1 to 1000."""
+    if isinstance(rate, float):
+        whole = round(rate * 1.001)
+        near = Fraction(whole * 1000, 1001)
+        is_decimal = rate != int(rate)
+        found = near if is_decimal and abs(rate - near) < 0.004 else Fraction(repr(rate)).limit_denominator(1_000_000)
+    else:
+        found = Fraction(rate)
+    if not Fraction(1, 10) <= found <= 1000:
+        raise ValueError("frameRate must be from 0.1 to 1000")
+    return float(found) if found.denominator == 1 else f"{found.numerator}/{found.denominator}"
 
 
 # --- what clients send and receive --------------------------------------------------------------------------------
@@ -51,6 +102,7 @@ class Cursor(Wire, kw_only=True):
     x: Annotated[Normalised | UnsetType, Meta(description="0 to 1 of the picture; both or neither.")] = UNSET
     y: Normalised | UnsetType = UNSET
     target: Annotated[Label | UnsetType, Meta(description="Which of two videos, at most 64 characters.")] = UNSET
+    media_id: Annotated[MediaId | UnsetType, Meta(description="The medium that it is in.")] = UNSET
 
     def __post_init__(self) -> None:
         if (self.x is UNSET) != (self.y is UNSET):
@@ -63,8 +115,8 @@ class Cursor(Wire, kw_only=True):
 
 
 def is_plain(cursor: Cursor | None) -> TypeGuard[Cursor]:
-    """Return True for a cursor that has a point or a second of the video, and no `target`."""
-    return cursor is not None and cursor.target is UNSET and not cursor.hidden
+    """Return True for a cursor that has a point or a second of the video, and neither `target` nor `media_id`."""
+    return cursor is not None and cursor.target is UNSET and cursor.media_id is UNSET and not cursor.hidden
 
 
 class Selection(Wire, kw_only=True):
@@ -73,6 +125,7 @@ class Selection(Wire, kw_only=True):
     start_time: Annotated[MediaTime, Meta(description="Seconds of the video; `startTime` is not after `endTime`.")]
     end_time: MediaTime
     target: Label | UnsetType = UNSET
+    media_id: Annotated[MediaId | UnsetType, Meta(description="The medium that it is in.")] = UNSET
 
     def __post_init__(self) -> None:
         if self.end_time < self.start_time:
@@ -169,4 +222,5 @@ class PresenceRoom(Wire, kw_only=True):
     controller_session_id: str | UnsetType = UNSET
     control_requests: list[ControlRequestRow]
     playback: PlaybackRow | UnsetType = UNSET
+    media: Annotated[dict[str, Medium] | UnsetType, Meta(description="By target; absent when there is none.")] = UNSET
     created_at: str

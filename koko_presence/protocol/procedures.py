@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from msgspec import UNSET, Meta, Raw, UnsetType
 
-from .models import Activity, PresenceRoom, PresenceUser, RoomId, Status, Wire
+from .models import Activity, PlaybackRow, PresenceRoom, PresenceUser, RoomId, Status, Wire
 
 SessionId = Annotated[str, Meta(min_length=1, max_length=128)]
 ClientKey = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -107,6 +107,12 @@ class PlaybackResult(Success, kw_only=True):
     anchor: int | UnsetType = UNSET
     version: int | UnsetType = UNSET
     sync_enabled: bool | UnsetType = UNSET
+
+
+class MediaResult(Success, kw_only=True):
+    """The room's playback after the change."""
+
+    playback: PlaybackRow | UnsetType = UNSET
 
 
 class RequestControlResult(Success, kw_only=True):

@@ -7,7 +7,7 @@ wait for them are not included: after a take-over a client may send a little ear
 from msgspec import Struct
 
 from .commands import Profile
-from .models import Activity, Cursor, RoomType, Selection
+from .models import Activity, Cursor, Medium, RoomType, Selection
 
 
 class MemberRecord(Struct, array_like=True, kw_only=True):
@@ -59,6 +59,15 @@ class PlaybackRecord(Struct, array_like=True, kw_only=True):
     target: str | None
 
 
+class MediaRecord(Struct, array_like=True, kw_only=True):
+    """The state of `rooms.targets.Targets`: the media and the durations that commands have named, by target,
+    and whether the back end has set the media."""
+
+    media: dict[str, Medium]
+    durations: dict[str, float]
+    from_back_end: bool = False
+
+
 class RoomHead(Struct, array_like=True, kw_only=True):
     """The state of a room besides its members. `requests` are the pending requests for control: user id, name, time of
     the request and time of expiry, in monotonic seconds. `private_rooms` holds, while the room is not `shown`, its user
@@ -74,6 +83,7 @@ class RoomHead(Struct, array_like=True, kw_only=True):
     requests: list[tuple[str, str, float, float]]
     shown: bool = True
     private_rooms: list[tuple[str, RoomType, float]] = []
+    media: MediaRecord | None = None
 
 
 class RoomDelta(Struct, array_like=True, kw_only=True):

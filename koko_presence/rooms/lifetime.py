@@ -15,6 +15,7 @@ from .load_control import Load
 from .member import Member, PrivateRoom
 from .room_state import SYNCED_TYPES, RoomState
 from .snapshot_delivery import repeat_snapshot
+from .targets import Targets
 
 
 def begin(room: RoomState, room_type: RoomType, now: float, except_for: Member | None = None) -> None:
@@ -73,6 +74,7 @@ def _reset(room: RoomState, room_type: RoomType, now: float) -> None:
     room.gone.clear()
     room.type, room.created_at = room_type, now
     room.playback = room.playback_waits = None
+    room.targets = Targets()
     room.sync_enabled = room_type in SYNCED_TYPES or not room.shown  # when not shown: `type_for` decides by user
     room.control = Control()
     room.load = Load(context.limits, now)

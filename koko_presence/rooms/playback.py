@@ -9,6 +9,8 @@ from koko_presence._fastpath.wallclock import WallClock
 from koko_presence.protocol.messages import PlaybackData
 from koko_presence.protocol.models import MAX_MEDIA_TIME_S, PlaybackRow, ViewerState
 
+from .targets import Targets
+
 # A client's `at` is accepted within this distance from the receipt, as Jellyfin does [H4].
 MAX_CLOCK_SKEW_S = 2.0
 
@@ -31,29 +33,37 @@ def acted_at(data: PlaybackData, wall: WallClock, now: float) -> float:
 class Playback:
     """The playback state of a room, from its first playback command on [H5]."""
 
-    __slots__ = ("anchor", "current_time", "duration", "is_playing", "playback_rate", "target", "version")
+    __slots__ = ("anchor", "current_time", "is_playing", "playback_rate", "target", "targets", "version")
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, targets: Targets) -> None:
+        self.targets = targets  # of the room, shared
         self.is_playing = False
         self.current_time = 0.0
         self.playback_rate = 1.0
         self.anchor = now
         self.version = 0
-        self.duration: float | None = None
         self.target: str | None = None
+
+    @property
+    def duration(self) -> float | None:
+        """The room's end in seconds; None when it is not known [H20]."""
+        return self.targets.end
 
     def position(self, at: float) -> float:
         """Return the second of the video at monotonic second `at`, clamped to the duration where that is known [H4]."""
         position = self.current_time
         if self.is_playing:
             position += (at - self.anchor) * self.playback_rate
-        limit = MAX_MEDIA_TIME_S if self.duration is None else self.duration
-        return min(max(position, 0.0), limit)
+        return self._limited(position)
+
+    def _limited(self, position: float) -> float:
+        end = self.duration
+        return min(max(position, 0.0), MAX_MEDIA_TIME_S if end is None else end)
 
     def apply(self, data: PlaybackData, at: float) -> None:
         """Apply a sync, play, pause, seek or rate command; the message's own validation has checked its fields [H3]."""
         if isinstance(data.duration, float):
-            self.duration = data.duration
+            self.targets.note_duration(data.target, data.duration)
         if isinstance(data.target, str):
             self.target = data.target
         at = max(at, self.anchor)  # a time before the last command's would run the position backwards
@@ -68,8 +78,17 @@ class Playback:
             self.is_playing = False
         if isinstance(data.playback_rate, float) and data.action in ("sync", "rate"):
             self.playback_rate = data.playback_rate
-        self.current_time = position if self.duration is None else min(position, self.duration)
+        self.current_time = self._limited(position)
         self.anchor = at
+        self.version += 1
+
+    def media_changed(self, now: float, *, keep_position: bool) -> None:
+        """Apply a change of the room's targets at monotonic second `now`. Unless `keep_position`, the room is paused at
+        0 [H18]."""
+        now = max(now, self.anchor)
+        self.current_time = self.position(now) if keep_position else 0.0
+        self.is_playing = self.is_playing and keep_position
+        self.anchor = now
         self.version += 1
 
     def row(self, wall: WallClock) -> PlaybackRow:
@@ -81,8 +100,9 @@ class Playback:
             anchor=wall.ms(self.anchor),
             version=self.version,
         )
-        if self.duration is not None:
-            row.duration = self.duration
+        duration = self.duration
+        if duration is not None:
+            row.duration = duration
         if self.target is not None:
             row.target = self.target
         return row
@@ -112,6 +132,8 @@ class Viewer:
         self.following = data.follow
         if room is None or room.version == 0:
             self.sync, self.drift_ms, self.strikes = "unknown", 0, 0
+        elif room.targets.is_other(data.target, data.media_id):
+            self.sync, self.drift_ms, self.strikes = "other_media", 0, 0
         else:
             self._judge(data.buffering, room, at)
         return (self.sync, self.following) != before

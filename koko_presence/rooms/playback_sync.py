@@ -29,7 +29,7 @@ def handle_playback(room: Room, member: Member, message: PlaybackMessage, now: f
     """presence.syncPlayback. Errors: SYNC_DISABLED [H13], INVISIBLE [K3], NOT_CONTROLLER with the state [H1],
     FORBIDDEN, STALE with the state [H16]."""
     data = message.data
-    _check_has_playback(room, member)
+    check_has_playback(room, member)
     if data.action in ("enable", "disable"):
         return _switch_sync(room, member, message, now)
     if not room.sync_enabled:
@@ -40,12 +40,13 @@ def handle_playback(room: Room, member: Member, message: PlaybackMessage, now: f
     if data.action == "resync":
         _resync(room, member, now)
         return {"success": True}
-    _check_may_play(room, member)
+    check_may_play(room, member)
     playback = room.playback
-    if isinstance(data.base_version, int) and playback is not None and data.base_version != playback.version:
-        raise PresenceError("STALE", state=playback.row(room.context.wall))
+    is_late = isinstance(data.base_version, int) and playback is not None and data.base_version != playback.version
+    if is_late or room.targets.is_other(data.target, data.media_id):
+        raise PresenceError("STALE", state=None if playback is None else playback.row(room.context.wall))
     if playback is None:
-        playback = room.playback = Playback(now)
+        playback = room.playback = Playback(now, room.targets)
         playback.anchor = acted_at(data, room.context.wall, now)
     member.last_active_at = now
     playback.apply(data, acted_at(data, room.context.wall, now))
@@ -67,10 +68,15 @@ def release_playback(room: Room, now: float, *, at_once: bool = False) -> None:
     if budget is not None and not budget.take(now) and not at_once:
         room.context.deadlines.set(("playback", room.id, ""), budget.ready_at(now))
         return
-    room.playback_waits = None
-    room.context.deadlines.cancel(("playback", room.id, ""))
+    note_superseded(room)
     room.urgent = True
     room.out.append(StreamFrame(room.frame(_synced(room, action), user_id, session_id, now, public=True)))
+
+
+def note_superseded(room: Room) -> None:
+    """Forget a broadcast that waits for its sender's budget: another event has the state [H11]."""
+    room.playback_waits = None
+    room.context.deadlines.cancel(("playback", room.id, ""))
 
 
 def _synced(room: Room, action: str) -> PlaybackSynced:
@@ -103,13 +109,14 @@ def _switch_sync(room: Room, member: Member, message: PlaybackMessage, now: floa
         raise PresenceError("NOT_CONTROLLER", "Only the controller or a moderator may switch synchronisation.")
     room.sync_enabled = message.data.action == "enable"
     if room.playback is None:
-        room.playback = Playback(now)
+        room.playback = Playback(now, room.targets)
     room.playback_waits = (member.user_id, member.session_id, message.data.action)
     release_playback(room, now)
     return {"success": True, "syncEnabled": room.sync_enabled}
 
 
-def _check_may_play(room: Room, member: Member) -> None:
+def check_may_play(room: Room, member: Member) -> None:
+    """Errors: INVISIBLE [K3], and with the state NOT_CONTROLLER [H1] and FORBIDDEN."""
     _check_visible(member)
     state = room.playback.row(room.context.wall) if room.playback is not None and room.playback.version else None
     if not member.may_play:
@@ -296,14 +303,15 @@ def end_request(room: Room, member: Member, reason: str, now: float) -> None:
     room.emit(member, ControlDenied(to_user_id=member.user_id, reason=reason), now)
 
 
-def _check_has_playback(room: Room, member: Member) -> None:
+def check_has_playback(room: Room, member: Member) -> None:
+    """Errors: SYNC_DISABLED in a room of a type without playback [H13]."""
     room_type = room.type_for(member.person)
     if room_type not in SYNCED_TYPES:
         raise PresenceError("SYNC_DISABLED", f"A {room_type} room has no playback.")
 
 
 def _check_may_hold(room: Room, member: Member) -> None:
-    _check_has_playback(room, member)
+    check_has_playback(room, member)
     _check_visible(member)
     if not member.may_play:
         raise PresenceError("FORBIDDEN", "Your token has no 'control' scope for this room.")

@@ -91,9 +91,18 @@ def _show_cursor(room: Room, member: Member, cursor: Cursor | None, now: float) 
     if is_plain(cursor):
         room.show_now(member, cursor, now)
         return
-    shown = CursorShown(timestamp=cursor.timestamp, x=cursor.x, y=cursor.y, color=member.color, target=cursor.target)
-    numbers = (None if each is UNSET else each for each in (cursor.timestamp, cursor.x, cursor.y))
-    row = encode((member.index, *numbers, cursor.target))
+    shown = CursorShown(
+        timestamp=cursor.timestamp,
+        x=cursor.x,
+        y=cursor.y,
+        color=member.color,
+        target=cursor.target,
+        media_id=cursor.media_id,
+    )
+    values = [None if each is UNSET else each for each in (cursor.timestamp, cursor.x, cursor.y, cursor.target)]
+    if cursor.media_id is not UNSET:
+        values.append(cursor.media_id)
+    row = encode((member.index, *values))
     room.emit(member, shown, now, merge=f"c{member.session_id}", compact=row)
 
 
@@ -117,6 +126,7 @@ def _show_selection(room: Room, member: Member, selection: Selection | None, now
             end_time=selection.end_time,
             color=member.color,
             target=selection.target,
+            media_id=selection.media_id,
         )
     elif was_shown:
         shown = SelectionShown(color=member.color, cleared=True)

@@ -14,6 +14,7 @@ from .control import Control
 from .load_control import Load
 from .member import Member, Person
 from .playback import Playback
+from .targets import Targets
 
 SYNCED_TYPES = frozenset(("video", "comparison"))  # playback is synchronised unless switched off [C16]
 
@@ -29,7 +30,7 @@ class RoomState(RoomCore):
     __slots__ = (
         "changed", "context", "control", "created_at", "edges", "edges_to_notify", "flushed_seq", "gone", "load",
         "moved", "people", "playback", "playback_waits", "replica_holders", "restored_revision", "revision",
-        "sent_interval_ms", "shown", "sync_enabled", "type",
+        "sent_interval_ms", "shown", "sync_enabled", "targets", "type",
     )  # fmt: skip
 
     def __init__(self, room_id: str, room_type: RoomType, context: ShardContext, now: float) -> None:
@@ -44,6 +45,7 @@ class RoomState(RoomCore):
         self.gone: dict[str, Person] = {}  # users that have just left, kept for their budgets
         self.playback: Playback | None = None
         self.playback_waits: tuple[str, str, str] | None = None  # user, session, action whose broadcast waits [H11]
+        self.targets = Targets()
         self.sync_enabled = True  # until the room is shown, each user's own room type decides
         self.control = Control()
         # From here to `moved`: written by the methods below and by `Room` only, also where the bus decides.

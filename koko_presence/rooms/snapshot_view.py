@@ -79,6 +79,8 @@ def describe(room: RoomState, member: Member, *, own_only: bool = False) -> Pres
         row.controller, row.controller_session_id = room.control.user_id, room.control.session_id
     if room.playback is not None and room.playback.version:
         row.playback = room.playback.row(wall)
+    if room.targets.media:
+        row.media = room.targets.media
     return row
 
 

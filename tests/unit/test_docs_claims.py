@@ -39,7 +39,7 @@ CLAIMS: list[tuple[str, list[float]]] = [
     (r"the server holds the session for a grace of (\d+) s", [LIMITS.grace_s]),
     (r"(\d+) s before the end, the server sends", [LIMITS.auth_warning_s]),
     (r"(\d+) s after the end of the token the connection closes with (\d+)", [LIMITS.auth_grace_s, 4401]),
-    (r"`timestamp`: second of the video, 0 to ([\d,]+)", [messages.MAX_MEDIA_TIME_S]),
+    (r"`timestamp`: second of the video, 0 to ([\d,]+)", [models.MAX_MEDIA_TIME_S]),
     (r"At most (\d+) cursors a second per user and room", [LIMITS.cursor_hz]),
     (r"clears, shown to others as [^.]*\. (\d+) a second, merged like cursors", [LIMITS.selection_hz]),
     (r"Typing stops by itself (\d+) s after the last `true`", [LIMITS.typing_stop_s]),
@@ -61,7 +61,7 @@ CLAIMS: list[tuple[str, list[float]]] = [
 NO_NAMES = {
     "ws", "wss", "Host", "seq", "id", "data", "to", "now", "nobody", "null", "true", "false", "length", "error", "ack",
     "code", "message", "type", "server.origins", "limits", "authenticated.limits", "authenticated.rooms",
-    "__proto", "constructor", "prototype", "data.type", "room.playback", "JSON.parse", "target", "Z", "system",
+    "__proto", "constructor", "prototype", "data.type", "room.playback", "room.media", "JSON.parse", "target", "Z", "system",
     "later", "resume", "no", "new_token",
 }  # fmt: skip
 

@@ -14,6 +14,7 @@ from koko_presence.protocol.limits import Limits
 from koko_presence.protocol.messages import MESSAGES, PlaybackData
 from koko_presence.protocol.models import Cursor, PresenceUser, Selection
 from koko_presence.rooms.playback import Playback
+from koko_presence.rooms.targets import Targets
 
 ROOT = Path(__file__).parent.parent.parent
 TEXT = (ROOT / "docs" / "protocol.md").read_text()
@@ -87,7 +88,7 @@ def test_the_tables_are_the_codes() -> None:
 
 
 def test_the_worked_example_of_the_playback_arithmetic() -> None:
-    playback = Playback(0.0)
+    playback = Playback(0.0, Targets())
     playback.apply(PlaybackData(action="sync", is_playing=True, current_time=45.5, playback_rate=1.5), 100.0)
     assert playback.position(103.2) == pytest.approx(50.3)
     assert "45.5 + 3.2 × 1.5 = 50.3" in TEXT

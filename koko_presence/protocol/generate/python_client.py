@@ -15,7 +15,7 @@ from .texts import Field, bare, doc_of, fields_of, parts
 
 MODELS: list[type[Struct]] = [
     models.Cursor, models.Selection, models.ViewerState, models.SyncRow, models.PresenceUser, models.PlaybackRow,
-    models.ControlRequestRow, models.PresenceRoom,
+    models.ControlRequestRow, models.Medium, models.PresenceRoom,
 ]  # fmt: skip
 # names of the client, where they differ from those of the protocol
 NAMES: dict[type[Struct], str] = {
@@ -68,7 +68,7 @@ def type_text(type_: Any) -> str:
     if get_origin(type_) is list:
         return f"list[{type_text(get_args(type_)[0])}]"
     if get_origin(type_) is dict:
-        return "dict[str, Any]"
+        return f"dict[str, {type_text(get_args(type_)[1])}]"
     if type_ in (Any, Raw):
         return "Any"
     return name_of(type_) if issubclass(type_, Struct) else str(type_.__name__)

@@ -40,8 +40,10 @@ def type_text(type_: Any) -> str:
         return _union([*map(type_text, kept), *(["null"] if NoneType in members else [])])
     if get_origin(type_) is list:
         return f"{type_text(get_args(type_)[0])}[]"
-    if type_ is Raw or get_origin(type_) is dict:
+    if type_ is Raw:
         return "Record<string, unknown>"
+    if get_origin(type_) is dict:
+        return f"Record<string, {type_text(get_args(type_)[1])}>"
     if isinstance(type_, type) and issubclass(type_, Struct):
         return type_.__name__
     return {str: "string", int: "number", float: "number", bool: "boolean", Any: "unknown"}[type_]

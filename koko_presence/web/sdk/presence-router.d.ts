@@ -19,8 +19,21 @@ export type RoomType = "project" | "video" | "comment_thread" | "comparison";
 export type Status = "active" | "idle" | "away" | "busy" | "reviewing";
 export type Activity = "active" | "idle" | "away";
 export type PlaybackAction = "sync" | "play" | "pause" | "seek" | "rate" | "report" | "resync" | "enable" | "disable";
-export type SyncState = "synced" | "behind" | "ahead" | "paused" | "playing" | "buffering" | "unknown";
+export type SyncState = "synced" | "behind" | "ahead" | "paused" | "playing" | "buffering" | "other_media" | "unknown";
 export type LeaveReason = "left" | "disconnected" | "timeout" | "kicked";
+
+/** The video of one target of a room: position in it = position of the room + `offset`. */
+export interface Medium {
+  /** Which video; another version of it has another id. */
+  mediaId: string;
+  title?: string;
+  /** Seconds. */
+  duration?: number;
+  /** Frames a second: a whole number, or a fraction such as `"24000/1001"`. */
+  frameRate?: number | string;
+  /** Seconds. */
+  offset?: number;
+}
 
 /** A cursor: second `timestamp` of the video, and normalised `x` and `y`, both or neither. */
 export interface Cursor {
@@ -31,6 +44,8 @@ export interface Cursor {
   y?: number;
   /** Which of two videos, at most 64 characters. */
   target?: string;
+  /** The medium that it is in. */
+  mediaId?: string;
 }
 
 /** A range of the timeline in seconds of the video; equal ends are allowed. */
@@ -39,6 +54,8 @@ export interface Selection {
   startTime: number;
   endTime: number;
   target?: string;
+  /** The medium that it is in. */
+  mediaId?: string;
 }
 
 /** What other users may see of this session, or of all sessions of the user; an absent field changes nothing. */
@@ -120,6 +137,8 @@ export interface PresenceRoom {
   controllerSessionId?: string;
   controlRequests: ControlRequestRow[];
   playback?: PlaybackRow;
+  /** By target; absent when there is none. */
+  media?: Record<string, Medium>;
   createdAt: string;
 }
 
@@ -143,6 +162,7 @@ export interface CursorShown {
   y?: number;
   color: string;
   target?: string;
+  mediaId?: string;
   hidden?: true;
 }
 
@@ -152,6 +172,7 @@ export interface SelectionShown {
   endTime?: number;
   color: string;
   target?: string;
+  mediaId?: string;
   cleared?: true;
 }
 
@@ -208,6 +229,14 @@ export interface PlaybackSynced {
   target?: string;
 }
 
+/** A target of the room has another medium, or its description has changed; `playback` is the state after it. */
+export interface MediaChanged {
+  target: string;
+  /** null: the target was removed. */
+  medium: Medium | null;
+  playback: PlaybackRow;
+}
+
 /** A viewer's state has changed; `synced` of the `total` users that follow are in step. */
 export interface ViewerSync {
   state: SyncState;
@@ -260,6 +289,7 @@ export type RoomEvent =
   | Event<"typing_started", TypingStarted>
   | Event<"typing_stopped", TypingStopped>
   | Event<"playback_synced", PlaybackSynced>
+  | Event<"media_changed", MediaChanged>
   | Event<"viewer_sync", ViewerSync>
   | Event<"broadcast", BroadcastSent>
   | Event<"control_requested", ControlRequested>
@@ -407,6 +437,24 @@ export interface SyncPlaybackInput extends RoomTarget {
   buffering?: boolean;
   follow?: boolean;
   target?: string;
+  /** The medium that is meant; `STALE` when the target has another one by now. */
+  mediaId?: string;
+}
+
+export interface SetMediaInput extends RoomTarget {
+  target?: string;
+  /** null removes the target. */
+  mediaId: string | null;
+  title?: string;
+  /** Seconds. */
+  duration?: number;
+  /** Frames a second: a number, or a fraction such as `"24000/1001"`. */
+  frameRate?: number | string;
+  /** Seconds: position in it = position of the room + offset. */
+  offset?: number;
+  /** Position and play state stay; else the room is paused at 0. */
+  keepPosition?: boolean;
+  baseVersion?: number;
 }
 
 export interface ToUserInput extends RoomTarget {
@@ -483,6 +531,11 @@ export interface PlaybackResult extends Success {
   syncEnabled?: boolean;
 }
 
+/** The room's playback after the change. */
+export interface MediaResult extends Success {
+  playback?: PlaybackRow;
+}
+
 export interface RequestControlResult extends Success {
   granted: boolean;
   controller: string | null;
@@ -542,6 +595,7 @@ export type PresenceRouterOf<Transformer extends boolean> = TRPCBuiltRouter<
       startTyping: Mutation<TypingInput, Success>;
       stopTyping: Mutation<TypingInput, Success>;
       syncPlayback: Mutation<SyncPlaybackInput, PlaybackResult>;
+      setMedia: Mutation<SetMediaInput, MediaResult>;
       requestControl: Mutation<RoomTarget, RequestControlResult>;
       grantControl: Mutation<ToUserInput, GrantControlResult>;
       denyControl: Mutation<ToUserInput, Success>;

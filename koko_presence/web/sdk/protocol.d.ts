@@ -10,8 +10,21 @@ export type RoomType = "project" | "video" | "comment_thread" | "comparison";
 export type Status = "active" | "idle" | "away" | "busy" | "reviewing";
 export type Activity = "active" | "idle" | "away";
 export type PlaybackAction = "sync" | "play" | "pause" | "seek" | "rate" | "report" | "resync" | "enable" | "disable";
-export type SyncState = "synced" | "behind" | "ahead" | "paused" | "playing" | "buffering" | "unknown";
+export type SyncState = "synced" | "behind" | "ahead" | "paused" | "playing" | "buffering" | "other_media" | "unknown";
 export type LeaveReason = "left" | "disconnected" | "timeout" | "kicked";
+
+/** The video of one target of a room: position in it = position of the room + `offset`. */
+export interface Medium {
+  /** Which video; another version of it has another id. */
+  mediaId: string;
+  title?: string;
+  /** Seconds. */
+  duration?: number;
+  /** Frames a second: a whole number, or a fraction such as `"24000/1001"`. */
+  frameRate?: number | string;
+  /** Seconds. */
+  offset?: number;
+}
 
 /** A cursor: second `timestamp` of the video, and normalised `x` and `y`, both or neither. */
 export interface Cursor {
@@ -22,6 +35,8 @@ export interface Cursor {
   y?: number;
   /** Which of two videos, at most 64 characters. */
   target?: string;
+  /** The medium that it is in. */
+  mediaId?: string;
 }
 
 /** A range of the timeline in seconds of the video; equal ends are allowed. */
@@ -30,6 +45,8 @@ export interface Selection {
   startTime: number;
   endTime: number;
   target?: string;
+  /** The medium that it is in. */
+  mediaId?: string;
 }
 
 /** What other users may see of this session, or of all sessions of the user; an absent field changes nothing. */
@@ -111,6 +128,8 @@ export interface PresenceRoom {
   controllerSessionId?: string;
   controlRequests: ControlRequestRow[];
   playback?: PlaybackRow;
+  /** By target; absent when there is none. */
+  media?: Record<string, Medium>;
   createdAt: string;
 }
 
@@ -134,6 +153,7 @@ export interface CursorShown {
   y?: number;
   color: string;
   target?: string;
+  mediaId?: string;
   hidden?: true;
 }
 
@@ -143,6 +163,7 @@ export interface SelectionShown {
   endTime?: number;
   color: string;
   target?: string;
+  mediaId?: string;
   cleared?: true;
 }
 
@@ -197,6 +218,14 @@ export interface PlaybackSynced {
   syncEnabled: boolean;
   duration?: number;
   target?: string;
+}
+
+/** A target of the room has another medium, or its description has changed; `playback` is the state after it. */
+export interface MediaChanged {
+  target: string;
+  /** null: the target was removed. */
+  medium: Medium | null;
+  playback: PlaybackRow;
 }
 
 /** A viewer's state has changed; `synced` of the `total` users that follow are in step. */
@@ -260,6 +289,8 @@ export interface ProtocolEvents {
   typing_stopped: RoomEvent<"typing_stopped", TypingStopped>;
   /** The full playback state after a command. */
   playback_synced: RoomEvent<"playback_synced", PlaybackSynced>;
+  /** A target of the room has another medium, or its description has changed; `playback` is the state after it. */
+  media_changed: RoomEvent<"media_changed", MediaChanged>;
   /** A viewer's state has changed; `synced` of the `total` users that follow are in step. */
   viewer_sync: RoomEvent<"viewer_sync", ViewerSync>;
   /** The application's object: treat it as text, never as HTML. */
@@ -367,7 +398,7 @@ export interface Kicked {
   reason: string;
 }
 
-/** Compact cursors: rows of [index, timestamp, x, y, target]. `_fastpath/fanout.pyx` writes the same bytes. */
+/** Compact cursors: rows of [index, timestamp, x, y, target, mediaId]. `_fastpath/fanout.pyx` writes the same bytes. */
 export interface Cursors {
   type: "cursors";
   roomId: string;

@@ -1,0 +1,114 @@
+"""Sets the media of a room [H17, H18]. `set_media` is the one way for members and for the back end."""
+
+from msgspec import UNSET, structs
+
+from koko_presence._fastpath.fanout import StreamFrame
+from koko_presence.protocol.errors import PresenceError
+from koko_presence.protocol.events import MediaChanged
+from koko_presence.protocol.messages import MediaMessage
+from koko_presence.protocol.models import Medium
+from koko_presence.protocol.survey import SYSTEM
+
+from .member import Member
+from .message_handlers import Result, handles
+from .playback import Playback
+from .playback_sync import check_has_playback, check_may_play, note_superseded
+from .presence_state import spend
+from .room import Room
+from .targets import MAX_TARGETS, named
+
+
+@handles(MediaMessage)
+def handle_media(room: Room, member: Member, message: MediaMessage, now: float) -> Result:
+    """presence.setMedia. Errors: SYNC_DISABLED in a room without playback, those of a playback command, FORBIDDEN where
+    the back end has set the media, STALE with the state for a `base_version` that is not the present one [H16],
+    INVALID_DATA for a fifth target."""
+    check_has_playback(room, member)
+    check_may_play(room, member)
+    if room.targets.from_back_end:
+        raise PresenceError("FORBIDDEN", "The back end sets the media of this room.")
+    data = message.data
+    version = 0 if room.playback is None else room.playback.version
+    if isinstance(data.base_version, int) and data.base_version != version:
+        state = room.playback.row(room.context.wall) if room.playback is not None and version else None
+        raise PresenceError("STALE", state=state)
+    target = named(data.target)
+    medium = data.medium()
+    check_count(room, target, medium)
+    spend(room, member, message, now)
+    member.last_active_at = now
+    before = room.targets.media.get(target)
+    if medium is not None and before is not None and medium.media_id == before.media_id:
+        medium = _completed(medium, before)
+    author = (member.user_id, member.session_id)
+    set_media(room, target, medium, now, keep_position=data.keep_position, author=author)
+    playback = room.playback
+    if playback is None or not playback.version:
+        return {"success": True}
+    return {"success": True, "playback": playback.row(room.context.wall)}
+
+
+def check_count(room: Room, target: str, medium: Medium | None) -> None:
+    """Errors: INVALID_DATA when `medium` would be that of a fifth target."""
+    media = room.targets.media
+    if medium is not None and target not in media and len(media) >= MAX_TARGETS:
+        raise PresenceError(
+            "INVALID_DATA",
+            f"A room has at most {MAX_TARGETS} targets, here: {', '.join(media)}. Remove one with mediaId null.",
+        )
+
+
+def set_media(
+    room: Room,
+    target: str,
+    medium: Medium | None,
+    now: float,
+    *,
+    keep_position: bool = False,
+    author: tuple[str, str] = (SYSTEM, SYSTEM),
+    from_back_end: bool = False,
+) -> bool:
+    """Set the medium of a target, or remove the target with None, and emit `media_changed`. Return whether anything
+    has changed; when not, there is no event.
+
+    Another `media_id` pauses the room at 0, unless `keep_position`; a new description of the same medium never does. In
+    both cases the version of the playback is increased [H18].
+    `author` are the user and the session in the event. `from_back_end`: from now on members may not set media. A room
+    that is not shown has no media, and nothing is done. The caller has checked the number of targets
+    (`check_count`)."""
+    if not room.shown:
+        return False
+    targets = room.targets
+    targets.from_back_end = targets.from_back_end or from_back_end
+    before = targets.media.get(target)
+    if before == medium:
+        return False
+    targets.put(target, medium)
+    if room.playback is None:
+        room.playback = Playback(now, targets)
+    is_same = before is not None and medium is not None and before.media_id == medium.media_id
+    room.playback.media_changed(now, keep_position=keep_position or is_same)
+    note_superseded(room)
+    room.urgent = True
+    data = MediaChanged(target=target, medium=medium, playback=room.playback.row(room.context.wall))
+    room.out.append(StreamFrame(room.frame(data, *author, now, public=True)))
+    return True
+
+
+def begin_with_media(room: Room, media: dict[str, Medium]) -> None:
+    """Set the media that the back end names when the room begins, before its first member gets a snapshot: without an
+    event, and without a version of the playback [H18, Q10]."""
+    for target, medium in media.items():
+        check_count(room, target, medium)
+        room.targets.put(target, medium)
+    room.targets.from_back_end = bool(media)
+
+
+def _completed(medium: Medium, before: Medium) -> Medium:
+    """Return a medium with the values of `before`, the same medium, in place of its absent ones. Errors: INVALID_DATA
+    when they do not go together."""
+    present = {name: getattr(before, name) for name in Medium.__struct_fields__ if getattr(medium, name) is UNSET}
+    try:
+        return structs.replace(medium, **present)
+    except ValueError as error:
+        raise PresenceError("INVALID_DATA", str(error)) from None

@@ -1,0 +1,63 @@
+"""Holds the media of a room: one for each of its targets [H17]. State only; written by media.py and
+playback_sync.py, and by owner/reconcile.py while it restores the room."""
+
+from msgspec import UNSET
+
+from koko_presence.protocol.models import MAIN, Medium
+
+MAX_TARGETS = 4
+
+
+def named(target: object) -> str:
+    """Return the target that a message means by its `target`, which may be absent or empty."""
+    return target if isinstance(target, str) and target else MAIN
+
+
+class Targets:
+    """The medium of each target of a room, in the order in which the targets were set. `durations` has for a target the
+    one that the last command has named, in seconds, for media that have none [H20]. `from_back_end`: the back
+    end has set the media, so members may not [H18]."""
+
+    __slots__ = ("durations", "from_back_end", "media")
+
+    def __init__(self) -> None:
+        self.media: dict[str, Medium] = {}
+        self.durations: dict[str, float] = {}
+        self.from_back_end = False
+
+    def put(self, target: str, medium: Medium | None) -> None:
+        """Set the medium of a target; None removes the target. The duration that commands have named for another
+        medium is forgotten."""
+        before = self.media.get(target)
+        if before is None or medium is None or before.media_id != medium.media_id:
+            self.durations.pop(target, None)
+        if medium is None:
+            self.media.pop(target, None)
+        else:
+            self.media[target] = medium
+
+    def note_duration(self, target: object, duration: float) -> None:
+        """Record the duration in seconds that a command names for `target`, as it stands in the message."""
+        self.durations[named(target)] = duration
+
+    def is_other(self, target: object, media_id: object) -> bool:
+        """Return whether `media_id`, as it stands in a message, is not the medium of `target`. Without an id in the
+        message, or without a medium, there is nothing to compare [H19]."""
+        if not isinstance(media_id, str):
+            return False
+        medium = self.media.get(named(target))
+        return medium is not None and medium.media_id != media_id
+
+    @property
+    def end(self) -> float | None:
+        """The end of the room in seconds: the highest duration of its media, less the offset of each. None: it is not
+        known [H20]."""
+        ends = []
+        for target in {**self.media, **self.durations}:
+            medium = self.media.get(target)
+            duration = UNSET if medium is None else medium.duration
+            length = self.durations.get(target) if duration is UNSET else duration
+            if length is not None:
+                offset = 0.0 if medium is None or medium.offset is UNSET else medium.offset
+                ends.append(max(length - offset, 0.0))
+        return max(ends, default=None)
