@@ -22,6 +22,7 @@ class Cable:
         self._film_bytes: int | None = None
         self._flows = threading.Event()
         self._flows.set()
+        self._is_plugged = True
         self.held = threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -41,6 +42,14 @@ class Cable:
                 each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self._end(each)
 
+    def unplug(self) -> None:
+        """Cut, and reset every new connection too, until `plug`."""
+        self._is_plugged = False
+        self.cut()
+
+    def plug(self) -> None:
+        self._is_plugged = True
+
     def close(self) -> None:
         self.release()
         self._listener.close()
@@ -56,6 +65,9 @@ class Cable:
         while True:
             try:
                 near, _ = self._listener.accept()
+                if not self._is_plugged:
+                    near.close()
+                    continue
                 far = socket.create_connection(self._to)
             except OSError:
                 return

@@ -1,0 +1,47 @@
+"""A small web server with the page of a viewer, the SDK and the films."""
+
+import functools
+import http.server
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from koko_presence import web
+
+from . import clips
+
+HERE = Path(__file__).parent
+SDK = Path(web.__file__).parent / "sdk"
+
+
+class _Files(http.server.SimpleHTTPRequestHandler):
+    """/sdk/* from the SDK's folder, /clips/* from that of the films, all else from here."""
+
+    def __init__(self, *args: object, sdk: Path, **settings: object) -> None:
+        self._folders = {"sdk": sdk, "clips": clips.FOLDER}
+        super().__init__(*args, directory=str(HERE), **settings)  # type: ignore[arg-type]
+
+    def translate_path(self, path: str) -> str:
+        first, _, rest = urlsplit(path).path.lstrip("/").partition("/")
+        folder = self._folders.get(first)
+        return super().translate_path(path) if folder is None or ".." in rest else str(folder / rest)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def site(sdk: Path = SDK) -> Iterator[str]:
+    """Serves until the end of the block; yields its origin, http://127.0.0.1:PORT."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Files, sdk=sdk))
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,407 @@
+"""A room under random use for minutes or hours: do its pages stay on the same frame?
+
+python -m bench.frame_accuracy.soak --minutes 60 --seed 1
+
+Five pages of a real Chromium and fifteen simulated players (the Python client) play, pause, seek, step, hide their
+page, reload it and lose the net at random, from a seed. A page is judged while it is in the room and visible, from 3 s
+after its return, and while its frames come on time. Exit code 1 if two judged pages are more than 2 frames apart for
+longer than 1 s after a command has settled, on an error event that the lost net does not explain, and if the heap of
+the page that is never reloaded grows.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import math
+import random
+import statistics
+import sys
+import time
+from bisect import bisect_right
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack, closing
+from dataclasses import dataclass, field
+from typing import Any
+
+from playwright.async_api import Error as PageError
+
+from koko_presence.client import PresenceClient, PresenceOffline, PresenceRefused
+from tests.browser.cable import Cable
+
+from .clips import ENCODINGS, Encoding
+from .playing import with_missed
+from .viewers import Film, Hall, Viewer, hall, token_of
+
+ROOM = "video_soak"
+FILM_S = 66.0
+PAGES, PLAYERS, PLAYERS_PER_CABLE = 5, 15, 5
+COMMAND_EVERY_S, TROUBLE_EVERY_S = 6.0, 12.0  # means, of all people together
+HIDDEN_S, LOST_S = (1.0, 8.0), (0.3, 8.0)
+SETTLE_MS, RETURN_MS = 2000.0, 3000.0  # after a command; after a page's return
+LATE_MS = 150.0  # frames that come later after each other are not on time
+INSTANT_MS, LOOK_S, BEHIND_MS = 50.0, 2.0, 1500.0
+MOST_APART, LONGEST_MS = 2, 1000.0
+HEAP_GROWTH, HEAP_GROWTH_BYTES = 1.1, 500_000
+EXPLAINED_S = 15.0  # after a loss of the net: errors of requests that waited for it
+
+
+def wall_ms() -> float:
+    return time.time() * 1000
+
+
+@dataclass
+class Soak:
+    """What was seen. `judged_s` is the time in which at least two pages were judged."""
+
+    seconds: float = 0.0
+    judged_s: float = 0.0
+    deeds: Counter[str] = field(default_factory=Counter)
+    apart: Counter[int] = field(default_factory=Counter)
+    violations: list[dict[str, Any]] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    heap: list[int] = field(default_factory=list)
+
+    @property
+    def heap_grows(self) -> bool:
+        """Whether the last third of the samples is larger than the first third, by medians."""
+        third = len(self.heap) // 3
+        if third < 3:
+            return False
+        first, last = statistics.median(self.heap[:third]), statistics.median(self.heap[-third:])
+        return last > first * HEAP_GROWTH and last > first + HEAP_GROWTH_BYTES
+
+    @property
+    def is_good(self) -> bool:
+        return not (self.violations or self.errors or self.heap_grows)
+
+
+class Watched:
+    """One page: what it displayed in the last seconds, and when it is judged."""
+
+    def __init__(self, name: str, viewer: Viewer, cable: Cable) -> None:
+        self.name, self.viewer, self.cable = name, viewer, cable
+        self.busy = False  # hidden, loading or without the net
+        self.judged: deque[tuple[float, bool]] = deque([(0.0, False)], maxlen=200)  # from which wall ms on, whether
+        self.lost_until = 0.0
+        self.frames: deque[tuple[float, int]] = deque(maxlen=2000)
+        self.states: deque[tuple[float, bool]] = deque([(0.0, True)], maxlen=500)  # from which wall ms on, paused
+        self._last: tuple[float, int, int, int] | None = None
+
+    def leave(self) -> None:
+        self.busy = True
+        self.judged.append((wall_ms(), False))
+
+    def back(self) -> None:
+        self.busy = False
+        self.judged.append((wall_ms() + RETURN_MS, True))
+
+    def take(self, record: dict[str, Any]) -> None:
+        frames = [*([self._last] if self._last else []), *map(tuple, record["frames"])]
+        self.frames.extend(with_missed(frames)[1 if self._last else 0 :])
+        self._last = frames[-1] if frames else None
+        for at, kind in record["states"]:
+            if kind in ("play", "pause"):
+                self.states.append((at, kind == "pause"))
+
+    def forget(self) -> None:
+        """The page was loaded anew: its counts begin again."""
+        self._last = None
+
+    def frame_at(self, at: float) -> int | None:
+        """The displayed frame at a wall time; None if the page is not judged then or its frames are not on time."""
+        if not self.judged[_index(self.judged, at)][1]:
+            return None
+        index = _index(self.frames, at)
+        if index < 0:
+            return None
+        paused = self.states[_index(self.states, at)][1]
+        after = self.frames[index + 1][0] if index + 1 < len(self.frames) else math.inf
+        if not paused and min(after, at + BEHIND_MS) - self.frames[index][0] > LATE_MS:
+            return None
+        return self.frames[index][1]
+
+
+def _index(timeline: Sequence[tuple[float, Any]], at: float) -> int:
+    """The last entry not after `at`; -1: there is none."""
+    return bisect_right(timeline, at, key=lambda each: each[0]) - 1
+
+
+class Judge:
+    """Compares the pages at each 50 ms, some time behind the present, so that all records are there."""
+
+    def __init__(self, result: Soak, pages: Sequence[Watched], begin: float) -> None:
+        self.result, self.pages = result, pages
+        self.commands: deque[tuple[float, str]] = deque(maxlen=100)  # wall ms, what
+        self._at = begin
+        self._apart_since: float | None = None
+
+    def run(self, until: float) -> None:
+        while self._at < until:
+            self._compare(self._at)
+            self._at += INSTANT_MS
+
+    def _compare(self, at: float) -> None:
+        index = _index(self.commands, at)
+        if index >= 0 and at - self.commands[index][0] < SETTLE_MS:
+            self._apart_since = None
+            return
+        shown = {page.name: page.frame_at(at) for page in self.pages}
+        frames = [frame for frame in shown.values() if frame is not None]
+        if len(frames) < 2:
+            return
+        self.result.judged_s += INSTANT_MS / 1000
+        distance = max(frames) - min(frames)
+        self.result.apart[min(distance, 99)] += 1
+        if distance <= MOST_APART:
+            self._apart_since = None
+        elif self._apart_since is None:
+            self._apart_since = at
+        elif at - self._apart_since > LONGEST_MS:
+            last = self.commands[index] if index >= 0 else None
+            self.result.violations.append({"at": at, "frames": shown, "command": last})
+            self._apart_since = at
+
+
+async def simulated_player(number: int, url: str, soak: "Soaking", rng: random.Random) -> None:
+    """A member that is always in step: it reports the room's position once a second."""
+    name = f"player{number}"
+    async with PresenceClient(url, token_of(name), min_backoff_s=0.1, max_backoff_s=1.0) as client:
+        client.on("error", lambda error: soak.client_error(number, error))
+        room = await client.join(ROOM, "video")
+        if number == 0:
+            room.on("playback_synced", lambda event: soak.judge.commands.append((wall_ms(), event.data.action)))
+        soak.rooms[number] = (client, room)
+        while True:
+            if room.playback is not None:
+                position = room.playback.position(client.server_now_ms())
+                room.report(room.playback.is_playing, position, room.playback.playback_rate)
+            await asyncio.sleep(1.0 + rng.uniform(0, 0.05))
+
+
+class Soaking:
+    """One run: the people, and what they do."""
+
+    def __init__(self, place: Hall, encoding: Encoding, rng: random.Random, say: Callable[[str], None]) -> None:
+        self.place, self.encoding, self.rng, self.say = place, encoding, rng, say
+        self.result = Soak()
+        self.pages: list[Watched] = []
+        self.judge = Judge(self.result, self.pages, wall_ms())
+        self.rooms: dict[int, tuple[PresenceClient, Any]] = {}
+        self.cables: list[Cable] = []
+        self.lost_until = 0.0  # of the simulated players
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # --- what is wrong -----------------------------------------------------------------------------------------------
+
+    def client_error(self, number: int, error: Exception) -> None:
+        if wall_ms() > self.lost_until:
+            self.result.errors.append(f"player{number}: {error!r}")
+
+    def page_errors(self, page: Watched, events: Sequence[dict[str, Any]]) -> None:
+        for event in events:
+            if event["type"] == "error" and not (event["at"] < page.lost_until and event["code"] == "OFFLINE"):
+                self.result.errors.append(f"{page.name}: {event['code']}: {event['message']}")
+            elif event["type"] == "follow":
+                self.result.errors.append(f"{page.name}: follow, {event['reason']}")
+        for text in page.viewer.errors:
+            if wall_ms() > page.lost_until:
+                self.result.errors.append(f"{page.name}: console: {text}")
+        page.viewer.errors.clear()
+
+    # --- the people --------------------------------------------------------------------------------------------------
+
+    async def start(self, stack: AsyncExitStack) -> None:
+        films = [Film(self.encoding, FILM_S)]
+        for _ in range(PLAYERS // PLAYERS_PER_CABLE + PAGES):
+            self.cables.append(stack.enter_context(closing(Cable(self.place.port))))
+        for number in range(PLAYERS):
+            cable = self.cables[number // PLAYERS_PER_CABLE]
+            url = (
+                f"ws://127.0.0.1:{cable.port}/presence" if number else self.place.url
+            )  # the first keeps its connection
+            player = asyncio.create_task(simulated_player(number, url, self, random.Random(self.rng.random())))
+            stack.push_async_callback(_end, player)
+        for number, cable in enumerate(self.cables[-PAGES:]):
+            viewer = await self.place.open(f"page{number}", ROOM, films, url=f"ws://127.0.0.1:{cable.port}/presence")
+            await viewer.call("takeRecord")
+            page = Watched(f"page{number}", viewer, cable)
+            self.pages.append(page)
+            page.back()
+
+    async def command(self) -> None:
+        """One command of one of the people, as a person gives it: on the player, or with a button of the page."""
+        by_page = self.rng.random() < 0.5
+        page = self.rng.choice(self.pages)
+        at = (await self.position()) or 0.0
+        kind = self.rng.choice(("play", "play", "pause", "seek", "step"))
+        if at > FILM_S - 8:
+            kind = "seek"
+        to = self.rng.uniform(0.5, FILM_S - 15)
+        self.result.deeds[kind] += 1
+        if by_page and not page.busy:
+            await page.viewer.act(kind, to=to, frames=self.rng.choice((1, -1, 5)))
+            return
+        number = self.rng.randrange(PLAYERS)
+        _, room = self.rooms.get(number, (None, None))
+        if room is None or wall_ms() < self.lost_until:
+            return
+        with contextlib.suppress(PresenceOffline):
+            try:
+                await room.sync_playback(
+                    "pause" if kind == "step" else kind, current_time=to if kind == "seek" else None
+                )
+            except PresenceRefused as refused:
+                self.client_error(number, refused)
+
+    async def position(self) -> float | None:
+        if 0 not in self.rooms:
+            return None
+        client, room = self.rooms[0]
+        if room.playback is None:
+            return None
+        return float(room.playback.position(client.server_now_ms()))
+
+    async def trouble(self) -> None:
+        """One page or some players hide, reload or lose the net, and return."""
+        kind = self.rng.choice(("hide", "reload", "lose", "lose players"))
+        self.result.deeds[kind] += 1
+        if kind == "lose players":
+            seconds = self.rng.uniform(*LOST_S)
+            self.lost_until = wall_ms() + (seconds + EXPLAINED_S) * 1000
+            await _unplugged(self.rng.choice(self.cables[:-PAGES]), seconds)
+            return
+        page = self.rng.choice(self.pages[1:] if kind == "reload" else self.pages)  # the first is never reloaded
+        if page.busy:
+            return
+        page.leave()
+        if kind == "hide":
+            await page.viewer.call("hide", True)
+            await asyncio.sleep(self.rng.uniform(*HIDDEN_S))
+            await page.viewer.call("hide", False)
+        elif kind == "lose":
+            seconds = self.rng.uniform(*LOST_S)
+            page.lost_until = wall_ms() + (seconds + EXPLAINED_S) * 1000
+            await _unplugged(page.cable, seconds)
+            await page.viewer.page.wait_for_function("viewer.room.status === 'live'", timeout=60_000)
+        else:
+            page.viewer.errors.clear()
+            url = f"ws://127.0.0.1:{page.cable.port}/presence"
+            await self.place.load(page.viewer, ROOM, [Film(self.encoding, FILM_S)], url=url)
+            page.forget()
+        page.back()
+
+    async def look(self) -> None:
+        """Collect the records of all pages and judge what is complete."""
+        for page in self.pages:
+            with contextlib.suppress(PageError):  # it is being loaded
+                (record,) = await page.viewer.call("takeRecord")
+                page.take(record)
+                self.page_errors(page, await page.viewer.call("takeEvents"))
+        self.judge.run(wall_ms() - BEHIND_MS - LOOK_S * 1000)
+
+    async def measure_heap(self) -> None:
+        viewer = self.pages[0].viewer
+        await viewer.devtools("HeapProfiler.collectGarbage")
+        self.result.heap.append((await viewer.devtools("Runtime.getHeapUsage"))["usedSize"])
+
+    async def run(self, seconds: float) -> Soak:
+        begin = time.monotonic()
+        next_command = next_trouble = next_look = begin
+        next_heap = begin + min(60.0, seconds / 4)  # the first samples would hold what is loaded once
+        heap_every_s = max(5.0, min(60.0, seconds / 20))
+        while (now := time.monotonic()) < begin + seconds:
+            if now >= next_command:
+                next_command = now + self.rng.expovariate(1 / COMMAND_EVERY_S)
+                self._do(self.command())
+            if now >= next_trouble:
+                next_trouble = now + self.rng.expovariate(1 / TROUBLE_EVERY_S)
+                self._do(self.trouble())
+            if now >= next_look:
+                next_look = now + LOOK_S
+                await self.look()
+            if now >= next_heap:
+                next_heap = now + heap_every_s
+                await self.measure_heap()
+                self.say(self.progress(now - begin))
+            await asyncio.sleep(0.05)
+        await asyncio.gather(*self._tasks)
+        await asyncio.sleep(LOOK_S)
+        await self.look()
+        self.result.seconds = seconds
+        return self.result
+
+    def progress(self, seconds: float) -> str:
+        result = self.result
+        return (
+            f"{seconds:6.0f} s  judged {result.judged_s:5.0f} s  apart {dict(sorted(result.apart.items()))}"
+            f"  violations {len(result.violations)}  errors {len(result.errors)}  heap {result.heap[-1] / 1e6:.2f} MB"
+        )
+
+    def _do(self, deed: Any) -> None:
+        task = asyncio.create_task(deed)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.result.errors.append(f"in the soak itself: {error!r}")
+
+
+async def _unplugged(cable: Cable, seconds: float) -> None:
+    cable.unplug()
+    await asyncio.sleep(seconds)
+    cable.plug()
+
+
+async def _end(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def soak(minutes: float, seed: int, encoding: Encoding, say: Callable[[str], None]) -> Soak:
+    async with AsyncExitStack() as stack:
+        place = await stack.enter_async_context(hall())
+        soaking = Soaking(place, encoding, random.Random(seed), say)
+        await soaking.start(stack)
+        result = await soaking.run(minutes * 60)
+        for page in soaking.pages:
+            await page.viewer.close()
+        return result
+
+
+def report(result: Soak) -> str:
+    instants = max(sum(result.apart.values()), 1)
+    shares = ", ".join(f"{frames}: {count / instants:.2%}" for frames, count in sorted(result.apart.items()))
+    heap = f"{result.heap[0] / 1e6:.2f} to {result.heap[-1] / 1e6:.2f} MB" if result.heap else "not measured"
+    lines = [
+        f"{result.seconds:.0f} s, judged {result.judged_s:.0f} s; frames apart: {shares}",
+        f"deeds: {dict(result.deeds)}",
+        f"heap of the page that was never reloaded: {heap}{', GROWS' if result.heap_grows else ''}",
+        f"violations: {len(result.violations)}",
+        *(f"  {each}" for each in result.violations[:20]),
+        f"unexplained errors: {len(result.errors)}",
+        *(f"  {each}" for each in result.errors[:20]),
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--encoding", choices=list(ENCODINGS), default="h264-25")
+    options = parser.parse_args()
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    result = asyncio.run(soak(options.minutes, options.seed, ENCODINGS[options.encoding], say))
+    print(report(result))
+    raise SystemExit(0 if result.is_good else 1)
+
+
+if __name__ == "__main__":
+    main()
