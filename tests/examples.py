@@ -23,6 +23,7 @@ VALUES: dict[str, Any] = {
     "y": 0.5,
     "isTyping": True,
     "offset": 0.5,
+    "frames": 1,
 }
 BY_TYPE: dict[Any, Any] = {str: "a", int: 0, float: 1.0, bool: False, Raw: {"a": 1}}
 

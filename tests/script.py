@@ -10,6 +10,7 @@ changes later.
 | `[person, "join", room, slot]` | connects to that slot first when it has no connection |
 | `[person, "leave" or "control_request" or "control_release", room]` | |
 | `[person, "cursor", room, timestamp]`, `[person, "typing", room, on]`, `[person, "play", room, position]` | |
+| `[person, "media", room, target, number]` | the medium of a target |
 | `[person, "status", status, message]`, `[person, "privacy", field, value, scope]` | |
 | `[person, "rights", name]` | a new token on the open connection; names of `RIGHTS` |
 | `[person, "lose", back_s]`, `[person, "go"]` | the connection is lost and restored, or the tab is closed |
@@ -128,8 +129,10 @@ class _Generator:
             return [person, "rights", chances.choice(sorted(RIGHTS))]
         if chance < 0.67:
             return [person, chances.choice(("control_request", "control_release")), room]
-        if chance < 0.73:
+        if chance < 0.71:
             return [person, "play", room, chances.randrange(99)]
+        if chance < 0.73:
+            return [person, "media", room, chances.choice(("main", "left")), chances.randrange(3)]
         if chance < 0.80:  # one in seven is away for longer than the grace period
             away = (5.6, 11.0) if chances.random() < 1 / 7 else (0.02, 0.8)
             return [person, "lose", round(chances.uniform(*away), 3)]

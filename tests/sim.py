@@ -336,6 +336,9 @@ class Story:
             person.say(type="typing", roomId=args[0], data={"isTyping": args[1]})
         elif verb == "play":
             person.say(type="playback", roomId=args[0], data={"action": "play", "currentTime": args[1]})
+        elif verb == "media":
+            medium = {"mediaId": f"film_{args[2]}", "duration": 500, "frameRate": "24000/1001"}
+            person.say(type="media", roomId=args[0], data={"target": args[1], **medium})
         elif verb == "status":
             person.say(type="status", data={"status": args[0], "statusMessage": args[1]})
         elif verb == "privacy":

@@ -304,6 +304,8 @@ class Writer:
                 message = showing_message(chance, room, self.people)
                 return ("quick" if chance.random() < 0.3 else "say", who, message)
             case "watch":
+                if chance.random() < 0.2:
+                    return ("say", who, {"type": "media", "roomId": room, "id": 3, "data": media_data(chance)})
                 return ("say", who, {"type": "playback", "roomId": room, "id": 3, "data": playback_data(chance)})
             case "control":
                 name = chance.choice(("request", "request", "request", "grant", "deny", "release", "cancel"))
@@ -341,7 +343,7 @@ class Writer:
         chance = self.chance
         name = chance.choice(
             ("join", "leave", "heartbeat", "getActive", "getActive", "updateCursor", "updateSelection", "startTyping",
-             "broadcast", "requestControl", "grantControl", "syncPlayback", "setStatus", "setPrivacy")
+             "broadcast", "requestControl", "grantControl", "syncPlayback", "setMedia", "setStatus", "setPrivacy")
         )  # fmt: skip
         own = chance.random() < 0.6
         fields: dict[str, Any] = {"roomId": room}
@@ -366,6 +368,8 @@ class Writer:
                 fields["toUserId"] = whom
             case "syncPlayback":
                 fields |= playback_data(chance)
+            case "setMedia":
+                fields |= media_data(chance)
             case "setStatus":
                 fields = {"status": "reviewing"}
             case "setPrivacy":
@@ -428,7 +432,8 @@ def showing_message(chance: random.Random, room: str, people: list[str]) -> dict
 
 
 def playback_data(chance: random.Random) -> dict[str, Any]:
-    action = chance.choice(("sync", "play", "pause", "seek", "rate", "report", "report", "resync", "enable", "disable"))
+    actions = ("sync", "play", "pause", "seek", "rate", "step", "report", "report", "resync", "enable", "disable")
+    action = chance.choice(actions)
     data: dict[str, Any] = {"action": action}
     if action in ("sync", "report"):
         data |= {"isPlaying": chance.random() < 0.7, "currentTime": chance.randint(0, 5), "playbackRate": 1}
@@ -436,7 +441,13 @@ def playback_data(chance: random.Random) -> dict[str, Any]:
         data["currentTime"] = chance.randint(0, 50)
     elif action == "rate":
         data["playbackRate"] = chance.choice((1, 1.5))
+    elif action == "step":
+        data["frames"] = chance.choice((-1, 1, 10))
     return data
+
+
+def media_data(chance: random.Random) -> dict[str, Any]:
+    return {"mediaId": f"film_{chance.randint(0, 3)}", "duration": chance.choice((5, 60)), "frameRate": 25}
 
 
 def write(seed: int, steps: int) -> list[Step]:

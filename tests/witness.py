@@ -217,8 +217,11 @@ def check_room(room: Any) -> None:
     """Check a room at its owner, after every step. Errors: Broken."""
     if not room.shown and any(member.visible for member in room.members.values()):
         raise Broken(f"{room.id} has visible members and is not there for others")
-    if not room.shown and (room.seq or room.playback is not None or room.gone):
-        raise Broken(f"{room.id} is not there for others, and keeps number {room.seq}, playback or who has left")
+    if not room.shown and (room.seq or room.playback is not None or room.targets.media or room.gone):
+        raise Broken(f"{room.id} is not there for others, and keeps number {room.seq}, playback, media or who has left")
+    ends_at = None if room.playback is None else room.playback.ends_at
+    if room.context.deadlines.at(("end", room.id, "")) != ends_at:
+        raise Broken(f"{room.id} reaches its end at {ends_at}, and has another deadline for it")
     holder = room.control.session_id
     if holder is not None and holder not in room.members:
         raise Broken(f"the controller of {room.id} is not in it")
@@ -359,6 +362,11 @@ def memory(world: World) -> dict[str, Any]:
             playback.is_playing, playback.playback_rate,
             round(playback.position(world.now + ahead_s) - _run(playback, world), 3),
         )  # fmt: skip
+        found[f"media of {room.id}"] = (
+            dict(room.targets.media),
+            dict(room.targets.durations),
+            room.targets.from_back_end,
+        )
         for member in room.members.values():
             found[f"{member.session_id} in {room.id}"] = (
                 member.color, member.index, round(member.joined_at - ahead_s, 3), member.invisible, member.disabled, member.share_cursor,

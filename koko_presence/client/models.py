@@ -37,6 +37,7 @@ class ViewerState(Model, kw_only=True):
 
     state: str
     drift_ms: int
+    drift_frames: int | None = None
 
 
 class User(Model, kw_only=True):
@@ -75,6 +76,9 @@ class Playback(PlaybackModel, kw_only=True):
     version: int
     duration: float | None = None
     target: str | None = None
+    frame: int | None = None
+    frame_target: str | None = None
+    ended: bool = False
 
 
 class ControlRequestRow(Model, kw_only=True):
@@ -210,6 +214,9 @@ class PlaybackSyncedData(Model, kw_only=True):
     sync_enabled: bool
     duration: float | None = None
     target: str | None = None
+    frame: int | None = None
+    frame_target: str | None = None
+    ended: bool = False
 
 
 class PlaybackSynced(Event, tag="playback_synced", kw_only=True):
@@ -234,6 +241,7 @@ class ViewerSyncData(Model, kw_only=True):
 
     state: str
     drift_ms: int
+    drift_frames: int | None = None
     synced: int
     total: int
 

@@ -163,6 +163,9 @@ class RoomState:
             version=data.version,
             duration=data.duration,
             target=data.target,
+            frame=data.frame,
+            frame_target=data.frame_target,
+            ended=data.ended,
         )
 
     def _media_changed(self, event: MediaChanged) -> None:
@@ -194,7 +197,7 @@ class RoomState:
         self.synced = (data.synced, data.total)
         user = self.users.get(event.session_id)
         if user is not None:
-            user.viewer_sync = ViewerState(state=data.state, drift_ms=data.drift_ms)
+            user.viewer_sync = ViewerState(state=data.state, drift_ms=data.drift_ms, drift_frames=data.drift_frames)
 
 
 _FOLDS: dict[type, Callable[[RoomState, Any], None]] = {

@@ -199,6 +199,7 @@ def restore_room(room_id: str, record: RoomRecord, seq: int, context: ShardConte
         room.playback = Playback(now, room.targets)
         for name in ("is_playing", "current_time", "playback_rate", "anchor", "version", "target"):
             setattr(room.playback, name, getattr(head.playback, name))
+        playback_sync.schedule_end(room)
         room.playback.version += gap  # clients that have the lost owner's last command must accept the next one [H16]
     private_rooms = {user_id: PrivateRoom(room_type, since) for user_id, room_type, since in head.private_rooms}
     for each in record.members.values():

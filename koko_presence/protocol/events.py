@@ -153,8 +153,15 @@ class PlaybackSynced(EventData, kw_only=True):
     version: int
     server_time: Annotated[int, Meta(description="ms of the server at which `currentTime` was right.")]
     sync_enabled: bool
-    duration: float | UnsetType = UNSET
+    duration: Annotated[float | UnsetType, Meta(description="The end of the room, in seconds.")] = UNSET
     target: str | UnsetType = UNSET
+    frame: Annotated[
+        int | UnsetType, Meta(description="The frame that is shown, from 0: in a pause, with a known frame rate.")
+    ] = UNSET
+    frame_target: Annotated[
+        str | UnsetType, Meta(description="The target of `frame`, where the room has several media.")
+    ] = UNSET
+    ended: Annotated[bool, Meta(description="The room has stopped at its end.")] = False
 
 
 class MediaChanged(EventData, kw_only=True):
@@ -177,6 +184,7 @@ class ViewerSync(EventData, kw_only=True):
 
     state: SyncState
     drift_ms: Annotated[int, Meta(description="Reported minus room: behind is negative.")]
+    drift_frames: Annotated[int | UnsetType, Meta(description="The same in frames, with a known frame rate.")] = UNSET
     synced: int
     total: int
 

@@ -280,6 +280,9 @@ class PlaybackData(Wire, kw_only=True):
     playback_rate: Rate | UnsetType = UNSET
     at: ServerMs | UnsetType = UNSET
     base_version: Version | UnsetType = UNSET
+    frames: Annotated[
+        Annotated[int, Meta(ge=-1000, le=1000)] | UnsetType, Meta(description="How far a step goes; not 0.")
+    ] = UNSET
     duration: Duration | UnsetType = UNSET
     buffering: bool = False
     follow: bool = True
@@ -290,6 +293,8 @@ class PlaybackData(Wire, kw_only=True):
     ] = UNSET
 
     def __post_init__(self) -> None:
+        if self.frames == 0:
+            raise ValueError("frames must not be 0")
         for name in _REQUIRED[self.action]:
             if getattr(self, name) is UNSET:
                 raise ValueError(f"action '{self.action}' needs {_CAMEL[name]}")
@@ -301,13 +306,16 @@ _REQUIRED: dict[str, tuple[str, ...]] = {
     "report": _ALL_THREE,
     "seek": ("current_time",),
     "rate": ("playback_rate",),
+    "step": ("frames",),
     "play": (),
     "pause": (),
     "resync": (),
     "enable": (),
     "disable": (),
 }
-_CAMEL = {"is_playing": "isPlaying", "current_time": "currentTime", "playback_rate": "playbackRate"}
+_CAMEL = {
+    "is_playing": "isPlaying", "current_time": "currentTime", "playback_rate": "playbackRate", "frames": "frames"
+}  # fmt: skip
 
 
 class PlaybackMessage(RoomMessage, tag="playback", kw_only=True):

@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 RoomType = Literal["project", "video", "comment_thread", "comparison"]
 Status = Literal["active", "idle", "away", "busy", "reviewing"]
 Activity = Literal["active", "idle", "away"]
-PlaybackAction = Literal["sync", "play", "pause", "seek", "rate", "report", "resync", "enable", "disable"]
+PlaybackAction = Literal["sync", "play", "pause", "seek", "rate", "step", "report", "resync", "enable", "disable"]
 
 
 def one_of(*names: str) -> Meta:
@@ -22,7 +22,7 @@ def one_of(*names: str) -> Meta:
 
 
 SyncState = Annotated[
-    str, one_of("synced", "behind", "ahead", "paused", "playing", "buffering", "other_media", "unknown")
+    str, one_of("synced", "behind", "ahead", "paused", "playing", "buffering", "ended", "other_media", "unknown")
 ]
 
 # Eleven days of video. A finite position is not enough: 1e308 seconds times a rate of 16 is infinite [B14].
@@ -161,8 +161,15 @@ class PlaybackRow(Wire, kw_only=True):
     playback_rate: float
     anchor: int
     version: int
-    duration: float | UnsetType = UNSET
+    duration: Annotated[float | UnsetType, Meta(description="The end of the room, in seconds.")] = UNSET
     target: str | UnsetType = UNSET
+    frame: Annotated[
+        int | UnsetType, Meta(description="The frame that is shown, from 0: in a pause, with a known frame rate.")
+    ] = UNSET
+    frame_target: Annotated[
+        str | UnsetType, Meta(description="The target of `frame`, where the room has several media.")
+    ] = UNSET
+    ended: Annotated[bool, Meta(description="The room has stopped at its end.")] = False
 
 
 class SyncRow(Wire, kw_only=True):
@@ -170,6 +177,7 @@ class SyncRow(Wire, kw_only=True):
 
     state: SyncState
     drift_ms: Annotated[int, Meta(description="Reported minus room: behind is negative.")]
+    drift_frames: Annotated[int | UnsetType, Meta(description="The same in frames, with a known frame rate.")] = UNSET
 
 
 class PresenceUser(Wire, kw_only=True):

@@ -106,6 +106,8 @@ class PlaybackResult(Success, kw_only=True):
     playback_rate: float | UnsetType = UNSET
     anchor: int | UnsetType = UNSET
     version: int | UnsetType = UNSET
+    frame: int | UnsetType = UNSET
+    ended: bool = False
     sync_enabled: bool | UnsetType = UNSET
 
 

@@ -18,12 +18,14 @@ class Due(NamedTuple):
 
 def handle_due(room: Room, kind: str, sub_id: str, now: float) -> Due:
     """Apply the deadline `kind` at monotonic second `now`. `sub_id` is a session, for `forget` and `control_request` a
-    user, for `playback` empty."""
+    user, for `playback` and `end` empty."""
     if kind == "forget":
         room.gone.pop(sub_id, None)
         return Due(touched=None)
     if kind == "playback":
         playback_sync.release_playback(room, now)
+    elif kind == "end":
+        playback_sync.end_playback(room, now)
     elif kind == "control_request":
         person = room.people.get(sub_id)
         member = room.best_session(person) if person is not None else None

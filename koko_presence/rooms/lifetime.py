@@ -60,7 +60,7 @@ def end(room: RoomState, now: float) -> None:
 def forget_deadlines(room: RoomState) -> None:
     """Cancel the deadlines that belong to the room and not to a member."""
     cancel = room.context.deadlines.cancel
-    for kind in ("empty", "playback"):
+    for kind in ("empty", "playback", "end"):
         cancel((kind, room.id, ""))
     for user_id in room.gone:
         cancel(("forget", room.id, user_id))

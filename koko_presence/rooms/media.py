@@ -12,7 +12,7 @@ from koko_presence.protocol.survey import SYSTEM
 from .member import Member
 from .message_handlers import Result, handles
 from .playback import Playback
-from .playback_sync import check_has_playback, check_may_play, note_superseded
+from .playback_sync import check_has_playback, check_may_play, note_superseded, schedule_end
 from .presence_state import spend
 from .room import Room
 from .targets import MAX_TARGETS, named
@@ -88,6 +88,7 @@ def set_media(
         room.playback = Playback(now, targets)
     is_same = before is not None and medium is not None and before.media_id == medium.media_id
     room.playback.media_changed(now, keep_position=keep_position or is_same)
+    schedule_end(room)
     note_superseded(room)
     room.urgent = True
     data = MediaChanged(target=target, medium=medium, playback=room.playback.row(room.context.wall))

@@ -152,7 +152,7 @@ class Member(MemberCore):
         shows = (
             self.person.profile, self.connected or self.away_at > 0.0, self.last_active_at, self.name, self.image,
             self.color, self.index, self.typing, self.watching, self.cursor, self.cursor_shown, self.selection,
-            self.visible, None if viewer is None else (viewer.state, viewer.sync, viewer.drift_ms),
+            self.visible, None if viewer is None else (viewer.state, viewer.sync, viewer.drift_ms, viewer.drift_frames),
         )  # fmt: skip
         if shows != self._row_shows:
             self._row, self._row_shows = encode(self.row(room_id, room_type, wall, full=True, own=False)), shows
@@ -192,5 +192,10 @@ class Member(MemberCore):
             row.typing_context = self.typing
         if self.viewer is not None:
             row.playback_state = self.viewer.state
-            row.viewer_sync = SyncRow(state=self.viewer.sync, drift_ms=self.viewer.drift_ms)
+            viewer = self.viewer
+            row.viewer_sync = SyncRow(
+                state=viewer.sync,
+                drift_ms=viewer.drift_ms,
+                drift_frames=UNSET if viewer.drift_frames is None else viewer.drift_frames,
+            )
         return row

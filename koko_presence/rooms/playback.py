@@ -5,11 +5,15 @@ A state means: at monotonic second `anchor` the position was `current_time`. The
 when it is read. `version` counts accepted commands; the highest one is valid [H16].
 """
 
+from fractions import Fraction
+
+from msgspec import UNSET, UnsetType
+
 from koko_presence._fastpath.wallclock import WallClock
 from koko_presence.protocol.messages import PlaybackData
 from koko_presence.protocol.models import MAX_MEDIA_TIME_S, PlaybackRow, ViewerState
 
-from .targets import Targets
+from .targets import Targets, named
 
 # A client's `at` is accepted within this distance from the receipt, as Jellyfin does [H4].
 MAX_CLOCK_SKEW_S = 2.0
@@ -18,6 +22,8 @@ SYNC_ENTER_S = 0.250
 SYNC_LEAVE_S = 0.500
 SYNC_LOST_S = 2.0
 SETTLE_S = 1.0
+IN_STEP = ("synced", "ended")  # the states of viewers that count as synced
+AT_END_S = 0.250  # a player may stop this much before the duration that its container names [H20]
 
 
 def acted_at(data: PlaybackData, wall: WallClock, now: float) -> float:
@@ -49,6 +55,27 @@ class Playback:
         """The room's end in seconds; None when it is not known [H20]."""
         return self.targets.end
 
+    @property
+    def ended(self) -> bool:
+        """Whether the room has stopped at its end [H20]."""
+        end = self.duration
+        return not self.is_playing and end is not None and self.current_time >= end
+
+    @property
+    def ends_at(self) -> float | None:
+        """The monotonic second at which the room reaches its end; None when it is paused, or the end not known."""
+        end = self.duration
+        if not self.is_playing or end is None:
+            return None
+        return self.anchor + (end - self.current_time) / self.playback_rate
+
+    @property
+    def frame(self) -> tuple[str, int] | None:
+        """The target whose frames count, and its frame, while the room is paused; None while it plays, and without a
+        frame rate [H21]."""
+        found = None if self.is_playing else self.targets.grid_at(self.current_time, self.target)
+        return None if found is None else (found[0], found[1].frame_at(self.current_time))
+
     def position(self, at: float) -> float:
         """Return the second of the video at monotonic second `at`, clamped to the duration where that is known [H4]."""
         position = self.current_time
@@ -61,7 +88,8 @@ class Playback:
         return min(max(position, 0.0), MAX_MEDIA_TIME_S if end is None else end)
 
     def apply(self, data: PlaybackData, at: float) -> None:
-        """Apply a sync, play, pause, seek or rate command; the message's own validation has checked its fields [H3]."""
+        """Apply a sync, play, pause, seek, rate or step command; the message's own validation has checked its fields
+        [H3], and `may_step` that a step is possible."""
         if isinstance(data.duration, float):
             self.targets.note_duration(data.target, data.duration)
         if isinstance(data.target, str):
@@ -69,17 +97,19 @@ class Playback:
         at = max(at, self.anchor)  # a time before the last command's would run the position backwards
         position = self.position(at)
         if isinstance(data.current_time, float) and data.action != "rate":
-            position = data.current_time
+            position = self._limited(data.current_time)
         if data.action == "sync":
             self.is_playing = data.is_playing is True
         elif data.action == "play":
             self.is_playing = True
-        elif data.action == "pause":
+            position = 0.0 if position == self.duration else position  # from the end it begins anew [H20]
+        elif data.action in ("pause", "step"):
             self.is_playing = False
         if isinstance(data.playback_rate, float) and data.action in ("sync", "rate"):
             self.playback_rate = data.playback_rate
-        self.current_time = self._limited(position)
+        self.current_time = self._stepped(position, data.frames) if isinstance(data.frames, int) else position
         self.anchor = at
+        self._settle()
         self.version += 1
 
     def media_changed(self, now: float, *, keep_position: bool) -> None:
@@ -89,7 +119,36 @@ class Playback:
         self.current_time = self.position(now) if keep_position else 0.0
         self.is_playing = self.is_playing and keep_position
         self.anchor = now
+        self._settle()
         self.version += 1
+
+    def stop_at_end(self) -> None:
+        """Stop at the room's end, which has been reached at `ends_at` [H20]."""
+        ends_at, end = self.ends_at, self.duration
+        assert ends_at is not None and end is not None
+        self.is_playing, self.current_time, self.anchor = False, end, ends_at
+        self.version += 1
+
+    def may_step(self, target: str | None, at: float) -> bool:
+        """Return whether the room can go by frames: those of `target` when it is named, else of any [H21]."""
+        found = self.targets.grid_at(self.position(at), target)
+        return found is not None and target in (None, "", found[0])
+
+    def _stepped(self, position: float, frames: int) -> float:
+        found = self.targets.grid_at(position, self.target)
+        if found is None:
+            return position
+        grid = found[1]
+        return self._limited(grid.middle_of(grid.limited(grid.frame_at(position) + frames)))
+
+    def _settle(self) -> None:
+        """Stop at the end [H20]; a paused position becomes the middle of the frame there [H21]."""
+        if self.duration is not None and self.current_time >= self.duration:
+            self.is_playing, self.current_time = False, self.duration
+        elif not self.is_playing:
+            found = self.targets.grid_at(self.current_time, self.target)
+            if found is not None:
+                self.current_time = self._limited(found[1].middle_of(found[1].frame_at(self.current_time)))
 
     def row(self, wall: WallClock) -> PlaybackRow:
         """Return the state for snapshots and refusals [H1, H5]."""
@@ -105,18 +164,28 @@ class Playback:
             row.duration = duration
         if self.target is not None:
             row.target = self.target
+        row.frame, row.frame_target = self.shown_frame()
+        row.ended = self.ended
         return row
+
+    def shown_frame(self) -> tuple[int | UnsetType, str | UnsetType]:
+        """Return `frame` and `frameTarget` of the state; the second only where the room has several media."""
+        frame = self.frame
+        if frame is None:
+            return UNSET, UNSET
+        return frame[1], frame[0] if len(self.targets.media) > 1 else UNSET
 
 
 class Viewer:
     """One session's last report, and the sync state derived from it [H6, H7]."""
 
-    __slots__ = ("drift_ms", "following", "reported_at", "state", "strikes", "sync")
+    __slots__ = ("drift_frames", "drift_ms", "following", "reported_at", "state", "strikes", "sync")
 
     def __init__(self) -> None:
         self.state = ViewerState(is_playing=False, current_time=0.0, playback_rate=1.0)
         self.sync = "unknown"
         self.drift_ms = 0
+        self.drift_frames: int | None = None  # None without a frame rate [H22]
         self.strikes = 0
         self.following = True
         self.reported_at = 0.0
@@ -131,31 +200,41 @@ class Viewer:
         before = (self.sync, self.following)
         self.following = data.follow
         if room is None or room.version == 0:
-            self.sync, self.drift_ms, self.strikes = "unknown", 0, 0
+            self._become("unknown")
         elif room.targets.is_other(data.target, data.media_id):
-            self.sync, self.drift_ms, self.strikes = "other_media", 0, 0
+            self._become("other_media")  # [H19]
         else:
-            self._judge(data.buffering, room, at)
+            self._judge(data, room, at)
         return (self.sync, self.following) != before
 
     def lapse(self) -> bool:
         """Reset the sync state when reports have stopped. Return True when it changed."""
         changed = self.sync != "unknown"
-        self.sync, self.drift_ms, self.strikes = "unknown", 0, 0
+        self._become("unknown")
         return changed
 
-    def _judge(self, buffering: bool, room: Playback, at: float) -> None:
-        drift = self.state.current_time - room.position(at)
+    def _become(self, sync: str) -> None:
+        """Set a sync state in which there is no drift."""
+        self.sync, self.drift_ms, self.drift_frames, self.strikes = sync, 0, None, 0
+
+    def _judge(self, data: PlaybackData, room: Playback, at: float) -> None:
+        position, reported = room.position(at), self.state.current_time
+        end = room.targets.final_position_of(named(data.target))
+        end = room.duration if end is None else end
+        drift = reported - (position if end is None else min(position, end))
         self.drift_ms = round(drift * 1000.0)
+        self.drift_frames = self._drift_in_frames(data, room, position, drift)
         same_state = self.state.is_playing == room.is_playing
-        if buffering:
+        if data.buffering:
             found = "buffering"
+        elif end is not None and not self.state.is_playing and _has_ended(reported, position, end, room):
+            found = "ended"
         elif not same_state:
             found = "paused" if room.is_playing else "playing"
         else:
-            allowed = SYNC_LEAVE_S if self.sync in ("synced", "unknown") else SYNC_ENTER_S
+            allowed = SYNC_LEAVE_S if self.sync in (*IN_STEP, "unknown") else SYNC_ENTER_S
             found = "synced" if abs(drift) <= allowed else ("behind" if drift < 0 else "ahead")
-        if found == "synced" or self.sync != "synced" or buffering:
+        if found in IN_STEP or self.sync not in IN_STEP or data.buffering:
             self.sync, self.strikes = found, 0
             return
         self.strikes += 1
@@ -164,3 +243,22 @@ class Viewer:
         certain = abs(drift) > SYNC_LOST_S if same_state else at - room.anchor > SETTLE_S
         if certain or self.strikes >= 2:
             self.sync, self.strikes = found, 0
+
+    def _drift_in_frames(self, data: PlaybackData, room: Playback, position: float, drift: float) -> int | None:
+        """Return the drift in frames of the reported target: exact while both are paused, else rounded [H22]."""
+        target = data.target if isinstance(data.target, str) else room.target
+        found = room.targets.grid_at(position, target)
+        if found is None:
+            return None
+        grid = found[1]
+        if self.state.is_playing or room.is_playing:
+            return round(Fraction(drift) * grid.rate)
+        return grid.frame_at(self.state.current_time) - grid.frame_at(position)
+
+
+def _has_ended(reported: float, position: float, end: float, room: Playback) -> bool:
+    """Return whether a viewer that has stopped at `reported` is at the end of its medium, `end`, and the room has
+    ended, is beyond that end, or is about to reach it [H20]."""
+    if reported < end - AT_END_S:
+        return False
+    return room.ended or position >= end or (room.is_playing and position >= end - SYNC_LEAVE_S)

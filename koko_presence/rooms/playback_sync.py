@@ -15,10 +15,11 @@ from koko_presence.protocol.messages import (
     PlaybackMessage,
 )
 from koko_presence.protocol.models import PlaybackRow
+from koko_presence.protocol.survey import SYSTEM
 
 from .member import Member
 from .message_handlers import Result, handles
-from .playback import Playback, Viewer, acted_at
+from .playback import IN_STEP, Playback, Viewer, acted_at
 from .presence_state import COALESCED_VALUES, CoalescedValue, spend, submit
 from .room import Room
 from .room_state import SYNCED_TYPES
@@ -27,7 +28,7 @@ from .room_state import SYNCED_TYPES
 @handles(PlaybackMessage)
 def handle_playback(room: Room, member: Member, message: PlaybackMessage, now: float) -> Result:
     """presence.syncPlayback. Errors: SYNC_DISABLED [H13], INVISIBLE [K3], NOT_CONTROLLER with the state [H1],
-    FORBIDDEN, STALE with the state [H16]."""
+    FORBIDDEN, STALE with the state [H16, H19], INVALID_DATA for a step without a frame rate [H21]."""
     data = message.data
     check_has_playback(room, member)
     if data.action in ("enable", "disable"):
@@ -45,16 +46,40 @@ def handle_playback(room: Room, member: Member, message: PlaybackMessage, now: f
     is_late = isinstance(data.base_version, int) and playback is not None and data.base_version != playback.version
     if is_late or room.targets.is_other(data.target, data.media_id):
         raise PresenceError("STALE", state=None if playback is None else playback.row(room.context.wall))
+    at = acted_at(data, room.context.wall, now)
     if playback is None:
-        playback = room.playback = Playback(now, room.targets)
-        playback.anchor = acted_at(data, room.context.wall, now)
+        playback = Playback(at, room.targets)
+    if data.action == "step" and not playback.may_step(data.target if isinstance(data.target, str) else None, at):
+        raise PresenceError(
+            "INVALID_DATA", "A step needs a medium with a frame rate at this position: set it with media, frameRate."
+        )
+    room.playback = playback
     member.last_active_at = now
-    playback.apply(data, acted_at(data, room.context.wall, now))
+    playback.apply(data, at)
+    schedule_end(room)
     if room.control.user_id == member.user_id and not member.leased:
         room.control.session_id = member.session_id  # another session of the controller takes over [H2]
     room.playback_waits = (member.user_id, member.session_id, data.action)
     release_playback(room, now)
     return {"success": True, **_as_dict(playback.row(room.context.wall))}
+
+
+def schedule_end(room: Room) -> None:
+    """Set the deadline at which the room reaches its end, or cancel it [H20]. Called after every change of the
+    playback or of the media."""
+    ends_at = None if room.playback is None else room.playback.ends_at
+    if ends_at is None:
+        room.context.deadlines.cancel(("end", room.id, ""))
+    else:
+        room.context.deadlines.set(("end", room.id, ""), ends_at)
+
+
+def end_playback(room: Room, now: float) -> None:
+    """Stop the room at its end and broadcast that, as user `system` [H20]."""
+    assert room.playback is not None
+    room.playback.stop_at_end()
+    room.playback_waits = (SYSTEM, SYSTEM, "end")
+    release_playback(room, now, at_once=True)
 
 
 def release_playback(room: Room, now: float, *, at_once: bool = False) -> None:
@@ -82,6 +107,7 @@ def note_superseded(room: Room) -> None:
 def _synced(room: Room, action: str) -> PlaybackSynced:
     playback = room.playback
     assert playback is not None
+    frame, frame_target = playback.shown_frame()
     return PlaybackSynced(
         is_playing=playback.is_playing,
         current_time=playback.current_time,
@@ -92,6 +118,9 @@ def _synced(room: Room, action: str) -> PlaybackSynced:
         sync_enabled=room.sync_enabled,
         duration=UNSET if playback.duration is None else playback.duration,
         target=UNSET if playback.target is None else playback.target,
+        frame=frame,
+        frame_target=frame_target,
+        ended=playback.ended,
     )
 
 
@@ -131,13 +160,18 @@ def check_may_play(room: Room, member: Member) -> None:
 
 
 def _as_dict(row: PlaybackRow) -> dict[str, object]:
-    return {
+    fields: dict[str, object] = {
         "isPlaying": row.is_playing,
         "currentTime": row.current_time,
         "playbackRate": row.playback_rate,
         "anchor": row.anchor,
         "version": row.version,
     }
+    if row.frame is not UNSET:
+        fields["frame"] = row.frame
+    if row.ended:
+        fields["ended"] = True
+    return fields
 
 
 # --- viewers [H6, H7] ---------------------------------------------------------------------------------------------
@@ -173,7 +207,13 @@ def _emit_viewer(room: Room, member: Member, now: float) -> None:
     viewer = member.viewer
     assert viewer is not None
     synced, total = sync_totals(room)
-    data = ViewerSync(state=viewer.sync, drift_ms=viewer.drift_ms, synced=synced, total=total)
+    data = ViewerSync(
+        state=viewer.sync,
+        drift_ms=viewer.drift_ms,
+        drift_frames=UNSET if viewer.drift_frames is None else viewer.drift_frames,
+        synced=synced,
+        total=total,
+    )
     room.emit(member, data, now)
 
 
@@ -187,7 +227,7 @@ def sync_totals(room: Room) -> tuple[int, int]:
             continue
         total += 1
         states = {m.viewer.sync for m in sessions if m.viewer is not None} - {"unknown"}
-        synced += "synced" in states or (not states and person.user_id == room.control.user_id)
+        synced += not states.isdisjoint(IN_STEP) or (not states and person.user_id == room.control.user_id)
     return synced, total
 
 

@@ -5,6 +5,8 @@ from msgspec import UNSET
 
 from koko_presence.protocol.models import MAIN, Medium
 
+from .frames import FrameGrid, grid_of
+
 MAX_TARGETS = 4
 
 
@@ -48,16 +50,31 @@ class Targets:
         medium = self.media.get(named(target))
         return medium is not None and medium.media_id != media_id
 
+    def duration_of(self, target: str) -> float | None:
+        """Return how long the medium of a target is, in seconds; None when it is not known."""
+        medium = self.media.get(target)
+        return self.durations.get(target) if medium is None or medium.duration is UNSET else medium.duration
+
+    def final_position_of(self, target: str) -> float | None:
+        """Return the position of the room, in seconds, at which the medium of a target ends; None when it is not
+        known."""
+        duration, medium = self.duration_of(target), self.media.get(target)
+        if duration is None:
+            return None
+        return max(duration - (0.0 if medium is None or medium.offset is UNSET else medium.offset), 0.0)
+
     @property
     def end(self) -> float | None:
-        """The end of the room in seconds: the highest duration of its media, less the offset of each. None: it is not
-        known [H20]."""
-        ends = []
-        for target in {**self.media, **self.durations}:
-            medium = self.media.get(target)
-            duration = UNSET if medium is None else medium.duration
-            length = self.durations.get(target) if duration is UNSET else duration
-            if length is not None:
-                offset = 0.0 if medium is None or medium.offset is UNSET else medium.offset
-                ends.append(max(length - offset, 0.0))
-        return max(ends, default=None)
+        """The end of the room in seconds: where the last of its media ends. None: it is not known [H20]."""
+        ends = (self.final_position_of(target) for target in {**self.media, **self.durations})
+        return max((end for end in ends if end is not None), default=None)
+
+    def grid_at(self, position: float, target: str | None) -> tuple[str, FrameGrid] | None:
+        """Return the target whose frames count at a position of the room, and its frames [H21]: of those with a frame
+        rate that run there, `target`, else `main`, else the first one. None: there is none."""
+        for name in dict.fromkeys((named(target), MAIN, *self.media)):
+            medium = self.media.get(name)
+            grid = None if medium is None else grid_of(medium, self.duration_of(name))
+            if grid is not None and grid.runs_at(position):
+                return name, grid
+        return None

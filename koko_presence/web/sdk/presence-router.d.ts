@@ -18,8 +18,8 @@ import type {
 export type RoomType = "project" | "video" | "comment_thread" | "comparison";
 export type Status = "active" | "idle" | "away" | "busy" | "reviewing";
 export type Activity = "active" | "idle" | "away";
-export type PlaybackAction = "sync" | "play" | "pause" | "seek" | "rate" | "report" | "resync" | "enable" | "disable";
-export type SyncState = "synced" | "behind" | "ahead" | "paused" | "playing" | "buffering" | "other_media" | "unknown";
+export type PlaybackAction = "sync" | "play" | "pause" | "seek" | "rate" | "step" | "report" | "resync" | "enable" | "disable";
+export type SyncState = "synced" | "behind" | "ahead" | "paused" | "playing" | "buffering" | "ended" | "other_media" | "unknown";
 export type LeaveReason = "left" | "disconnected" | "timeout" | "kicked";
 
 /** The video of one target of a room: position in it = position of the room + `offset`. */
@@ -80,8 +80,15 @@ export interface PlaybackRow {
   playbackRate: number;
   anchor: number;
   version: number;
+  /** The end of the room, in seconds. */
   duration?: number;
   target?: string;
+  /** The frame that is shown, from 0: in a pause, with a known frame rate. */
+  frame?: number;
+  /** The target of `frame`, where the room has several media. */
+  frameTarget?: string;
+  /** The room has stopped at its end. */
+  ended?: boolean;
 }
 
 /** A viewer's deviation from the room's playback. */
@@ -89,6 +96,8 @@ export interface SyncRow {
   state: SyncState;
   /** Reported minus room: behind is negative. */
   driftMs: number;
+  /** The same in frames, with a known frame rate. */
+  driftFrames?: number;
 }
 
 /** One session (a tab, a device) of one user. */
@@ -225,8 +234,15 @@ export interface PlaybackSynced {
   /** ms of the server at which `currentTime` was right. */
   serverTime: number;
   syncEnabled: boolean;
+  /** The end of the room, in seconds. */
   duration?: number;
   target?: string;
+  /** The frame that is shown, from 0: in a pause, with a known frame rate. */
+  frame?: number;
+  /** The target of `frame`, where the room has several media. */
+  frameTarget?: string;
+  /** The room has stopped at its end. */
+  ended?: true;
 }
 
 /** A target of the room has another medium, or its description has changed; `playback` is the state after it. */
@@ -242,6 +258,8 @@ export interface ViewerSync {
   state: SyncState;
   /** Reported minus room: behind is negative. */
   driftMs: number;
+  /** The same in frames, with a known frame rate. */
+  driftFrames?: number;
   synced: number;
   total: number;
 }
@@ -433,6 +451,8 @@ export interface SyncPlaybackInput extends RoomTarget {
   playbackRate?: number;
   at?: number;
   baseVersion?: number;
+  /** How far a step goes; not 0. */
+  frames?: number;
   duration?: number;
   buffering?: boolean;
   follow?: boolean;
@@ -528,6 +548,8 @@ export interface PlaybackResult extends Success {
   playbackRate?: number;
   anchor?: number;
   version?: number;
+  frame?: number;
+  ended?: boolean;
   syncEnabled?: boolean;
 }
 
