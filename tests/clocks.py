@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from koko_presence._fastpath.wire import pack_flush, unpack_flush
 from koko_presence.cluster import wire_messages
-from koko_presence.protocol import commands, snapshots
+from koko_presence.protocol import commands, edge_messages, snapshots
 
 # Every monotonic time in seconds that is sent between workers; 0.0 stands for none.
 TIMES: dict[type, tuple[str, ...]] = {
@@ -22,11 +22,16 @@ TIMES: dict[type, tuple[str, ...]] = {
     commands.SuspendMember: ("grace_until", "away_at"),
     commands.RenewLease: ("lease_until",),
     commands.ConfirmMember: ("grace_until",),
+    commands.ReportActivity: ("at",),
+    commands.ChangeStatus: ("at",),
+    edge_messages.SessionActed: ("idle_at",),
     wire_messages.Delay: ("since", "until"),
     snapshots.MemberRecord: ("lease_until", "grace_until", "joined_at", "last_active_at"),
-    snapshots.PlaybackRecord: ("anchor",),
-    snapshots.RoomHead: ("created_at",),
+    snapshots.PlaybackRecord: ("anchor", "acted_at"),
+    snapshots.RoomHead: ("created_at", "holder_away_since"),
+    snapshots.WaitRecord: ("until",),
     snapshots.MembershipEnd: ("notified_at", "noted_at", "created_at"),
+    snapshots.UserRecord: ("idle_at",),
     snapshots.SessionRecord: ("accepted_at", "lease_until", "grace_until"),
 }
 # Those in the tuples of these lists, by position.
@@ -38,6 +43,7 @@ TUPLES: dict[tuple[type, str], tuple[int, ...]] = {
 _delta = msgspec.msgpack.Decoder(snapshots.RoomDelta)
 _COMMANDS = (wire_messages.COMMAND, wire_messages.RELIABLE_COMMAND)
 _RECORDS = (
+    wire_messages.EDGE_MESSAGE,
     wire_messages.ROOM,
     wire_messages.USER,
     wire_messages.USER_REPLICA,

@@ -38,6 +38,7 @@ class Person:
         self.seen: dict[str, dict[str, str]] = {}  # room -> session -> user
         self.seq: dict[str, int] = {}
         self.controller: dict[str, str | None] = {}
+        self.settings: dict[str, dict[str, Any]] = {}
         self.read = 0
         self.rights = "all"  # of the token that is sent next
         self.granted = "all"  # of the last token that the server has accepted
@@ -71,7 +72,7 @@ class Person:
         self.client = Client(story.world, self.node.hub)
         story.witness.on_come(self, self.client.session.connection)
         self.read = 0
-        self.seen, self.seq, self.controller, self.numbers = {}, {}, {}, {}
+        self.seen, self.seq, self.controller, self.numbers, self.settings = {}, {}, {}, {}, {}
         more: dict[str, Any] = {} if self.token is None else {"resumeToken": self.token}
         if self.compact:
             more["caps"] = ["cursors"]
@@ -163,6 +164,18 @@ class Person:
                 self.token = None
             self.note_lost()
 
+    def report(self, room: str, buffering: bool) -> None:
+        """Report a player that is where the room's playback is, and plays if that does."""
+        there = self.story.world.shard.rooms.get(room)
+        playback = None if there is None else there.playback
+        data: dict[str, Any] = {"isPlaying": False, "currentTime": 0.0}
+        if playback is not None and self.node is not None:
+            now = self.story.world.now + self.story.world.clock_offset_s(self.story.world.owner_of(room).number)
+            data = {"isPlaying": playback.is_playing, "currentTime": playback.position(now)}
+        self.say(
+            type="playback", roomId=room, data={"action": "report", "playbackRate": 1.0, "buffering": buffering, **data}
+        )
+
     def understand(self, message: dict[str, Any]) -> None:
         kind, room = message["type"], message.get("roomId", "")
         if kind == "authenticated":
@@ -187,6 +200,7 @@ class Person:
             self.numbers[room] = {row["index"]: row["sessionId"] for row in message["room"]["users"] if "index" in row}
             self.seq[room] = message["seq"]
             self.controller[room] = message["room"].get("controller")
+            self.settings[room] = message["room"].get("settings", {})
             self.story.note(f"{self.name} is {self.session} in {room} with {sorted(self.seen[room])}")
             if room not in self.wants:  # another join of it was refused, or it has left meanwhile
                 self.say(type="leave", roomId=room)
@@ -215,6 +229,9 @@ class Person:
                 self.controller[room] = message["data"]["toUserId"]
             elif kind == "control_released":
                 self.controller[room] = None
+            elif kind == "room_changed":
+                changed = self.settings[room] | message["data"]
+                self.settings[room] = {key: value for key, value in changed.items() if value is not None}
             elif kind == "cursors":
                 self.see_compact(room, message["data"])
             elif kind == "cursor_moved" and "timestamp" in message["data"]:

@@ -38,6 +38,8 @@ def value_of(type_: Any) -> Any:
         return value_of(next(each for each in get_args(type_) if each not in (UnsetType, type(None))))
     if get_origin(type_) is list:
         return [value_of(get_args(type_)[0])]
+    if get_origin(type_) is dict:
+        return {value_of(get_args(type_)[0]): value_of(get_args(type_)[1])}
     if isinstance(type_, type) and issubclass(type_, Struct):
         return fields_of(type_)
     return BY_TYPE[type_]

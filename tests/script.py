@@ -11,6 +11,7 @@ changes later.
 | `[person, "leave" or "control_request" or "control_release", room]` | |
 | `[person, "cursor", room, timestamp]`, `[person, "typing", room, on]`, `[person, "play", room, position]` | |
 | `[person, "media", room, target, number]` | the medium of a target |
+| `[person, "report", room, buffering]`, `[person, "play", room, position, delay_ms]` | |
 | `[person, "status", status, message]`, `[person, "privacy", field, value, scope]` | |
 | `[person, "rights", name]` | a new token on the open connection; names of `RIGHTS` |
 | `[person, "lose", back_s]`, `[person, "go"]` | the connection is lost and restored, or the tab is closed |
@@ -18,6 +19,7 @@ changes later.
 | `[machine, "updateCursor", room, slot, timestamp]` | |
 | `["crash", slot]`, `["stop", slot, seconds]`, `["roll", slot]`, `["cut", slot, slot, seconds]` | workers, links |
 | `["wait", seconds]` | |
+| `["settings", room, change]` | the back end changes settings of the room; null takes a key back to its default |
 | `["calm"]` | everything is restored, every client connects again; then the invariants of a quiet story are checked |
 | `["lose_owner", n]` | the n-th of the workers that own users dies; no state that users have set is lost |
 
@@ -87,13 +89,38 @@ def write(seed: int, workers: int | None = None, people: int = 8, steps: int = 4
     chances = random.Random(seed)
     workers = workers or WORKERS[seed % len(WORKERS)]
     generator = _Generator(chances, workers, [f"p{n}" for n in range(people)])
+    extra = _Extra(random.Random(f"{seed} extra"), [f"p{n}" for n in range(people)])
     actions: list[Action] = [
         [f"p{n}", "join", chances.choice(ROOMS), chances.randrange(workers)] for n in range(min(5, people))
     ]
     for _ in range(steps):
-        actions += [generator.next(), ["wait", chances.choice((0.0, 0.001, 0.01, 0.05, 0.3))]]
+        actions += [generator.next(), *extra.next(), ["wait", chances.choice((0.0, 0.001, 0.01, 0.05, 0.3))]]
     actions += [["calm"], ["lose_owner", chances.randrange(100)]]
     return Script(workers=workers, people=people, salt=seed, actions=actions)
+
+
+class _Extra:
+    """Draws now and then an action about what a room does by itself. Its chances are its own, so that the other actions
+    of a seed do not depend on it."""
+
+    def __init__(self, chances: random.Random, people: list[str]) -> None:
+        self._chances, self._people = chances, people
+
+    def next(self) -> list[Action]:
+        chances = self._chances
+        room, person, chance = chances.choice(ROOMS), chances.choice(self._people), chances.random()
+        if chance < 0.05:
+            key, *values = chances.choice(
+                (("title", None, "Cut 3", "Cut 4"), ("waitForViewers", None, 1.0, 2.0), ("autoGrantAway", None, 4.5))
+            )
+            return [["settings", room, {key: chances.choice(values)}]]
+        if chance < 0.12:
+            return [[person, "report", room, chances.random() < 0.5]]
+        if chance < 0.14:
+            return [[person, "play", room, chances.randrange(99), chances.choice((300, 1500))]]
+        if chance < 0.16:
+            return [[person, "status", "idle", ""]]
+        return []
 
 
 class _Generator:

@@ -27,6 +27,8 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from koko_presence.access.policy import ClaimsAccess
 from koko_presence.cluster.cluster_bus import ClusterBus
 from koko_presence.cluster.local_views import PATIENCE_S, OwnViews
@@ -335,7 +337,10 @@ class Story:
         elif verb == "typing":
             person.say(type="typing", roomId=args[0], data={"isTyping": args[1]})
         elif verb == "play":
-            person.say(type="playback", roomId=args[0], data={"action": "play", "currentTime": args[1]})
+            more = {"startDelayMs": args[2]} if len(args) > 2 else {}
+            person.say(type="playback", roomId=args[0], data={"action": "play", "currentTime": args[1], **more})
+        elif verb == "report":
+            person.report(*args)
         elif verb == "media":
             medium = {"mediaId": f"film_{args[2]}", "duration": 500, "frameRate": "24000/1001"}
             person.say(type="media", roomId=args[0], data={"target": args[1], **medium})
@@ -367,6 +372,9 @@ class Story:
     def do_wait(self, seconds: float) -> None:
         self.world.sleep(seconds)
         self.check()
+
+    def do_settings(self, room: str, change: dict[str, Any]) -> None:
+        self.note(f"settings of {room}: {change}: {type(self.world.change_room(room, **change)).__name__}")
 
     def do_crash(self, slot: int) -> None:
         node = self.in_slot(slot)
@@ -543,6 +551,12 @@ class Story:
                 if set(person.seen[room_id]) != visible:
                     raise Broken(
                         f"{person.name} sees {sorted(person.seen[room_id])} in {room_id}, not {sorted(visible)}"
+                    )
+                member = rooms[room_id].members[person.session]
+                settings = msgspec.to_builtins(rooms[room_id].settings_for(member.person))
+                if person.settings[room_id] != settings:
+                    raise Broken(
+                        f"{person.name} has the settings {person.settings[room_id]} of {room_id}, not {settings}"
                     )
                 if person.controller[room_id] != rooms[room_id].control.user_id:
                     controller = rooms[room_id].control.user_id

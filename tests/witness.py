@@ -17,6 +17,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from koko_presence.protocol.models import Privacy
+from koko_presence.protocol.settings import NO_SETTINGS
 from koko_presence.protocol.webhook_events import AnyWebhookEvent, RoomCreated, RoomEmptied, UserEntered, UserLeft
 from tests.script import RIGHTS, ROOMS
 
@@ -222,6 +223,12 @@ def check_room(room: Any) -> None:
     ends_at = None if room.playback is None else room.playback.ends_at
     if room.context.deadlines.at(("end", room.id, "")) != ends_at:
         raise Broken(f"{room.id} reaches its end at {ends_at}, and has another deadline for it")
+    if not room.shown and (room.wait is not None or room.settings != NO_SETTINGS):
+        raise Broken(f"{room.id} is not there for others, and waits for viewers or has {room.settings}")
+    if room.wait is not None and (room.playback.is_playing or not room.wait.viewers):
+        raise Broken(f"{room.id} waits for {room.wait.users} and plays, or waits for none")
+    if room.control.away_since and room.control.user_id is None:
+        raise Broken(f"{room.id} has an absent holder of control and no holder")
     holder = room.control.session_id
     if holder is not None and holder not in room.members:
         raise Broken(f"the controller of {room.id} is not in it")
@@ -346,7 +353,7 @@ def call_the_roll(story: Story) -> None:
 
 def memory(world: World) -> dict[str, Any]:
     """Return the state that has to outlive any one worker: what users have set and hide, which rooms their sessions are
-    in, the members' data, the controllers, playback."""
+    in, the members' data, the controllers and settings, playback."""
     found: dict[str, Any] = {}
     for user in world.shard.users.values():
         found[f"user {user.id}"] = (user.manual, user.status_message, _hidden(user.privacy_defaults))
@@ -356,7 +363,7 @@ def memory(world: World) -> dict[str, Any]:
     for ahead_s, room in rooms:
         playback = room.playback
         found[f"room {room.id}"] = (
-            room.type, round(room.created_at - ahead_s, 3), room.sync_enabled, room.control.user_id
+            room.type, round(room.created_at - ahead_s, 3), room.sync_enabled, room.control.user_id, room.settings,
         )  # fmt: skip
         found[f"playback of {room.id}"] = playback and (
             playback.is_playing, playback.playback_rate,

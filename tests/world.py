@@ -9,6 +9,7 @@ import asyncio
 import heapq
 from collections import deque
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -19,14 +20,18 @@ from koko_presence._fastpath.wire import FrameDecoder
 from koko_presence.access.policy import AllowAll
 from koko_presence.auth.hmac_jwt import Identity, ResumeTokens, TokenRefused
 from koko_presence.auth.identity import MayQuery, unlimited
+from koko_presence.auth.jwt_claims import check_settings
 from koko_presence.cluster.bus import LocalBus
 from koko_presence.cluster.cluster_bus import ClusterBus
 from koko_presence.cluster.placement import Peer, View
 from koko_presence.owner.shard import Shard
+from koko_presence.process.survey_handlers import SurveyHandlers
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.events import error_reply
 from koko_presence.protocol.limits import Limits, RoomOptions
 from koko_presence.protocol.messages import MESSAGES
+from koko_presence.protocol.settings import SettingsChange
+from koko_presence.protocol.survey import ChangeRoom, NotHere
 from koko_presence.protocol.webhook_events import AnyWebhookEvent
 from koko_presence.server.hub import Hub
 from koko_presence.server.rpc import Caller
@@ -82,11 +87,13 @@ class FakeHandle:
 
 
 class FakeVerifier:
-    """Accepts the tokens `user`, `user:Name` and `user:Name:rooms-json`; refuses those that begin with `bad`."""
+    """Accepts the tokens `user`, `user:Name` and `user:Name:rooms-json`; refuses those that begin with `bad`.
+    `settings` are the claim of this name in all tokens."""
 
     def __init__(self) -> None:
         self.expires_at_s = int(UNIX_START_S) + 86_400
         self.presence = True
+        self.settings: dict[str, Any] = {}
 
     is_remote = False
 
@@ -102,6 +109,7 @@ class FakeVerifier:
             expires_at_s=self.expires_at_s,
             rooms=msgspec.json.decode(rooms) if rooms else {},
             presence=self.presence,
+            settings=check_settings(self.settings),
         )
 
 
@@ -118,6 +126,7 @@ class Client:
         self._sent: dict[Any, str] = {}  # id of a message -> its type
         self.pings = 0
         self.answers_pings = True
+        self.round_trip_s = 0.0  # of its pings
         self.unsent_bytes = 0
         self.writes = 0
         self.session = (hub or world.next_hub()).accept(self)
@@ -150,7 +159,9 @@ class Client:
 
     def send_ping(self, data: bytes) -> None:
         self.pings += 1
-        if self.answers_pings:
+        if self.answers_pings and self.round_trip_s:
+            self.world.timers.call_later(self.round_trip_s, lambda: self.session.on_pong(data))
+        elif self.answers_pings:
             self.session.on_pong(data)
 
     def keep_alive(self, data: bytes) -> None:
@@ -574,6 +585,18 @@ class World:
 
     def sleep(self, seconds: float) -> None:
         self.timers.advance(seconds)
+
+    def change_room(self, room_id: str = "video_123", **change: Any) -> Any:
+        """Change settings of a room as `PATCH /api/rooms/ID` does: every worker is asked. Return the answer of the
+        owner, `NotHere` when there is none."""
+        answers: list[Any] = []
+        request = ChangeRoom(room_id=room_id, change=msgspec.convert(change, SettingsChange))
+        for node in self.nodes.values():
+            timers: Any = self.timers
+            handlers = SurveyHandlers(node.hub, node.shard, node.bus, timers, addresses=None)  # type: ignore[arg-type]
+            node.do(partial(handlers.handle, request, answers.append))
+        self.settle()
+        return next((answer for answer in answers if not isinstance(answer, NotHere)), NotHere())
 
     def client(self) -> Client:
         return Client(self)

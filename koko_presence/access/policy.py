@@ -2,14 +2,16 @@
 implements the two that need no request: the token's claim `rooms`, and access for all. The module holds no state.
 """
 
-from collections.abc import Awaitable, Collection
-from typing import Literal, Protocol
+from collections.abc import Awaitable, Collection, Mapping
+from typing import Literal, Protocol, TypeVar
 
 from msgspec import Struct
 
 from koko_presence.auth.identity import Identity
 from koko_presence.protocol.errors import NOT_CHECKED, NOT_CHECKED_RETRY_S, PresenceError
-from koko_presence.protocol.models import RoomType
+from koko_presence.protocol.models import RoomSettings, RoomType
+
+Value = TypeVar("Value")
 
 # The room type by prefix of the room id, so that the first client to join cannot set a wrong type [C1].
 _PREFIXES: tuple[tuple[str, RoomType], ...] = (
@@ -26,7 +28,8 @@ REFUSED = "This room is not open to you. Ask your application for access."
 
 
 class Grant(Struct, frozen=True, kw_only=True):
-    """The permissions of a user in a room. `room_type` is the authoriser's room type, if it has given one [C1].
+    """The permissions of a user in a room. `room_type` is the authoriser's room type, and `settings` those of the room,
+    if it has given any [C1, Q10].
 
     `retry_after_s`, in seconds, is set when the authoriser has given no answer. Such a refusal applies to sessions that
     want to join; present members stay.
@@ -39,6 +42,7 @@ class Grant(Struct, frozen=True, kw_only=True):
     room_type: RoomType | None = None
     reason: str = ""
     retry_after_s: float | None = None
+    settings: RoomSettings | None = None
 
     def refusal(self) -> PresenceError:
         """Return the error for a user who may not enter."""
@@ -106,7 +110,7 @@ class AllowAll(Access):
         return Grant(allow=True, can_control=True, can_broadcast=True, moderator=moderator)
 
 
-def granted(scopes: Collection[str], room_type: RoomType | None = None) -> Grant:
+def granted(scopes: Collection[str], room_type: RoomType | None = None, settings: RoomSettings | None = None) -> Grant:
     """Return the grant of a user who may enter and has these scopes."""
     return Grant(
         allow=True,
@@ -114,20 +118,30 @@ def granted(scopes: Collection[str], room_type: RoomType | None = None) -> Grant
         can_broadcast="broadcast" in scopes,
         moderator="moderate" in scopes,
         room_type=room_type,
+        settings=settings,
     )
 
 
 def scopes_for(identity: Identity, room_id: str) -> tuple[str, ...] | None:
     """Return the scopes of the pattern that matches `room_id` best, or None when none matches."""
-    rooms = identity.rooms
-    exact = rooms.get(room_id)
-    if exact is not None:
+    return _best_match(identity.rooms, room_id)
+
+
+def settings_for(identity: Identity, room_id: str, grant: Grant) -> RoomSettings | None:
+    """Return the settings that the room gets if this user makes it: those of the authoriser's answer, else those of the
+    pattern in the token that matches `room_id` best; None when there are none [Q10]."""
+    return _best_match(identity.settings, room_id) if grant.settings is None else grant.settings
+
+
+def _best_match(patterns: Mapping[str, Value], room_id: str) -> Value | None:
+    exact = patterns.get(room_id)
+    if exact is not None or not patterns:
         return exact
     # longest prefix first: a room id has at most 128 characters [C17], a token may have hundreds of patterns
     for length in range(len(room_id), -1, -1):
-        scopes = rooms.get(room_id[:length] + "*")
-        if scopes is not None:
-            return scopes
+        found = patterns.get(room_id[:length] + "*")
+        if found is not None:
+            return found
     return None
 
 

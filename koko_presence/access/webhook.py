@@ -5,7 +5,7 @@ scopes [A6].
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
@@ -14,6 +14,7 @@ from koko_presence.admin.upstream_metrics import Upstream
 from koko_presence.auth.http_client import HttpClient
 from koko_presence.auth.identity import Identity
 from koko_presence.protocol.models import RoomType
+from koko_presence.protocol.settings import read_settings
 from koko_presence.webhooks import signature
 
 from .policy import NO, Action, Grant, granted
@@ -32,12 +33,14 @@ class WebhookQuestion(Struct, kw_only=True, rename="camel"):
 
 class WebhookAnswer(Struct, kw_only=True, rename="camel"):
     """The body of the application's answer with status 200. Without `scopes` the user may only watch. `ttl` is in
-    seconds, at most 60. Unknown scopes are ignored."""
+    seconds, at most 60. Unknown scopes are ignored, and so are unknown keys of `settings`, which the room gets if this
+    join makes it [Q10]."""
 
     allow: bool
     scopes: Annotated[list[str], Meta(max_length=100)] = msgspec.field(default_factory=list)
     ttl: float = LONGEST_TTL_S
     room_type: RoomType | None = None
+    settings: Any = None
 
 
 _encode = msgspec.json.Encoder().encode
@@ -85,4 +88,10 @@ class WebhookAccess(RemoteAccess):
             found = _decode(answer.body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise Unsure('its answer is not {"allow": true or false, "scopes": [...], "ttl": seconds}') from None
-        return (granted(found.scopes, found.room_type), found.ttl) if found.allow else (NO, REFUSAL_TTL_S)
+        if not found.allow:
+            return NO, REFUSAL_TTL_S
+        try:
+            settings = None if found.settings is None else read_settings(found.settings)
+        except ValueError as error:
+            raise Unsure(f"the settings of its answer are not usable: {error}") from None
+        return granted(found.scopes, found.room_type, settings), found.ttl

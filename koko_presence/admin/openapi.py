@@ -17,7 +17,7 @@ _WHAT = {
     403: "No key is configured, so the server API is off.",
     404: "The room is not open.",
     408: "The body has not arrived within 10 s.",
-    413: "The body is above 64 KiB.",
+    413: "The body is above 64 KiB, or sets more than is allowed; the message says which.",
     415: "The body's Content-Type is not application/json, or it has a Content-Encoding.",
     429: "Too many calls; Retry-After has the seconds to wait.",
     503: "A worker that may own the room does not answer, or rooms move between workers; try again.",

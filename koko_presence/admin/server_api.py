@@ -15,7 +15,8 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 from koko_presence.protocol import survey
 from koko_presence.protocol.codec import check_free_data
 from koko_presence.protocol.errors import PresenceError
-from koko_presence.protocol.models import Activity, RoomType, Status, Wire
+from koko_presence.protocol.models import Activity, RoomSettings, RoomType, Status, Wire
+from koko_presence.protocol.settings import SettingsChange
 from koko_presence.protocol.survey import (
     Answers,
     AnySurveyRequest,
@@ -102,6 +103,10 @@ class BroadcastBody(In, kw_only=True):
     to: Annotated[list[UserIdText], Meta(min_length=1, max_length=MAX_TO)] | UnsetType = UNSET
 
 
+class SettingsBody(SettingsChange, In, kw_only=True):
+    """The settings to change. null takes a key back to its default; a key that is not given stays."""
+
+
 class RoomsAnswer(Wire, omit_defaults=False, kw_only=True):
     rooms: list[RoomRow]
     next_cursor: str | UnsetType = UNSET
@@ -149,13 +154,38 @@ class BroadcastAnswer(Wire, omit_defaults=False, kw_only=True):
     delivered: Annotated[int, Meta(ge=0, description="Sessions that the event was sent to, without invisible ones.")]
 
 
+class SettingsAnswer(Wire, omit_defaults=False, kw_only=True):
+    """All settings of the room after the change that are not at their defaults."""
+
+    settings: RoomSettings
+
+
 class DrainAnswer(Wire, omit_defaults=False, kw_only=True):
     draining: bool
 
 
-_ANY_OF = {
+def _settings_rules() -> dict[str, Any]:
+    """The rules of the media in a SettingsBody that the fields of a Medium do not express: which fractions are frame
+    rates, and that no medium ends before the room begins. Answers have rates in lowest terms."""
+    _, schemas = msgspec.json.schema_components((SettingsBody,))
+    medium, properties = schemas["Medium"], schemas["SettingsBody"]["properties"]
+    number, _ = medium["properties"]["frameRate"]["anyOf"]
+    medium["properties"]["frameRate"]["anyOf"] = [
+        number,
+        {"type": "string", "pattern": "^(24000|30000|60000|120000)/1001$"},
+    ]
+    without_one = [{"not": {"required": [name]}} for name in ("offset", "duration")]
+    medium["anyOf"] = [*without_one, {"properties": {"offset": {"maximum": 0.0}}}]
+    media, _ = properties["media"]["anyOf"]
+    media["additionalProperties"] = medium
+    return {"properties": properties}
+
+
+# rules of request bodies that a Struct cannot express, by its name
+_RULES: dict[str, dict[str, Any]] = {
     "KickBody": {"anyOf": [{"required": [name]} for name in ("userId", "roomId", "sessionId")]},
     "RecheckBody": {"anyOf": [{"required": [name]} for name in ("userId", "roomId")]},
+    "SettingsBody": _settings_rules(),
 }
 
 
@@ -182,6 +212,13 @@ class ServerApi:
                 "GET", "/api/rooms/{roomId}", "showRoom", "Show a room and its members", self._room, RoomAnswer,
                 path_type=RoomPath, errors=(404, 503),
                 description="Invisible members are included and have `invisible: true`; other members do not see them.",
+            ),
+            Route(
+                "PATCH", "/api/rooms/{roomId}", "changeRoom", "Change settings of a room", self._change_room,
+                SettingsAnswer, path_type=RoomPath, body_type=SettingsBody, errors=(404, 503),
+                description="The members get `room_changed` with the keys that have changed. The settings end with the "
+                "room, when its last visible member has left. A room that is not open has none: give those of the next "
+                "one in the token, or in the answer to the access check.",
             ),
             Route(
                 "GET", "/api/users/{userId}/sessions", "listSessions", "List a user's sessions", self._user, UserAnswer,
@@ -218,7 +255,7 @@ class ServerApi:
                 "`server.drain_s`; then the service ends with exit code 0. A second request changes nothing.",
             ),
         )  # fmt: skip
-        text = msgspec.json.encode(document(self.routes, _ANY_OF))
+        text = msgspec.json.encode(document(self.routes, _RULES))
         self._api = Api(PREFIX, self.routes, key, {DOCUMENT: text})
 
     def add_to(self, app: web.Application) -> None:
@@ -304,6 +341,22 @@ class ServerApi:
         answers = await self._run_survey(survey.SendBroadcast(room_id=room_id, data=bytes(body.data), to=to))
         found = _only(answers, survey.BroadcastSent, f"No room {room_id!r} is open just now, so no member received it.")
         return BroadcastAnswer(delivered=found.delivered)
+
+    async def _change_room(self, call: Call) -> SettingsAnswer:
+        body: SettingsBody = call.body
+        room_id = call.path.room_id
+        change = SettingsChange(**msgspec.structs.asdict(body))
+        answers = await self._run_survey(survey.ChangeRoom(room_id=room_id, change=change))
+        for each in answers.found:
+            if isinstance(each, survey.ChangeRefused):
+                raise ApiError(413, each.code, each.message)
+        found = _only(
+            answers,
+            survey.RoomChanged,
+            f"No room {room_id!r} with a visible member is open just now. Give the settings in the token, or in the "
+            "answer to the access check: the room has them when it opens.",
+        )
+        return SettingsAnswer(settings=found.settings)
 
     async def _begin_drain(self, call: Call) -> DrainAnswer:
         self._drain()

@@ -259,7 +259,8 @@ def _source(question: Question) -> bytes:
 def _question(auth: Auth) -> Question:
     introspect = auth.introspect
     chosen = {
-        name: introspect.chosen(name) for name in ("method", "token_in", "id", "name", "image", "expires", "rooms")
+        name: introspect.chosen(name)
+        for name in ("method", "token_in", "id", "name", "image", "expires", "rooms", "settings")
     }
     token_name = introspect.token_name
     if not token_name and chosen["token_in"] == "cookie":

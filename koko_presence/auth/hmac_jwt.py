@@ -16,7 +16,7 @@ from koko_presence.config.sections import MIN_SECRET_BYTES
 
 from .identity import Identity, MayQuery, TokenRefused, TokenVerifier, VerifierUnavailable, unlimited
 from .jws import HMAC_ALGORITHMS, MAX_TOKEN_CHARS, other_algorithm, read_claims, read_header, sign
-from .jwt_claims import MAX_USER_ID_CHARS, SCOPES, ClaimRules, check_rooms, check_user_id
+from .jwt_claims import MAX_USER_ID_CHARS, SCOPES, ClaimRules, check_rooms, check_settings, check_user_id
 from .resume_tokens import ResumeTokens
 
 __all__ = [
@@ -95,6 +95,7 @@ def issue_token(
     name: str | None = None,
     image: str | None = None,
     rooms: Mapping[str, Collection[str]] | None = None,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
     ttl_s: int = 3600,
     now_s: int,
     issuer: str | None = None,
@@ -104,7 +105,7 @@ def issue_token(
     """Return a signed token for `user`, valid for `ttl_s` seconds from unix second `now_s`.
 
     Errors: ValueError, with the remedy, for a secret or algorithm that `HmacVerifier` does not accept, an invalid user
-    id or time, unknown scopes, and a token above `MAX_TOKEN_CHARS` characters.
+    id or time, unknown scopes, unusable settings, and a token above `MAX_TOKEN_CHARS` characters.
     """
     key = _usable_key(secret)
     if algorithm not in HMAC_ALGORITHMS:
@@ -122,9 +123,12 @@ def issue_token(
     claims |= {claim: value for claim, value in optional.items() if value is not None}
     if rooms:
         claims["rooms"] = {pattern: list(scopes) for pattern, scopes in rooms.items()}
+    if settings:
+        claims["settings"] = {pattern: dict(each) for pattern, each in settings.items()}
     try:
         check_user_id(user)
         check_rooms(claims.get("rooms", {}))
+        check_settings(claims.get("settings", {}))
     except TokenRefused as refused:
         raise ValueError(f"Such a token would be refused: {refused}.") from None
     token = sign(msgspec.json.encode(claims), key, algorithm)

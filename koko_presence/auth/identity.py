@@ -6,6 +6,8 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
+from koko_presence.protocol.models import RoomSettings
+
 # The check at which a token was refused, so that of several refusals the one that got furthest is shown.
 FORM, ALGORITHM, SIGNATURE, CLAIMS = range(4)
 
@@ -41,8 +43,9 @@ class TooManyQueries(VerifierUnavailable):
 
 class Identity(Struct, frozen=True, kw_only=True):
     """The user of a verified token, valid until unix second `expires_at_s`. `rooms` maps a room id, or a prefix with
-    one trailing `*`, to scopes [A6]; without `rooms_known` the list may be incomplete. `sid` is the application's
-    session id, never the one of this server [A3].
+    one trailing `*`, to scopes [A6]; without `rooms_known` the list may be incomplete. `settings` maps the same to the
+    settings that the room gets if this user makes it [Q10]. `sid` is the application's session id, never the one of
+    this server [A3].
 
     `forward` holds the headers that authenticate this user at the application's API; empty unless the configured access
     queries that. They are as sensitive as a password: `repr` does not show them, and they are sent nowhere else.
@@ -54,6 +57,7 @@ class Identity(Struct, frozen=True, kw_only=True):
     expires_at_s: int
     rooms: Mapping[str, tuple[str, ...]]
     rooms_known: bool = True
+    settings: Mapping[str, RoomSettings] = {}
     presence: bool = True  # False: the user has switched presence off [K1]
     sid: str | None = None
     forward: tuple[tuple[str, str], ...] = ()

@@ -5,6 +5,9 @@ The present time is an argument. The message of a refusal names the fault and th
 
 from typing import Any
 
+from koko_presence.protocol.models import RoomSettings
+from koko_presence.protocol.settings import read_settings
+
 from .identity import Identity, TokenRefused
 from .profile import clean_image, clean_name, has_controls
 
@@ -44,6 +47,7 @@ class ClaimRules:
             image=clean_image(claims.get("image")) or clean_image(claims.get("picture")),
             expires_at_s=expires_at_s,
             rooms=check_rooms(claims.get("rooms", {})),
+            settings=check_settings(claims.get("settings", {})),
             presence=_switch(claims.get("presence", True)),
             sid=_sid(claims.get("sid")),
             forward=forward,
@@ -107,6 +111,21 @@ def check_rooms(value: Any) -> dict[str, tuple[str, ...]]:
         # unknown scopes, perhaps of a later version, permit nothing and are no reason to refuse
         rooms[pattern] = tuple(scope for scope in scopes if scope in SCOPES)
     return rooms
+
+
+def check_settings(value: Any) -> dict[str, RoomSettings]:
+    """Return the settings by room id or prefix [Q10]; unknown keys are left out. Errors: `TokenRefused`."""
+    if not isinstance(value, dict):
+        raise TokenRefused("settings must be an object from room ids to settings")
+    settings = {}
+    for pattern, each in value.items():
+        if "*" in pattern[:-1]:
+            raise TokenRefused("a room pattern may have one * and only at its end")
+        try:
+            settings[pattern] = read_settings(each)
+        except ValueError as error:
+            raise TokenRefused(f"the settings of a room are not usable: {error}") from None
+    return settings
 
 
 def _switch(value: Any) -> bool:

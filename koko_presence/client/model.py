@@ -41,6 +41,7 @@ class PlaybackModel(Model, kw_only=True):
         """Return the position in seconds at a server time in ms; `client.server_now_ms()` is the present one."""
         position = self.current_time
         if self.is_playing:
-            position += (server_now_ms - self.anchor) / 1000.0 * self.playback_rate
+            # before a delayed start, whose anchor is in the future, the position stands [H10]
+            position += max(0.0, server_now_ms - self.anchor) / 1000.0 * self.playback_rate
         position = max(position, 0.0)
         return position if self.duration is None else min(position, self.duration)

@@ -2,6 +2,8 @@
 
 from typing import Any, TypeAlias
 
+from msgspec import UNSET, UnsetType
+
 from .model import Event, Model, PlaybackModel, Reply
 
 
@@ -99,6 +101,18 @@ class Medium(Model, kw_only=True):
     offset: float | None = None
 
 
+class RoomSettings(Model, kw_only=True):
+    """What the back end has set for one room. A key that is absent has its default, which `[rooms]` of the
+    configuration holds [Q10]."""
+
+    title: str | None = None
+    control_mode: str | None = None
+    auto_grant_away: float | None = None
+    wait_for_viewers: float | None = None
+    max_users: int | None = None
+    media: dict[str, Medium] | None = None
+
+
 class Snapshot(Model, kw_only=True):
     """A room as its members see it [PresenceRoom, C7, I5]."""
 
@@ -113,6 +127,7 @@ class Snapshot(Model, kw_only=True):
     control_requests: list[ControlRequestRow]
     playback: Playback | None = None
     media: dict[str, Medium] | None = None
+    settings: RoomSettings | None = None
     created_at: str
 
 
@@ -217,6 +232,8 @@ class PlaybackSyncedData(Model, kw_only=True):
     frame: int | None = None
     frame_target: str | None = None
     ended: bool = False
+    effective_at: int | None = None
+    waiting_for: list[str] | None = None
 
 
 class PlaybackSynced(Event, tag="playback_synced", kw_only=True):
@@ -301,6 +318,22 @@ class ControlReleasedData(Model, kw_only=True):
 
 class ControlReleased(Event, tag="control_released", kw_only=True):
     data: ControlReleasedData
+
+
+class RoomChangedData(Model, kw_only=True):
+    """The back end has changed settings of the room: those that changed, null for one that has its default again
+    [Q10]."""
+
+    title: str | UnsetType | None = UNSET
+    control_mode: str | UnsetType | None = UNSET
+    auto_grant_away: float | UnsetType | None = UNSET
+    wait_for_viewers: float | UnsetType | None = UNSET
+    max_users: int | UnsetType | None = UNSET
+    media: dict[str, Medium] | UnsetType | None = UNSET
+
+
+class RoomChanged(Event, tag="room_changed", kw_only=True):
+    data: RoomChangedData
 
 
 class Pong(Reply, tag="pong", kw_only=True):
@@ -407,6 +440,7 @@ Message: TypeAlias = (
     | ControlGranted
     | ControlDenied
     | ControlReleased
+    | RoomChanged
     | Pong
     | Ack
     | Refusal

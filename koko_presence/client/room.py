@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from weakref import WeakSet
 
 import msgspec
@@ -199,11 +199,12 @@ class Room(RoomState):
         duration: float | None = None,
         base_version: int | None = None,
         target: str | None = None,
+        start_delay_ms: int | Literal["auto"] | None = None,
     ) -> Playback | None:
         """Send a playback command: sync, play, pause, seek, rate, resync, enable or disable [H3]; times are seconds of
-        the video. Returns the room's playback after it. Errors: `PresenceRefused`, which has the room's `state` for
-        NOT_CONTROLLER and STALE [H1, H16]; `PresenceOffline`; ValueError when a field that the action needs is
-        missing."""
+        the video. `start_delay_ms` is for play: by how much later all players start, together [H10]. Returns the room's
+        playback after it. Errors: `PresenceRefused`, which has the room's `state` for NOT_CONTROLLER and STALE
+        [H1, H16]; `PresenceOffline`; ValueError when a field that the action needs is missing."""
         if action == "report":
             raise ValueError("a report is not awaited: call room.report(...)")
         data = PlaybackData(
@@ -214,6 +215,7 @@ class Room(RoomState):
             duration=UNSET if duration is None else duration,
             base_version=UNSET if base_version is None else base_version,
             target=UNSET if target is None else target,
+            start_delay_ms=UNSET if start_delay_ms is None else start_delay_ms,
             at=self._at(),
         )
         try:

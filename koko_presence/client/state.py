@@ -4,6 +4,8 @@ writer."""
 from collections.abc import Callable
 from typing import Any
 
+from msgspec import UNSET, structs
+
 from .models import (
     ControlDenied,
     ControlGranted,
@@ -16,6 +18,8 @@ from .models import (
     Medium,
     Playback,
     PlaybackSynced,
+    RoomChanged,
+    RoomSettings,
     SelectionChanged,
     StatusChanged,
     TypingStarted,
@@ -39,6 +43,7 @@ class RoomState:
         self.playback: Playback | None = None
         self.media: dict[str, Medium] = {}
         self.sync_enabled = False
+        self.settings = RoomSettings()  # of the application's back end; None for what has its default
         self.controller: str | None = None
         self.controller_session_id: str | None = None
         self.requests: dict[str, ControlRequestRow] = {}
@@ -70,6 +75,7 @@ class RoomState:
         self.playback = room.playback
         self.media = room.media or {}
         self.sync_enabled = room.sync_enabled
+        self.settings = room.settings or RoomSettings()
         self.controller, self.controller_session_id = room.controller, room.controller_session_id
         self.requests = {request.user_id: request for request in room.control_requests}
         self.synced = None
@@ -192,6 +198,10 @@ class RoomState:
     def _control_released(self, event: ControlReleased) -> None:
         self.controller = self.controller_session_id = None
 
+    def _room_changed(self, event: RoomChanged) -> None:
+        changed = {name: value for name, value in structs.asdict(event.data).items() if value is not UNSET}
+        self.settings = structs.replace(self.settings, **changed)
+
     def _viewer_synced(self, event: ViewerSync) -> None:
         data = event.data
         self.synced = (data.synced, data.total)
@@ -214,5 +224,6 @@ _FOLDS: dict[type, Callable[[RoomState, Any], None]] = {
     ControlGranted: RoomState._control_granted,
     ControlDenied: RoomState._control_denied,
     ControlReleased: RoomState._control_released,
+    RoomChanged: RoomState._room_changed,
     ViewerSync: RoomState._viewer_synced,
 }

@@ -47,6 +47,7 @@ class RelayedAction(ClusterMessage, kw_only=True):
     reply_to: ReplyTo | None
     authority: Authority | None
     hidden: bool
+    round_trip_ms: int
 
 
 class UndecodableAction(BadMessage):
@@ -159,6 +160,7 @@ def encode_command(command: Command) -> bytes:
                 reply_to=command.reply_to,
                 authority=command.authority,
                 hidden=command.hidden,
+                round_trip_ms=command.round_trip_ms,
             )
         )
     return _encode(command)
@@ -182,6 +184,7 @@ def decode_command(body: bytes) -> Command:
         reply_to=command.reply_to,
         authority=command.authority,
         hidden=command.hidden,
+        round_trip_ms=command.round_trip_ms,
     )
 
 

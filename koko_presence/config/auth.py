@@ -51,6 +51,10 @@ class Introspect(Section, frozen=True):
     rooms: Annotated[
         str, Meta(description="Path of the rooms and scopes in the response, which have the form of the claim `rooms`.")
     ] = ""
+    settings: Annotated[
+        str,
+        Meta(description="Path of the rooms' settings in the response, which have the form of the claim `settings`."),
+    ] = ""
     cache_s: Annotated[float, Meta(ge=1.0, le=60.0, description="Time for which a response is cached.")] = 30.0
     session_s: Annotated[
         int,
@@ -87,6 +91,7 @@ _BETTER_AUTH = {
     "image": "user.image",
     "expires": "session.expiresAt",
     "rooms": "",
+    "settings": "",
 }
 PRESETS: Mapping[str, Mapping[str, str]] = {
     "better-auth-cookie": _BETTER_AUTH | {"token_in": "cookie"},
@@ -100,6 +105,7 @@ PRESETS: Mapping[str, Mapping[str, str]] = {
         "image": "picture",
         "expires": "exp",
         "rooms": "rooms",
+        "settings": "settings",
     },
 }
 

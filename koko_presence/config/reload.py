@@ -22,7 +22,13 @@ AT_RESTART = frozenset(
 )
 # applied when a worker starts
 AT_ROLLING = frozenset(
-    ("server.tls_cert", "server.tls_key", "server.demo", "access.mode", "rooms.control_mode", "rooms.auto_grant")
+    f"{section}.{name}"
+    for section, names in (
+        ("server", "tls_cert tls_key demo"),
+        ("access", "mode"),
+        ("rooms", "control_mode auto_grant auto_grant_away_s wait_for_viewers_s"),
+    )
+    for name in names.split()
 )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
+from koko_presence.protocol.settings import NO_SETTINGS
 from koko_presence.protocol.survey import MemberRow, PlaybackNow, RoomDetail, RoomRow, SessionRow, UserRow
 from koko_presence.rooms.member import Member
 from koko_presence.rooms.snapshot_view import counts
@@ -55,6 +56,7 @@ def room_detail(room: Room, now: float) -> RoomDetail:
         seq=room.seq,
         advised_interval_ms=room.load.advised_ms,
         playback=shown,
+        settings=UNSET if room.settings == NO_SETTINGS else room.settings,
         members=[_member(room, member) for member in room.members.values()],
     )
 

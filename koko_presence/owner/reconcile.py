@@ -20,6 +20,7 @@ from koko_presence.protocol.snapshots import (
     RoomRecord,
     SessionRecord,
     UserRecord,
+    WaitRecord,
 )
 from koko_presence.rooms import lifetime, playback_sync
 from koko_presence.rooms.context import ShardContext
@@ -28,6 +29,7 @@ from koko_presence.rooms.member import Member, Person, PrivateRoom
 from koko_presence.rooms.playback import Playback
 from koko_presence.rooms.presence_state import COALESCED_VALUES, settle, submit
 from koko_presence.rooms.room import RESUME_MARGIN_S, Room
+from koko_presence.rooms.wait import Wait
 from koko_presence.users.session import NONE, UserSession
 from koko_presence.users.user import User
 
@@ -111,6 +113,7 @@ def head_of(room: Room) -> RoomHead:
             playback_rate=playback.playback_rate,
             anchor=playback.anchor,
             version=playback.version,
+            acted_at=playback.acted_at,
             duration=playback.duration,
             target=playback.target,
         ),
@@ -124,6 +127,9 @@ def head_of(room: Room) -> RoomHead:
             durations=dict(room.targets.durations),
             from_back_end=room.targets.from_back_end,
         ),
+        settings=room.settings,
+        holder_away_since=room.control.away_since,
+        wait=None if room.wait is None else WaitRecord(until=room.wait.until, viewers=room.wait.viewers),
         private_rooms=[]
         if room.shown
         else [(user_id, *person.private_room) for user_id, person in room.people.items()],
@@ -186,7 +192,7 @@ def restore_room(room_id: str, record: RoomRecord, seq: int, context: ShardConte
     `seq` is the highest one that any worker has received."""
     head, limits, deadlines = record.head, context.limits, context.deadlines
     room = Room(room_id, head.type, context, now)
-    room.created_at, room.shown = head.created_at, head.shown
+    room.created_at, room.shown, room.settings = head.created_at, head.shown, head.settings
     room.sync_enabled = head.sync_enabled
     gap = 0 if record.final else RESTORED_SEQ_GAP
     room.seq = seq + gap if room.shown else 0
@@ -197,11 +203,11 @@ def restore_room(room_id: str, record: RoomRecord, seq: int, context: ShardConte
         targets.from_back_end = head.media.from_back_end
     if head.playback is not None:
         room.playback = Playback(now, room.targets)
-        for name in ("is_playing", "current_time", "playback_rate", "anchor", "version", "target"):
+        for name in ("is_playing", "current_time", "playback_rate", "anchor", "acted_at", "version", "target"):
             setattr(room.playback, name, getattr(head.playback, name))
         playback_sync.schedule_end(room)
         room.playback.version += gap  # clients that have the lost owner's last command must accept the next one [H16]
-    private_rooms = {user_id: PrivateRoom(room_type, since) for user_id, room_type, since in head.private_rooms}
+    private_rooms = {user_id: PrivateRoom(*shown) for user_id, *shown in head.private_rooms}  # type: ignore[arg-type]
     for each in record.members.values():
         _restore_member(room, each, private_rooms.get(each.user_id, PrivateRoom(head.type, head.created_at)), now)
     control = room.control
@@ -212,6 +218,11 @@ def restore_room(room_id: str, record: RoomRecord, seq: int, context: ShardConte
         if user_id in room.people:
             control.requests[user_id] = Request(name, requested_at, expires_at)
             deadlines.set(("control_request", room.id, user_id), max(expires_at, now))
+    control.away_since = head.holder_away_since
+    room.watch_holder(now)
+    if head.wait is not None:
+        room.wait = Wait(head.wait.until, dict(head.wait.viewers))
+        deadlines.set(("wait", room.id, ""), max(head.wait.until, now))
     if not any(member.visible for member in room.members.values()):
         deadlines.set(("empty", room.id, ""), now + limits.room_linger_s)
     return room
@@ -355,6 +366,7 @@ def user_record(user: User) -> UserRecord:
         user_id=user.id,
         revision=user.revision,
         manual=user.manual,
+        idle_at=user.idle_at,
         status_message=user.status_message,
         privacy_defaults=tuple(value if isinstance(value, bool) else None for value in privacy_defaults),  # type: ignore[arg-type]
         sessions=[session_record(session_id, session) for session_id, session in user.sessions.items()],
@@ -368,7 +380,7 @@ def restore_user(user_id: str, record: UserRecord | None, context: ShardContext,
         user.restored_empty_version = context.next_version()
         return user
     user.note_restored(record.revision)
-    user.manual, user.status_message = record.manual, record.status_message
+    user.manual, user.status_message, user.idle_at = record.manual, record.status_message, record.idle_at
     _restore_privacy_defaults(user, record)
     for each in record.sessions:
         user.sessions[each.session_id] = _restored_session(each)
@@ -455,6 +467,9 @@ def merge_live_session(user: User, record: SessionRecord, *, notify_rooms: bool)
     if record.privacy_version > session.privacy_version:
         user.restore_privacy(record.session_id, record)
     session.activity = record.activity
+    if user.idle_at and record.activity == "active":  # the edge may not have been notified, or the session has acted
+        session.activity = "idle"
+        user.send_idle_to_edge(record.session_id)
     user.end_grace(record.session_id)
     # the record of a stalled owner has versions of memberships here, which no edge reports
     session.named = frozenset(room_id for room_id, how in record.rooms.items() if how <= JOINING) or NONE

@@ -22,6 +22,7 @@ from koko_presence.protocol.commands import (
     AdmitMember,
     ApplyPrivacy,
     ApplyProfile,
+    ChangeSettings,
     Command,
     QueryActive,
     RemoveMember,
@@ -47,6 +48,7 @@ from koko_presence.rooms import (
     media,  # noqa: F401 - registers its handlers
     playback_sync,
     presence_state,
+    room_settings,
     snapshot_view,
     webhook_recorder,
 )
@@ -457,6 +459,8 @@ class Shard:
         member = snapshot_view.acting_member(room, command.session_id, authority)
         assert room is not None
         hides = command.hidden and not _is_own_matter(message)
+        if command.round_trip_ms:
+            member.round_trip_s = command.round_trip_ms / 1000.0
         outcome: Any = None
         try:
             if authority is None and not hides:
@@ -523,6 +527,13 @@ class Shard:
         if room is not None:
             presence_state.broadcast_as_system(room, command.data, command.to, now)
             self._touch(room, now)
+
+    @ROOM_COMMANDS.handles(ChangeSettings)
+    def _change_settings(self, command: ChangeSettings, now: float) -> None:
+        room = self.rooms.get(command.room_id)
+        if room is not None and room.shown and room_settings.change_settings(room, command.change, now):
+            room.watch_holder(now)
+            self._touch(room, now, "")
 
     def _find(self, room_id: str, session_id: str) -> tuple[Room | None, Member | None]:
         room = self.rooms.get(room_id)

@@ -13,11 +13,15 @@ from typing import Any
 from koko_presence.cluster.bus import Bus, Timers
 from koko_presence.owner import admin_view
 from koko_presence.owner.shard import Shard
-from koko_presence.protocol.commands import EndSession, LeaveRoom, ServerBroadcast
+from koko_presence.protocol.commands import ChangeSettings, EndSession, LeaveRoom, ServerBroadcast
+from koko_presence.protocol.errors import PresenceError
+from koko_presence.protocol.settings import merged
 from koko_presence.protocol.survey import (
     AnyAnswer,
     AnySurveyRequest,
     BroadcastSent,
+    ChangeRefused,
+    ChangeRoom,
     Kick,
     Kicked,
     LimitedFound,
@@ -27,6 +31,7 @@ from koko_presence.protocol.survey import (
     NotHere,
     Recheck,
     Rechecked,
+    RoomChanged,
     RoomFound,
     RoomRow,
     RoomsFound,
@@ -65,6 +70,7 @@ class SurveyHandlers:
             Kick: self._kick,
             Recheck: self._recheck,
             SendBroadcast: self._send_broadcast,
+            ChangeRoom: self._change_room,
         }
 
     def handle(self, request: AnySurveyRequest, reply: Reply) -> None:
@@ -151,6 +157,21 @@ class SurveyHandlers:
         delivered = presence_state.reach(room, request.to)
         self._bus.send(ServerBroadcast(room_id=room.id, data=request.data, to=request.to), self._hub.clock())
         reply(BroadcastSent(delivered=delivered))
+
+    # --- settings of a room ---------------------------------------------------------------------------------------
+
+    def _change_room(self, request: ChangeRoom, reply: Reply) -> None:
+        room = self._shard.rooms.get(request.room_id)
+        if room is None or not room.shown:
+            reply(self._nothing())
+            return
+        try:
+            settings = merged(room.settings, request.change)
+        except PresenceError as error:
+            reply(ChangeRefused(code=error.code, message=error.message))
+            return
+        self._bus.send(ChangeSettings(room_id=room.id, change=request.change), self._hub.clock())
+        reply(RoomChanged(settings=settings))
 
     # --- kicks ----------------------------------------------------------------------------------------------------
 

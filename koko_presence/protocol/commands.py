@@ -15,7 +15,8 @@ from msgspec import UNSET, Struct, UnsetType
 
 from .delivery import Delivery
 from .messages import ClientMessage, GetActive, Join, RoomMessage, StatusData
-from .models import Activity, MessageId, Privacy, RoomType, Status
+from .models import Activity, MessageId, Privacy, RoomSettings, RoomType, Status
+from .settings import SettingsChange
 
 
 class ClusterMessage(Struct, tag=True):
@@ -161,7 +162,7 @@ class EnterRoom(UserCommand, kw_only=True):
     For a call the user's owner looks up where the session is connected; `lease` requests an HTTP session [M1, M2].
     `privacy` is set for calls only: the privacy in a socket's join is sent before as `ChangePrivacy` [K3].
     `members_only`: the authoriser has not answered, so only a present member is admitted, with its present
-    permissions."""
+    permissions. `settings` are those that the back end gives the room if this join makes it [Q10]."""
 
     delivery = Delivery.SENDER_REPEATS
     refused_as = Join
@@ -176,6 +177,7 @@ class EnterRoom(UserCommand, kw_only=True):
     can_broadcast: bool = False
     moderator: bool = False
     privacy: Privacy | None = None
+    settings: RoomSettings | None = None
 
 
 class LeaveRoom(UserCommand, kw_only=True):
@@ -214,25 +216,28 @@ class EndSession(UserCommand, kw_only=True):
 
 
 class ReportActivity(UserCommand, kw_only=True):
-    """A session's activity has changed, by its messages or its silence. `interacted` updates `lastActiveAt`
-    [D8, D11, D12]."""
+    """A session's activity has changed, by its messages or its silence, at monotonic second `at`. `interacted` updates
+    `lastActiveAt` [D8, D11, D12]."""
 
     delivery = Delivery.BUS_REPEATS
 
     session_id: str
     activity: Activity
     interacted: bool
+    at: float
 
 
 class ChangeStatus(UserCommand, kw_only=True):
-    """`setStatus`, with the session's activity after it, so that both change in one step. A call may name no session,
-    because the status belongs to the user [D10]. `disabled` is the claim of the caller's token [K1]."""
+    """`setStatus` at monotonic second `at`, with the session's activity after it, so that both change in one step. A
+    call may name no session, because the status belongs to the user [D10]. `disabled` is the claim of the caller's
+    token [K1]."""
 
     delivery = Delivery.BUS_REPEATS
 
     session_id: str
     activity: Activity
     data: StatusData
+    at: float
     reply_to: ReplyTo | None = None
     disabled: bool = False
 
@@ -451,7 +456,9 @@ class RoomAction(RoomCommand, kw_only=True):
     """A member's message. A call has an `authority` and may name no session: then the caller's HTTP session in the room
     acts, or the user's only session there [M1]. `raw`: the message as the client has sent it, which is what goes to
     another worker; empty for one that is encoded again: made or changed by this server, or too long. `hidden`: the
-    session was invisible when its edge received the message, whatever privacy the room has applied since [K3]."""
+    session was invisible when its edge received the message, whatever privacy the room has applied since [K3].
+    `round_trip_ms` comes with playback messages: the last ping's to the session's client, 0 when it is unknown
+    [H10]."""
 
     session_id: str
     message: RoomMessage
@@ -459,6 +466,7 @@ class RoomAction(RoomCommand, kw_only=True):
     reply_to: ReplyTo | None = None
     authority: Authority | None = None
     hidden: bool = False
+    round_trip_ms: int = 0
 
     @property
     def delivery(self) -> Delivery:
@@ -489,6 +497,14 @@ class ServerBroadcast(RoomCommand, kw_only=True):
 
     data: bytes
     to: list[str] | None = None
+
+
+class ChangeSettings(RoomCommand, kw_only=True):
+    """The back end changes settings of the room [Q10]. It is sent by the worker that owns the room."""
+
+    delivery = Delivery.BUS_REPEATS
+
+    change: SettingsChange
 
 
 Command = UserCommand | RoomCommand

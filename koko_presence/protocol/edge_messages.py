@@ -86,7 +86,8 @@ class Left(EdgeMessage, kw_only=True):
 class SessionActed(EdgeMessage, kw_only=True):
     """A command changed this session by another way than its socket [M1]. The edge counts `activity` as the session's
     own, and stores `privacy`, of version `privacy_version`, which includes the first `received_privacy_seq` privacy
-    messages of `connection`."""
+    messages of `connection`. `idle_at`: the user was set to idle then, in monotonic seconds; a session that has acted
+    later stays active [D8]."""
 
     session_id: str
     activity: Activity | None = None
@@ -94,6 +95,7 @@ class SessionActed(EdgeMessage, kw_only=True):
     privacy_version: int = 0
     connection: int = 0
     received_privacy_seq: int = 0
+    idle_at: float = 0.0
 
 
 class CallAnswered(EdgeMessage, kw_only=True):

@@ -14,6 +14,10 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 from .errors import PresenceError
 from .models import (
     Activity,
+    AutoGrantAway,
+    ControlMode,
+    MaxUsers,
+    MediaByTarget,
     Medium,
     MessageId,
     PlaybackRow,
@@ -21,6 +25,8 @@ from .models import (
     PresenceUser,
     Status,
     SyncState,
+    Title,
+    WaitForViewers,
     Wire,
     one_of,
 )
@@ -51,11 +57,13 @@ class Event(Wire, kw_only=True):
 class EventData(Wire, kw_only=True):
     """Base of the data of events.
 
-    `event` is the type of the event, `to_self` whether the session that caused it receives it too [B9].
+    `event` is the type of the event, `to_self` whether the session that caused it receives it too [B9]. `by_system`: no
+    message of a client causes it.
     """
 
     event: ClassVar[str]
     to_self: ClassVar[bool] = False
+    by_system: ClassVar[bool] = False
 
 
 class CursorShown(EventData, kw_only=True):
@@ -162,6 +170,13 @@ class PlaybackSynced(EventData, kw_only=True):
         str | UnsetType, Meta(description="The target of `frame`, where the room has several media.")
     ] = UNSET
     ended: Annotated[bool, Meta(description="The room has stopped at its end.")] = False
+    effective_at: Annotated[
+        int | UnsetType,
+        Meta(description="ms of the server at which playing starts; `currentTime` stands until then."),
+    ] = UNSET
+    waiting_for: Annotated[
+        list[str] | UnsetType, Meta(description="User ids of the viewers for whom the room waits.")
+    ] = UNSET
 
 
 class MediaChanged(EventData, kw_only=True):
@@ -239,6 +254,22 @@ class ControlReleased(EventData, kw_only=True):
 
     reason: str
     version: int
+
+
+class RoomChanged(EventData, kw_only=True):
+    """The back end has changed settings of the room: those that changed, null for one that has its default again
+    [Q10]."""
+
+    event = "room_changed"
+    to_self = True
+    by_system = True
+
+    title: Title | UnsetType | None = UNSET
+    control_mode: ControlMode | UnsetType | None = UNSET
+    auto_grant_away: AutoGrantAway | UnsetType | None = UNSET
+    wait_for_viewers: WaitForViewers | UnsetType | None = UNSET
+    max_users: MaxUsers | UnsetType | None = UNSET
+    media: MediaByTarget | UnsetType | None = UNSET
 
 
 # --- replies and notices [B7, section O] --------------------------------------------------------------------------

@@ -4,9 +4,11 @@ The section `[limits]` of the configuration file has exactly these keys and defa
 specification's tables ("Connection Limits", "Message Throttling") and to the numbered decisions.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta, Struct
+
+from .models import ControlMode
 
 Count = Annotated[int, Meta(ge=1, le=100_000)]
 Seconds = Annotated[float, Meta(ge=0.0, le=86_400.0)]
@@ -225,10 +227,11 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class RoomOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How rooms behave where the decisions leave a choice [H1, I6]; section `[rooms]` of the configuration file."""
+    """How rooms behave where the decisions leave a choice [H1, H9, I6, I7]; section `[rooms]` of the configuration
+    file. The back end may set some of it for a room of its own [Q10]."""
 
     control_mode: Annotated[
-        Literal["open", "controller", "moderators"],
+        ControlMode,
         Meta(
             description="Which members may command playback while no member has control; they need the scope "
             '`control` as well. "open": all. "controller": none. "moderators": moderators, who alone get control by a '
@@ -241,3 +244,18 @@ class RoomOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             description="Control that its holder gives up or loses goes to the member with the oldest pending request."
         ),
     ] = False
+    auto_grant_away_s: Annotated[
+        Seconds,
+        Meta(
+            description="Time for which the holder of control may be away before it goes to the member with the "
+            "oldest pending request, or to the next one that requests it. 0: any time."
+        ),
+    ] = 0.0
+    wait_for_viewers_s: Annotated[
+        float,
+        Meta(
+            ge=0.0,
+            le=10.0,
+            description="Time for which playback waits for a viewer whose player has run out of data. 0: not at all.",
+        ),
+    ] = 0.0

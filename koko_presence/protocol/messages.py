@@ -291,6 +291,13 @@ class PlaybackData(Wire, kw_only=True):
         MediaId | UnsetType,
         Meta(description="The medium that is meant; `STALE` when the target has another one by now."),
     ] = UNSET
+    start_delay_ms: Annotated[
+        Annotated[int, Meta(ge=0, le=2000)] | Literal["auto"] | UnsetType,
+        Meta(
+            description='With `play`: all players start so much later, together. "auto": as the slowest connection '
+            "needs, at most 500. Other actions ignore it."
+        ),
+    ] = UNSET
 
     def __post_init__(self) -> None:
         if self.frames == 0:

@@ -43,6 +43,7 @@ Offset = Annotated[float, Meta(ge=-MAX_MEDIA_TIME_S, le=MAX_MEDIA_TIME_S)]
 FrameRate = (
     Annotated[float, Meta(ge=0.1, le=1000.0)] | Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,8}/[1-9][0-9]{0,6}$")]
 )
+ControlMode = Literal["open", "controller", "moderators"]
 MessageId = Annotated[str, Meta(max_length=64)] | Annotated[int, Meta(ge=-(2**53), le=2**53)]
 
 
@@ -217,6 +218,44 @@ class ControlRequestRow(Wire, kw_only=True):
     requested_at: str
 
 
+AutoGrantAway = Annotated[float, Meta(ge=0.0, le=86_400.0)]
+WaitForViewers = Annotated[float, Meta(ge=0.0, le=10.0)]
+MaxUsers = Annotated[int, Meta(ge=1, le=100_000)]
+MediaByTarget = Annotated[dict[TargetName, Medium], Meta(min_length=1, max_length=4)]
+
+
+class RoomSettings(Struct, rename="camel", omit_defaults=True, kw_only=True, frozen=True):
+    """What the back end has set for one room. A key that is absent has its default, which `[rooms]` of the
+    configuration holds [Q10]."""
+
+    title: Annotated[
+        Title | UnsetType, Meta(description="What is looked at, for the people in the room; at most 200 characters.")
+    ] = UNSET
+    control_mode: Annotated[
+        ControlMode | UnsetType,
+        Meta(description="Which members may command playback while no member has control: all, none, or moderators."),
+    ] = UNSET
+    auto_grant_away: Annotated[
+        AutoGrantAway | UnsetType,
+        Meta(
+            description="Seconds for which the holder of control may be away before it goes to the longest waiting "
+            "request, or to the next one. 0: any time."
+        ),
+    ] = UNSET
+    wait_for_viewers: Annotated[
+        WaitForViewers | UnsetType,
+        Meta(description="Seconds, at most 10, for which playback waits for a viewer who buffers. 0: not at all."),
+    ] = UNSET
+    max_users: Annotated[
+        MaxUsers | UnsetType,
+        Meta(description="Users who may be in the room. `limits.max_users_per_room` counts where it is lower."),
+    ] = UNSET
+    media: Annotated[
+        MediaByTarget | UnsetType,
+        Meta(description="The medium of each target, at most four. While it is set, members may not set media."),
+    ] = UNSET
+
+
 class PresenceRoom(Wire, kw_only=True):
     """A room as its members see it [PresenceRoom, C7, I5]."""
 
@@ -231,4 +270,5 @@ class PresenceRoom(Wire, kw_only=True):
     control_requests: list[ControlRequestRow]
     playback: PlaybackRow | UnsetType = UNSET
     media: Annotated[dict[str, Medium] | UnsetType, Meta(description="By target; absent when there is none.")] = UNSET
+    settings: RoomSettings | UnsetType = UNSET
     created_at: str

@@ -7,7 +7,7 @@ wait for them are not included: after a take-over a client may send a little ear
 from msgspec import Struct
 
 from .commands import Profile
-from .models import Activity, Cursor, Medium, RoomType, Selection
+from .models import Activity, Cursor, Medium, RoomSettings, RoomType, Selection
 
 
 class MemberRecord(Struct, array_like=True, kw_only=True):
@@ -48,7 +48,8 @@ class MemberRecord(Struct, array_like=True, kw_only=True):
 
 
 class PlaybackRecord(Struct, array_like=True, kw_only=True):
-    """The state of `rooms.playback.Playback`; `anchor` is a monotonic second, the same for all workers of a host."""
+    """The state of `rooms.playback.Playback`; `anchor` and `acted_at` are monotonic seconds, the same for all workers
+    of a host."""
 
     is_playing: bool
     current_time: float
@@ -57,6 +58,14 @@ class PlaybackRecord(Struct, array_like=True, kw_only=True):
     version: int
     duration: float | None
     target: str | None
+    acted_at: float
+
+
+class WaitRecord(Struct, array_like=True, kw_only=True):
+    """The state of `rooms.wait.Wait`; `until` is a monotonic second."""
+
+    until: float
+    viewers: dict[str, str]
 
 
 class MediaRecord(Struct, array_like=True, kw_only=True):
@@ -71,7 +80,8 @@ class MediaRecord(Struct, array_like=True, kw_only=True):
 class RoomHead(Struct, array_like=True, kw_only=True):
     """The state of a room besides its members. `requests` are the pending requests for control: user id, name, time of
     the request and time of expiry, in monotonic seconds. `private_rooms` holds, while the room is not `shown`, its user
-    ids with the room type and the time of creation that each of these users sees [K7]."""
+    ids with the room type, the time of creation and the settings that each of these users sees [K7].
+    `holder_away_since` is the monotonic second since which the controller is shown as away; 0.0: it is not."""
 
     type: RoomType
     created_at: float
@@ -82,8 +92,11 @@ class RoomHead(Struct, array_like=True, kw_only=True):
     control_version: int
     requests: list[tuple[str, str, float, float]]
     shown: bool = True
-    private_rooms: list[tuple[str, RoomType, float]] = []
+    private_rooms: list[tuple[str, RoomType, float, RoomSettings]] = []
     media: MediaRecord | None = None
+    settings: RoomSettings = RoomSettings()
+    holder_away_since: float = 0.0
+    wait: WaitRecord | None = None
 
 
 class RoomDelta(Struct, array_like=True, kw_only=True):
@@ -168,7 +181,8 @@ class SessionRecord(Struct, array_like=True, kw_only=True):
 
 
 class UserRecord(Struct, array_like=True, kw_only=True):
-    """The snapshot of a user. `revision` increases with every change, across owners. `manual` is the manual status.
+    """The snapshot of a user. `revision` increases with every change, across owners. `manual` is the manual status,
+    `idle_at` the monotonic second at which the user was set to idle, 0.0 when a session has acted since [D8].
     `privacy_defaults` are the privacy settings of scope "user": invisible, share cursor, share selection; None: not set
     [K6]."""
 
@@ -178,6 +192,7 @@ class UserRecord(Struct, array_like=True, kw_only=True):
     status_message: str
     privacy_defaults: tuple[bool | None, bool | None, bool | None]
     sessions: list[SessionRecord]
+    idle_at: float = 0.0
 
 
 Present = dict[str, tuple[bool, int, Cursor | None]]

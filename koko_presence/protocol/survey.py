@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from .models import Activity, RoomType, Status, Wire
+from .models import Activity, RoomSettings, RoomType, Status, Wire
+from .settings import SettingsChange
 
 RoomIdText = Annotated[str, Meta(min_length=1, max_length=128, description="A room's id.")]
 UserIdText = Annotated[str, Meta(min_length=1, max_length=128, description="A user's id, the `sub` of their tokens.")]
@@ -70,7 +71,14 @@ class ListLimited(SurveyRequest):
     """Requests the addresses of which something was refused in the last ten minutes [Q5]."""
 
 
-AnySurveyRequest = ListLimited | ListRooms | ShowRoom | ShowUser | Kick | Recheck | SendBroadcast
+class ChangeRoom(SurveyRequest):
+    """Changes settings of a room [Q10]."""
+
+    room_id: str
+    change: SettingsChange
+
+
+AnySurveyRequest = ListLimited | ListRooms | ShowRoom | ShowUser | Kick | Recheck | SendBroadcast | ChangeRoom
 
 
 # --- answers ------------------------------------------------------------------------------------------------------
@@ -137,6 +145,7 @@ class RoomDetail(RoomRow, omit_defaults=False, kw_only=True):
         int, Meta(description="The shortest interval, in ms, at which clients are asked to send.")
     ]
     playback: PlaybackNow | UnsetType = UNSET
+    settings: RoomSettings | UnsetType = UNSET
     members: list[MemberRow]
 
 
@@ -212,6 +221,19 @@ class BroadcastSent(Struct, kw_only=True, tag=True, tag_field="kind"):
     delivered: int
 
 
+class RoomChanged(Struct, kw_only=True, tag=True, tag_field="kind"):
+    """The room's settings after the change."""
+
+    settings: RoomSettings
+
+
+class ChangeRefused(Struct, kw_only=True, tag=True, tag_field="kind"):
+    """The room's settings were not changed: they would be too large."""
+
+    code: str
+    message: str
+
+
 class NotHere(Struct, kw_only=True, tag=True, tag_field="kind"):
     """This worker has no such room or user. `moving`: a view change is running, so another worker may be about to
     take it over."""
@@ -219,7 +241,18 @@ class NotHere(Struct, kw_only=True, tag=True, tag_field="kind"):
     moving: bool = False
 
 
-AnyAnswer = LimitedFound | RoomsFound | RoomFound | UserFound | Kicked | Rechecked | BroadcastSent | NotHere
+AnyAnswer = (
+    LimitedFound
+    | RoomsFound
+    | RoomFound
+    | UserFound
+    | Kicked
+    | Rechecked
+    | BroadcastSent
+    | RoomChanged
+    | ChangeRefused
+    | NotHere
+)
 
 
 class Answers(Struct, kw_only=True):

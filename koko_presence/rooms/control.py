@@ -13,24 +13,29 @@ class Request(NamedTuple):
 
 
 class Control:
-    """The control of one room: at most one controller, and at most one pending request per user."""
+    """The control of one room: at most one controller, and at most one pending request per user. `away_since` is the
+    monotonic second since which the controller is shown as away, 0.0 while it is not [I7]."""
 
-    __slots__ = ("requests", "session_id", "user_id", "version")
+    __slots__ = ("away_since", "requests", "session_id", "user_id", "version")
 
     def __init__(self) -> None:
         self.user_id: str | None = None
         self.session_id: str | None = None
         self.requests: dict[str, Request] = {}
         self.version = 0
+        self.away_since = 0.0
 
     def give(self, user_id: str, session_id: str) -> None:
         """Give control to a session; a pending request of its user is thereby granted."""
+        if user_id != self.user_id:
+            self.away_since = 0.0
         self.user_id, self.session_id = user_id, session_id
         self.requests.pop(user_id, None)
         self.version += 1
 
     def release(self) -> None:
         self.user_id = self.session_id = None
+        self.away_since = 0.0
         self.version += 1
 
     def add_request(self, user_id: str, name: str, now: float, lifetime_s: float) -> bool:

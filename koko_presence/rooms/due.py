@@ -18,7 +18,7 @@ class Due(NamedTuple):
 
 def handle_due(room: Room, kind: str, sub_id: str, now: float) -> Due:
     """Apply the deadline `kind` at monotonic second `now`. `sub_id` is a session, for `forget` and `control_request` a
-    user, for `playback` and `end` empty."""
+    user, for `playback`, `end`, `wait` and `holder_away` empty."""
     if kind == "forget":
         room.gone.pop(sub_id, None)
         return Due(touched=None)
@@ -26,6 +26,10 @@ def handle_due(room: Room, kind: str, sub_id: str, now: float) -> Due:
         playback_sync.release_playback(room, now)
     elif kind == "end":
         playback_sync.end_playback(room, now)
+    elif kind == "wait":
+        playback_sync.judge_wait(room, now)
+    elif kind == "holder_away":
+        room.replace_holder(now)
     elif kind == "control_request":
         person = room.people.get(sub_id)
         member = room.best_session(person) if person is not None else None

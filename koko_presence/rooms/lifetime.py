@@ -7,7 +7,10 @@ room that is not shown has no playback and no control, because an invisible sess
 begins or ends for others, its invisible members receive a new `joined`.
 """
 
-from koko_presence.protocol.models import RoomType
+from msgspec import UNSET
+
+from koko_presence.protocol.models import RoomSettings, RoomType
+from koko_presence.protocol.settings import NO_SETTINGS
 
 from . import webhook_recorder
 from .control import Control
@@ -18,11 +21,14 @@ from .snapshot_delivery import repeat_snapshot
 from .targets import Targets
 
 
-def begin(room: RoomState, room_type: RoomType, now: float, except_for: Member | None = None) -> None:
-    """Begin the room for others, just before its first visible session enters. Its invisible members receive a new
-    snapshot, except `except_for`, whose own change of privacy begins the room."""
+def begin(
+    room: RoomState, room_type: RoomType, settings: RoomSettings, now: float, except_for: Member | None = None
+) -> None:
+    """Begin the room for others, just before its first visible session enters, with the `settings` that came with that
+    session's join [Q10]. Its invisible members receive a new snapshot, except `except_for`, whose own change of privacy
+    begins the room."""
     room.shown = True
-    _reset(room, room_type, now)
+    _reset(room, room_type, settings, now)
     _repeat_snapshots(room, now, except_for)
 
 
@@ -49,18 +55,18 @@ def end(room: RoomState, now: float) -> None:
     room.shown = False
     (webhook_recorder.hidden if room.members else webhook_recorder.emptied)(room, now)
     for person in room.people.values():
-        person.private_room = PrivateRoom(room.type, now)
+        person.private_room = PrivateRoom(room.type, now, person.private_room.settings)
     for member in room.members.values():
         if member.viewer is not None:
             member.viewer.lapse()
-    _reset(room, room.type, now)
+    _reset(room, room.type, NO_SETTINGS, now)
     _repeat_snapshots(room, now, None)
 
 
 def forget_deadlines(room: RoomState) -> None:
     """Cancel the deadlines that belong to the room and not to a member."""
     cancel = room.context.deadlines.cancel
-    for kind in ("empty", "playback", "end"):
+    for kind in ("empty", "playback", "end", "holder_away", "wait"):
         cancel((kind, room.id, ""))
     for user_id in room.gone:
         cancel(("forget", room.id, user_id))
@@ -68,15 +74,18 @@ def forget_deadlines(room: RoomState) -> None:
         cancel(("control_request", room.id, user_id))
 
 
-def _reset(room: RoomState, room_type: RoomType, now: float) -> None:
+def _reset(room: RoomState, room_type: RoomType, settings: RoomSettings, now: float) -> None:
     context = room.context
     forget_deadlines(room)
     room.gone.clear()
     room.type, room.created_at = room_type, now
-    room.playback = room.playback_waits = None
+    room.playback = room.playback_waits = room.wait = None
     room.targets = Targets()
+    if settings.media is not UNSET and room_type in SYNCED_TYPES:
+        room.targets.put_by_back_end(settings.media)
     room.sync_enabled = room_type in SYNCED_TYPES or not room.shown  # when not shown: `type_for` decides by user
     room.control = Control()
+    room.settings = settings
     room.load = Load(context.limits, now)
     room.begin_anew(room.load.budget, room.load.meter, room_type in SYNCED_TYPES)
     room.advised_ms = context.advised_ms

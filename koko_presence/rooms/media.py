@@ -1,5 +1,7 @@
 """Sets the media of a room [H17, H18]. `set_media` is the one way for members and for the back end."""
 
+from collections.abc import Mapping
+
 from msgspec import UNSET, structs
 
 from koko_presence._fastpath.fanout import StreamFrame
@@ -12,7 +14,7 @@ from koko_presence.protocol.survey import SYSTEM
 from .member import Member
 from .message_handlers import Result, handles
 from .playback import Playback
-from .playback_sync import check_has_playback, check_may_play, note_superseded, schedule_end
+from .playback_sync import check_has_playback, check_may_play, end_wait, note_superseded, schedule_end
 from .presence_state import spend
 from .room import Room
 from .targets import MAX_TARGETS, named
@@ -89,6 +91,8 @@ def set_media(
     is_same = before is not None and medium is not None and before.media_id == medium.media_id
     room.playback.media_changed(now, keep_position=keep_position or is_same)
     schedule_end(room)
+    if not (keep_position or is_same):
+        end_wait(room)
     note_superseded(room)
     room.urgent = True
     data = MediaChanged(target=target, medium=medium, playback=room.playback.row(room.context.wall))
@@ -96,13 +100,16 @@ def set_media(
     return True
 
 
-def begin_with_media(room: Room, media: dict[str, Medium]) -> None:
-    """Set the media that the back end names when the room begins, before its first member gets a snapshot: without an
-    event, and without a version of the playback [H18, Q10]."""
+def set_by_back_end(room: Room, media: Mapping[str, Medium] | None, now: float) -> None:
+    """Give the room exactly these media, of the back end, by `set_media`; a target that has none any more is removed,
+    and the position stays. None: members may set media again, and the present ones stay [H18, Q10]."""
+    if media is None:
+        room.targets.from_back_end = False
+        return
+    for target in room.targets.media.keys() - media.keys():
+        set_media(room, target, None, now, keep_position=True)
     for target, medium in media.items():
-        check_count(room, target, medium)
-        room.targets.put(target, medium)
-    room.targets.from_back_end = bool(media)
+        set_media(room, target, medium, now, from_back_end=True)
 
 
 def _completed(medium: Medium, before: Medium) -> Medium:

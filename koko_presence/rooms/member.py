@@ -16,7 +16,8 @@ from koko_presence.protocol.commands import EnterRoom, Profile
 from koko_presence.protocol.events import encode
 from koko_presence.protocol.limits import MERGED_BURST, Limits
 from koko_presence.protocol.messages import ROOM_MESSAGES, RoomMessage, limits_of
-from koko_presence.protocol.models import PresenceUser, RoomType, Selection, SyncRow
+from koko_presence.protocol.models import PresenceUser, RoomSettings, RoomType, Selection, SyncRow
+from koko_presence.protocol.settings import NO_SETTINGS
 
 from .playback import Viewer
 
@@ -29,11 +30,13 @@ def _budget(limits: Limits, hz: str, burst: str = "") -> TokenBucket:
 
 
 class PrivateRoom(NamedTuple):
-    """The room as a user with only invisible sessions sees it while it has no visible member: its type, and the
-    monotonic second of its creation [K7]."""
+    """The room as a user with only invisible sessions sees it while it has no visible member: its type, the monotonic
+    second of its creation [K7], and the settings that came with the user's join, which are the room's if the user
+    becomes visible and so begins it [Q10]."""
 
     type: RoomType
     since: float
+    settings: RoomSettings = NO_SETTINGS
 
 
 class Person:
@@ -60,6 +63,11 @@ class Person:
         """The number of sessions that other users may see [D1, K2]."""
         return sum(1 for member in self.members.values() if member.visible)
 
+    @property
+    def is_away(self) -> bool:
+        """Whether the user is shown as away in the room, by the status or because every session is lost."""
+        return self.profile.status == "away" or not any(member.shown_connected for member in self.members.values())
+
 
 class Member(MemberCore):
     """One session in one room, with all that it shows; the base `MemberCore` holds what its cursor needs.
@@ -70,8 +78,8 @@ class Member(MemberCore):
     __slots__ = (
         "_row", "_row_shows", "away_at", "can_broadcast", "can_control", "connection", "edge", "grace_until",
         "granted", "image", "joined_at", "lease_until", "membership_id", "moderator", "name", "person",
-        "privacy_version", "report", "selection", "session_version", "share_selection", "typing", "viewer",
-        "watching",
+        "privacy_version", "report", "round_trip_s", "selection", "session_version", "share_selection", "typing",
+        "viewer", "watching",
     )  # fmt: skip
 
     def __init__(self, enter: EnterRoom, membership_id: int, person: Person, limits: Limits, now: float) -> None:
@@ -98,6 +106,7 @@ class Member(MemberCore):
         self.selection: Selection | None = None
         self.typing: str | None = None  # the context while typing; "" when none was given
         self.watching = False
+        self.round_trip_s = 0.0  # to its client, by the last ping before its last playback message; 0.0: unknown
         self.viewer: Viewer | None = None
         self._row = b""
         self._row_shows: tuple[object, ...] = ()  # the values from which `_row` was encoded

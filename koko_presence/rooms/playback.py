@@ -6,6 +6,7 @@ when it is read. `version` counts accepted commands; the highest one is valid [H
 """
 
 from fractions import Fraction
+from math import inf
 
 from msgspec import UNSET, UnsetType
 
@@ -39,7 +40,7 @@ def acted_at(data: PlaybackData, wall: WallClock, now: float) -> float:
 class Playback:
     """The playback state of a room, from its first playback command on [H5]."""
 
-    __slots__ = ("anchor", "current_time", "is_playing", "playback_rate", "target", "targets", "version")
+    __slots__ = ("acted_at", "anchor", "current_time", "is_playing", "playback_rate", "target", "targets", "version")
 
     def __init__(self, now: float, targets: Targets) -> None:
         self.targets = targets  # of the room, shared
@@ -47,6 +48,7 @@ class Playback:
         self.current_time = 0.0
         self.playback_rate = 1.0
         self.anchor = now
+        self.acted_at = now  # the monotonic second of the last command; before `anchor` for a delayed start [H10]
         self.version = 0
         self.target: str | None = None
 
@@ -77,9 +79,10 @@ class Playback:
         return None if found is None else (found[0], found[1].frame_at(self.current_time))
 
     def position(self, at: float) -> float:
-        """Return the second of the video at monotonic second `at`, clamped to the duration where that is known [H4]."""
+        """Return the second of the video at monotonic second `at`, clamped to the duration where that is known [H4].
+        Before a delayed start it stands [H10]."""
         position = self.current_time
-        if self.is_playing:
+        if self.plays_at(at):
             position += (at - self.anchor) * self.playback_rate
         return self._limited(position)
 
@@ -87,14 +90,22 @@ class Playback:
         end = self.duration
         return min(max(position, 0.0), MAX_MEDIA_TIME_S if end is None else end)
 
-    def apply(self, data: PlaybackData, at: float) -> None:
+    def plays_at(self, at: float) -> bool:
+        """Return whether the video plays at monotonic second `at`: not before a delayed start [H10]."""
+        return self.is_playing and (at >= self.anchor or self.anchor <= self.acted_at)
+
+    def apply(self, data: PlaybackData, at: float, delay_s: float = 0.0) -> None:
         """Apply a sync, play, pause, seek, rate or step command; the message's own validation has checked its fields
-        [H3], and `may_step` that a step is possible."""
+        [H3], and `may_step` that a step is possible. `delay_s`: a `play` starts so much later [H10]. A seek or rate
+        before a delayed start does not change when that is."""
         if isinstance(data.duration, float):
             self.targets.note_duration(data.target, data.duration)
         if isinstance(data.target, str):
             self.target = data.target
-        at = max(at, self.anchor)  # a time before the last command's would run the position backwards
+        at = max(at, self.acted_at)  # a time before the last command's would run the position backwards
+        starts_at = at + delay_s
+        if data.action in ("seek", "rate") and self.is_playing:
+            starts_at = max(at, self.anchor)
         position = self.position(at)
         if isinstance(data.current_time, float) and data.action != "rate":
             position = self._limited(data.current_time)
@@ -108,17 +119,26 @@ class Playback:
         if isinstance(data.playback_rate, float) and data.action in ("sync", "rate"):
             self.playback_rate = data.playback_rate
         self.current_time = self._stepped(position, data.frames) if isinstance(data.frames, int) else position
-        self.anchor = at
+        self.anchor, self.acted_at = starts_at, at
+        self._settle()
+        self.version += 1
+
+    def switch(self, now: float, *, plays: bool) -> None:
+        """Play or stop at the present position, by the room itself [H9]."""
+        self.current_time = self.position(now)
+        self.is_playing = plays
+        self.anchor = self.acted_at = now
         self._settle()
         self.version += 1
 
     def media_changed(self, now: float, *, keep_position: bool) -> None:
         """Apply a change of the room's targets at monotonic second `now`. Unless `keep_position`, the room is paused at
         0 [H18]."""
-        now = max(now, self.anchor)
+        now = max(now, self.acted_at)
+        starts_at = max(now, self.anchor) if keep_position and self.is_playing else now
         self.current_time = self.position(now) if keep_position else 0.0
         self.is_playing = self.is_playing and keep_position
-        self.anchor = now
+        self.anchor, self.acted_at = starts_at, now
         self._settle()
         self.version += 1
 
@@ -126,7 +146,8 @@ class Playback:
         """Stop at the room's end, which has been reached at `ends_at` [H20]."""
         ends_at, end = self.ends_at, self.duration
         assert ends_at is not None and end is not None
-        self.is_playing, self.current_time, self.anchor = False, end, ends_at
+        self.is_playing, self.current_time = False, end
+        self.anchor = self.acted_at = ends_at
         self.version += 1
 
     def may_step(self, target: str | None, at: float) -> bool:
@@ -179,7 +200,9 @@ class Playback:
 class Viewer:
     """One session's last report, and the sync state derived from it [H6, H7]."""
 
-    __slots__ = ("drift_frames", "drift_ms", "following", "reported_at", "state", "strikes", "sync")
+    __slots__ = (
+        "drift_frames", "drift_ms", "following", "reported_at", "state", "strikes", "sync", "waited_at", "was_synced",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.state = ViewerState(is_playing=False, current_time=0.0, playback_rate=1.0)
@@ -189,6 +212,8 @@ class Viewer:
         self.strikes = 0
         self.following = True
         self.reported_at = 0.0
+        self.was_synced = False  # a newcomer, for whom the room does not wait, was not [H9]
+        self.waited_at = -inf  # when the room has begun to wait for it
 
     def take(self, data: PlaybackData, room: Playback | None, at: float, now: float) -> bool:
         """Store a report made at monotonic second `at`. Return True when `sync` or `following` changed."""
@@ -205,6 +230,7 @@ class Viewer:
             self._become("other_media")  # [H19]
         else:
             self._judge(data, room, at)
+            self.was_synced = self.was_synced or self.sync == "synced"
         return (self.sync, self.following) != before
 
     def lapse(self) -> bool:
@@ -224,13 +250,13 @@ class Viewer:
         drift = reported - (position if end is None else min(position, end))
         self.drift_ms = round(drift * 1000.0)
         self.drift_frames = self._drift_in_frames(data, room, position, drift)
-        same_state = self.state.is_playing == room.is_playing
+        same_state = self.state.is_playing == room.plays_at(at)
         if data.buffering:
             found = "buffering"
         elif end is not None and not self.state.is_playing and _has_ended(reported, position, end, room):
             found = "ended"
         elif not same_state:
-            found = "paused" if room.is_playing else "playing"
+            found = "playing" if self.state.is_playing else "paused"
         else:
             allowed = SYNC_LEAVE_S if self.sync in (*IN_STEP, "unknown") else SYNC_ENTER_S
             found = "synced" if abs(drift) <= allowed else ("behind" if drift < 0 else "ahead")

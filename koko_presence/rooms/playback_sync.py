@@ -23,6 +23,10 @@ from .playback import IN_STEP, Playback, Viewer, acted_at
 from .presence_state import COALESCED_VALUES, CoalescedValue, spend, submit
 from .room import Room
 from .room_state import SYNCED_TYPES
+from .wait import Wait
+
+LONGEST_AUTO_DELAY_S = 0.5
+WAITS_AGAIN_S = 30.0
 
 
 @handles(PlaybackMessage)
@@ -55,8 +59,10 @@ def handle_playback(room: Room, member: Member, message: PlaybackMessage, now: f
         )
     room.playback = playback
     member.last_active_at = now
-    playback.apply(data, at)
+    playback.apply(data, at, _start_delay_s(room, data))
     schedule_end(room)
+    if data.action not in ("seek", "rate"):  # a person has decided whether the video plays
+        end_wait(room)
     if room.control.user_id == member.user_id and not member.leased:
         room.control.session_id = member.session_id  # another session of the controller takes over [H2]
     room.playback_waits = (member.user_id, member.session_id, data.action)
@@ -95,7 +101,7 @@ def release_playback(room: Room, now: float, *, at_once: bool = False) -> None:
         return
     note_superseded(room)
     room.urgent = True
-    room.out.append(StreamFrame(room.frame(_synced(room, action), user_id, session_id, now, public=True)))
+    room.out.append(StreamFrame(room.frame(_synced(room, action, now), user_id, session_id, now, public=True)))
 
 
 def note_superseded(room: Room) -> None:
@@ -104,7 +110,18 @@ def note_superseded(room: Room) -> None:
     room.context.deadlines.cancel(("playback", room.id, ""))
 
 
-def _synced(room: Room, action: str) -> PlaybackSynced:
+def _start_delay_s(room: Room, data: PlaybackData) -> float:
+    """Return by how many seconds a `play` is delayed. "auto": twice the longest round trip of a visible follower, as
+    far as they are known, at most half a second [H10]."""
+    if data.action != "play" or data.start_delay_ms is UNSET:
+        return 0.0
+    if data.start_delay_ms != "auto":
+        return data.start_delay_ms / 1000.0
+    longest_s = max((m.round_trip_s for m in room.members.values() if m.visible and _follows(m)), default=0.0)
+    return min(LONGEST_AUTO_DELAY_S, 2.0 * longest_s)
+
+
+def _synced(room: Room, action: str, now: float) -> PlaybackSynced:
     playback = room.playback
     assert playback is not None
     frame, frame_target = playback.shown_frame()
@@ -121,13 +138,15 @@ def _synced(room: Room, action: str) -> PlaybackSynced:
         frame=frame,
         frame_target=frame_target,
         ended=playback.ended,
+        effective_at=room.context.wall.ms(playback.anchor) if playback.anchor > max(now, playback.acted_at) else UNSET,
+        waiting_for=UNSET if room.wait is None else room.wait.users,
     )
 
 
 def _resync(room: Room, member: Member, now: float) -> None:
     """Send the present state to this member only, for the "Resync" button [H15]."""
     if room.playback is not None:
-        data = _synced(room, "resync")
+        data = _synced(room, "resync", now)
         frame = room.frame(data, member.user_id, member.session_id, now, public=False)
         room.out.append(StreamFrame(frame, only=member.session_id))
 
@@ -139,6 +158,10 @@ def _switch_sync(room: Room, member: Member, message: PlaybackMessage, now: floa
     room.sync_enabled = message.data.action == "enable"
     if room.playback is None:
         room.playback = Playback(now, room.targets)
+    if room.wait is not None:  # all players were asked to stop
+        end_wait(room)
+        room.playback.switch(now, plays=True)
+        schedule_end(room)
     room.playback_waits = (member.user_id, member.session_id, message.data.action)
     release_playback(room, now)
     return {"success": True, "syncEnabled": room.sync_enabled}
@@ -150,7 +173,7 @@ def check_may_play(room: Room, member: Member) -> None:
     state = room.playback.row(room.context.wall) if room.playback is not None and room.playback.version else None
     if not member.may_play:
         raise PresenceError("FORBIDDEN", "Your token has no 'control' scope for this room.", state=state)
-    mode = room.context.options.control_mode
+    mode = room.control_mode
     if room.control.user_id is not None:
         if room.control.user_id != member.user_id:
             raise PresenceError("NOT_CONTROLLER", state=state)
@@ -188,6 +211,7 @@ def _take_report(room: Room, member: Member, report: tuple[PlaybackData, float],
     _set_watching(room, member, data.is_playing is True or member.person.profile.activity == "active", now)
     if changed:
         _emit_viewer(room, member, now)
+    _wait_for(room, member, member.viewer, now)
 
 
 def lapse_report(room: Room, member: Member, now: float) -> None:
@@ -195,6 +219,7 @@ def lapse_report(room: Room, member: Member, now: float) -> None:
     _set_watching(room, member, False, now)
     if member.viewer is not None and member.viewer.lapse():
         _emit_viewer(room, member, now)
+        judge_wait(room, now)
 
 
 def _set_watching(room: Room, member: Member, watching: bool, now: float) -> None:
@@ -239,6 +264,66 @@ def _follows(member: Member) -> bool:
 COALESCED_VALUES["report"] = CoalescedValue(lambda member: member.report, _take_report, public=False)
 
 
+# --- the room waits for viewers who buffer [H9] -------------------------------------------------------------------
+
+
+def _wait_for(room: Room, member: Member, viewer: Viewer, now: float) -> None:
+    """Stop the playback for a viewer who buffers while it plays, or add the viewer to those that are waited for: at
+    most once in `WAITS_AGAIN_S` for each, and only for one that has been in step before. A report of one that is waited
+    for may end the wait."""
+    playback = room.playback
+    if room.wait is not None and member.session_id in room.wait.viewers:
+        judge_wait(room, now)
+        return
+    if not (viewer.sync == "buffering" and viewer.following and member.visible and room.wait_for_viewers_s):
+        return
+    if not viewer.was_synced or now < viewer.waited_at + WAITS_AGAIN_S or playback is None or not room.sync_enabled:
+        return
+    if room.wait is None:
+        if not playback.is_playing:
+            return
+        room.wait = Wait(now + room.wait_for_viewers_s)
+        room.context.deadlines.set(("wait", room.id, ""), room.wait.until)
+    viewer.waited_at = now
+    room.wait.viewers[member.session_id] = member.user_id
+    _switch_by_system(room, "wait", now, plays=False)
+
+
+def judge_wait(room: Room, now: float) -> None:
+    """Go on playing when no viewer that is waited for buffers any more, or time is up [H9]."""
+    wait = room.wait
+    if wait is None:
+        return
+    if now < wait.until and any(_still_buffers(room, session_id) for session_id in wait.viewers):
+        room.context.deadlines.set(("wait", room.id, ""), wait.until)
+        return
+    end_wait(room)
+    _switch_by_system(room, "play", now, plays=True)
+
+
+def _still_buffers(room: Room, session_id: str) -> bool:
+    member = room.members.get(session_id)
+    if member is None or not (member.visible and member.connected):
+        return False
+    viewer = member.viewer  # None: there was no report since the room has another owner
+    return viewer is None or (viewer.following and viewer.sync == "buffering")
+
+
+def end_wait(room: Room) -> None:
+    """End the wait for viewers, if there is one; the playback stays as it is."""
+    room.wait = None
+    room.context.deadlines.cancel(("wait", room.id, ""))
+
+
+def _switch_by_system(room: Room, action: str, now: float, *, plays: bool) -> None:
+    """Play or stop by the room itself, and broadcast that as user `system`."""
+    assert room.playback is not None
+    room.playback.switch(now, plays=plays)
+    schedule_end(room)
+    room.playback_waits = (SYSTEM, SYSTEM, action)
+    release_playback(room, now, at_once=True)
+
+
 # --- control [I] --------------------------------------------------------------------------------------------------
 
 
@@ -250,11 +335,11 @@ def handle_control_request(room: Room, member: Member, message: ControlRequest, 
     spend(room, member, message, now)
     member.last_active_at = now
     control, user_id = room.control, member.user_id
-    may_take = member.moderator or room.context.options.control_mode != "moderators"
-    if control.user_id is None and may_take:
-        room.grant_control(member.person, None, now, to=member)
-    elif control.user_id == user_id:
+    may_take = member.moderator or room.control_mode != "moderators"
+    if control.user_id == user_id:
         control.session_id = member.session_id
+    elif (control.user_id is None or room.holder_is_overdue(now)) and may_take:
+        room.grant_control(member.person, None, now, to=member)
     else:
         lifetime_s = room.context.limits.control_request_s
         is_new = control.add_request(user_id, member.name, now, lifetime_s)

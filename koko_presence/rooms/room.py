@@ -35,6 +35,7 @@ from koko_presence.protocol.events import (
     encode,
 )
 from koko_presence.protocol.models import MessageId
+from koko_presence.protocol.settings import NO_SETTINGS
 
 from . import colors, lifetime, webhook_recorder
 from .member import Member, Person, PrivateRoom
@@ -93,14 +94,16 @@ class Room(RoomState):
                 )
             send_snapshot(self, member, enter.message_id, now)
             return
-        if person is None and len(self.people) >= self.context.limits.max_users_per_room:
+        if person is None and len(self.people) >= self.max_users:
             raise PresenceError("ROOM_FULL")
+        settings = NO_SETTINGS if enter.settings is None else enter.settings
         if begins:
-            lifetime.begin(self, room_type, now)
+            lifetime.begin(self, room_type, settings, now)
         if person is None:
             person = self.gone.pop(session_info.user_id, None)
             if person is None:
-                person = Person(session_info.user_id, profile, self.context.limits, PrivateRoom(room_type, now))
+                private_room = PrivateRoom(room_type, now, self.settings if settings == self.settings else settings)
+                person = Person(session_info.user_id, profile, self.context.limits, private_room)
             self.context.deadlines.cancel(("forget", self.id, session_info.user_id))
             self.people[session_info.user_id] = person
             person.profile = profile
@@ -136,6 +139,7 @@ class Room(RoomState):
             self.context.add_effect((member.edge, edge_message))
         self.drop_deferred(member)
         self.detach(member)
+        self._wait_no_longer_for(member, now)
         del self.members[member.session_id]
         person = member.person
         del person.members[member.session_id]
@@ -183,10 +187,12 @@ class Room(RoomState):
         member.away_at = 0.0
         if member.viewer is not None:
             member.viewer.lapse()
+        self._wait_no_longer_for(member, now)
         self.context.deadlines.cancel(("report_stale", self.id, member.session_id))
         if self.control.session_id == member.session_id:
             self._move_control(member)  # another session of the controller takes it, without an event [I6]
         self.emit_status(member, now)
+        self.watch_holder(now)
 
     def keep_place(self, member: Member, grace_until: float, now: float, not_before: float = 0.0) -> None:
         """Set the end of a lost session's grace period to monotonic second `grace_until`. Its place is kept until then,
@@ -209,6 +215,7 @@ class Room(RoomState):
             seen, member.connected, member.away_at = member.shown_connected, True, 0.0
             if not seen:
                 self.emit_status(member, now)
+            self.watch_holder(now)
 
     def apply_privacy(
         self,
@@ -230,7 +237,8 @@ class Room(RoomState):
         hides = invisible or disabled
         begins = not hides and not self.shown
         if begins:
-            lifetime.begin(self, member.person.private_room.type, now, except_for=member)
+            private_room = member.person.private_room
+            lifetime.begin(self, private_room.type, private_room.settings, now, except_for=member)
         if not was_visible and not hides:
             self._drop_pending(member, "cursor", "selection", "typing")
         if not member.share_cursor and share_cursor:
@@ -271,6 +279,12 @@ class Room(RoomState):
         if not member.shown_connected:  # user_joined does not carry the grace period
             self.emit_status(member, now)
 
+    def _wait_no_longer_for(self, member: Member, now: float) -> None:
+        """Let the deadline of the wait for viewers judge anew whether it is over: `member` is not one of them any more
+        [H9]."""
+        if self.wait is not None and member.session_id in self.wait.viewers:
+            self.context.deadlines.set(("wait", self.id, ""), now)
+
     def _drop_pending(self, member: Member, *kinds: str) -> None:
         """Drop pending values that were sent while they were not to be shown: they count as dropped then [K3, K5]."""
         for kind in kinds:
@@ -279,6 +293,7 @@ class Room(RoomState):
 
     def _hide_member(self, member: Member, now: float) -> None:
         member.index = None
+        self._wait_no_longer_for(member, now)
         member.cursor = member.selection = member.typing = None
         for kind in (*member.pending, "typing_stop"):
             self.context.deadlines.cancel((kind, self.id, member.session_id))
@@ -305,6 +320,7 @@ class Room(RoomState):
         person.profile = profile
         if profile.shows == before.shows:
             return
+        self.watch_holder(now)
         if member is None or not (member.shown_connected and member.visible):
             member = next((each for each in person.members.values() if each.shown_connected and each.visible), None)
         member = member or person.members.get(session_id)  # only the user's own sessions receive it
@@ -407,13 +423,9 @@ class Room(RoomState):
         frame = self.frame(data, member.user_id, member.session_id, now, public=True)
         self.out.append(StreamFrame(frame))
         webhook_recorder.control_changed(self, member.user_id, reason, now)
-        if not self.context.options.auto_grant:
-            return
-        for user_id in self.control.by_age():
-            successor = self.best_session(self.people[user_id])
-            if successor is not None and successor.may_hold:  # in its grace period, or without the scope by now
-                self.grant_control(successor.person, None, now)
-                return
+        self.watch_holder(now)
+        if self.context.options.auto_grant:
+            self._grant_oldest(now)
 
     def _move_control(self, member: Member) -> bool:
         successor = self.best_session(member.person, other_than=member)
@@ -450,6 +462,43 @@ class Room(RoomState):
         )
         self.emit(by or session, data, now)
         webhook_recorder.control_changed(self, before, "auto" if by is None else "granted", now)
+        self.watch_holder(now)
+
+    def watch_holder(self, now: float) -> None:
+        """Record since when the holder of control is shown as away, and set or cancel the deadline at which control is
+        passed on [I7]. Called after every change of the holder, of its status, and of the setting."""
+        control = self.control
+        person = None if control.user_id is None else self.people.get(control.user_id)
+        if person is None or not person.is_away:
+            control.away_since = 0.0
+        elif not control.away_since:
+            control.away_since = now
+        deadline = ("holder_away", self.id, "")
+        if control.away_since and self.auto_grant_away_s:
+            self.context.deadlines.set(deadline, control.away_since + self.auto_grant_away_s)
+        else:
+            self.context.deadlines.cancel(deadline)
+
+    def holder_is_overdue(self, now: float) -> bool:
+        """Return whether the holder of control has been away for so long that the next request is granted [I7]."""
+        away_since, longest_s = self.control.away_since, self.auto_grant_away_s
+        return bool(away_since and longest_s) and now >= away_since + longest_s
+
+    def replace_holder(self, now: float) -> None:
+        """Grant control to the longest waiting request, because its holder has been away for too long; without a
+        request the holder keeps it until the next one [I7]. In the mode "moderators" a request of another member is
+        decided by them."""
+        if self.holder_is_overdue(now):
+            self._grant_oldest(now, moderators_only=self.control_mode == "moderators")
+
+    def _grant_oldest(self, now: float, *, moderators_only: bool = False) -> None:
+        for user_id in self.control.by_age():
+            successor = self.best_session(self.people[user_id])
+            # others are in their grace period, or without the scope by now
+            if successor is not None and successor.may_hold and (successor.moderator or not moderators_only):
+                self.context.deadlines.cancel(("control_request", self.id, user_id))
+                self.grant_control(successor.person, None, now)
+                return
 
     # --- helpers --------------------------------------------------------------------------------------------------
 

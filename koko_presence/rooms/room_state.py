@@ -5,9 +5,12 @@ needs for flushes and replicas is written by methods of `RoomState`."""
 
 from collections.abc import Iterable, Set
 
+from msgspec import UnsetType
+
 from koko_presence._fastpath.room_core import RoomCore
 from koko_presence.protocol.errors import PresenceError
-from koko_presence.protocol.models import RoomType
+from koko_presence.protocol.models import ControlMode, RoomSettings, RoomType
+from koko_presence.protocol.settings import NO_SETTINGS
 
 from .context import ShardContext
 from .control import Control
@@ -15,6 +18,7 @@ from .load_control import Load
 from .member import Member, Person
 from .playback import Playback
 from .targets import Targets
+from .wait import Wait
 
 SYNCED_TYPES = frozenset(("video", "comparison"))  # playback is synchronised unless switched off [C16]
 
@@ -30,7 +34,7 @@ class RoomState(RoomCore):
     __slots__ = (
         "changed", "context", "control", "created_at", "edges", "edges_to_notify", "flushed_seq", "gone", "load",
         "moved", "people", "playback", "playback_waits", "replica_holders", "restored_revision", "revision",
-        "sent_interval_ms", "shown", "sync_enabled", "targets", "type",
+        "sent_interval_ms", "settings", "shown", "sync_enabled", "targets", "type", "wait",
     )  # fmt: skip
 
     def __init__(self, room_id: str, room_type: RoomType, context: ShardContext, now: float) -> None:
@@ -46,8 +50,10 @@ class RoomState(RoomCore):
         self.playback: Playback | None = None
         self.playback_waits: tuple[str, str, str] | None = None  # user, session, action whose broadcast waits [H11]
         self.targets = Targets()
+        self.wait: Wait | None = None  # for viewers who buffer [H9]
         self.sync_enabled = True  # until the room is shown, each user's own room type decides
         self.control = Control()
+        self.settings: RoomSettings = NO_SETTINGS  # of the back end [Q10]; none while the room is not shown
         # From here to `moved`: written by the methods below and by `Room` only, also where the bus decides.
         self.edges_to_notify: set[int] = set()  # edges that still have to receive the last events of this room
         self.changed: set[str] = set()  # sessions whose replica is out of date; "" for the room itself
@@ -71,6 +77,36 @@ class RoomState(RoomCore):
         if self.shown:
             return self.type
         return None if person is None else person.private_room.type
+
+    # --- settings of the back end, or the defaults of the configuration [Q10] --------------------------------------
+
+    def settings_for(self, person: Person) -> RoomSettings:
+        """Return the room's settings as a user in it sees them."""
+        return self.settings if self.shown else person.private_room.settings
+
+    @property
+    def control_mode(self) -> ControlMode:
+        """Which members may command playback while no member has control [H1]."""
+        mode = self.settings.control_mode
+        return self.context.options.control_mode if isinstance(mode, UnsetType) else mode
+
+    @property
+    def auto_grant_away_s(self) -> float:
+        """The seconds for which the holder of control may be away before it is passed on; 0: any time [I7]."""
+        seconds = self.settings.auto_grant_away
+        return self.context.options.auto_grant_away_s if isinstance(seconds, UnsetType) else seconds
+
+    @property
+    def wait_for_viewers_s(self) -> float:
+        """The seconds for which playback waits for a viewer who buffers; 0: it does not [H9]."""
+        seconds = self.settings.wait_for_viewers
+        return self.context.options.wait_for_viewers_s if isinstance(seconds, UnsetType) else seconds
+
+    @property
+    def max_users(self) -> int:
+        """The number of users who may be in the room, never above the server's limit [C6]."""
+        most, limit = self.settings.max_users, self.context.limits.max_users_per_room
+        return limit if isinstance(most, UnsetType) else min(most, limit)
 
     # --- the stream of events and its flushes ---------------------------------------------------------------------
 

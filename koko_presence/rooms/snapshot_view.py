@@ -7,6 +7,7 @@ from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.events import JoinedReply, encode
 from koko_presence.protocol.models import ControlRequestRow, MessageId, PresenceRoom, PresenceUser
 from koko_presence.protocol.procedures import ActiveResult, JoinResult
+from koko_presence.protocol.settings import NO_SETTINGS
 
 from .member import Member, Person
 from .room_state import SYNCED_TYPES, RoomState
@@ -61,7 +62,9 @@ def describe(room: RoomState, member: Member, *, own_only: bool = False) -> Pres
     not examined."""
     wall = room.context.wall
     user_count, session_count = (0, 0) if own_only else counts(room)
-    room_type, since = (room.type, room.created_at) if room.shown else member.person.private_room
+    private = member.person.private_room
+    room_type, since = (room.type, room.created_at) if room.shown else (private.type, private.since)
+    settings = room.settings_for(member.person)
     row = PresenceRoom(
         id=room.id,
         type=room_type,
@@ -81,6 +84,8 @@ def describe(room: RoomState, member: Member, *, own_only: bool = False) -> Pres
         row.playback = room.playback.row(wall)
     if room.targets.media:
         row.media = room.targets.media
+    if settings != NO_SETTINGS:
+        row.settings = settings
     return row
 
 

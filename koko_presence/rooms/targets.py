@@ -1,5 +1,7 @@
-"""Holds the media of a room: one for each of its targets [H17]. State only; written by media.py and
-playback_sync.py, and by owner/reconcile.py while it restores the room."""
+"""Holds the media of a room: one for each of its targets [H17]. State only; written by media.py, playback_sync.py and
+lifetime.py, and by owner/reconcile.py while it restores the room."""
+
+from collections.abc import Mapping
 
 from msgspec import UNSET
 
@@ -37,6 +39,12 @@ class Targets:
             self.media.pop(target, None)
         else:
             self.media[target] = medium
+
+    def put_by_back_end(self, media: Mapping[str, Medium]) -> None:
+        """Set the media that the back end names when the room begins [Q10]."""
+        for target, medium in media.items():
+            self.put(target, medium)
+        self.from_back_end = bool(media)
 
     def note_duration(self, target: object, duration: float) -> None:
         """Record the duration in seconds that a command names for `target`, as it stands in the message."""

@@ -14,7 +14,7 @@ class ActivityWatch:
     """The activity of one session. Methods that may change it return the new value, or None when it did not change.
     Times are monotonic seconds."""
 
-    __slots__ = ("_idle_since", "_limits", "_rate_limiter", "activity")
+    __slots__ = ("_idle_since", "_limits", "_rate_limiter", "acted_at", "activity")
 
     def __init__(self, limits: Limits, now: float, rate_limiter: SessionRateLimiter) -> None:
         """`rate_limiter` stores the times of the last message and of the last activity."""
@@ -23,6 +23,8 @@ class ActivityWatch:
         self._rate_limiter.active = True
         self._idle_since = now
         self.activity: Activity = "active"
+        # the last interaction or heartbeat `active`; cursors of the compiled path, of an active session, are left out
+        self.acted_at = now
 
     def note_received(self, now: float) -> None:
         """Record a message of any kind."""
@@ -35,12 +37,14 @@ class ActivityWatch:
     def interact(self, now: float) -> Activity | None:
         """Record an interaction: the session becomes active [D12]."""
         self._rate_limiter.note_activity(now)
+        self.acted_at = now
         return self._become("active", now)
 
     def declare(self, activity: Activity, now: float) -> Activity | None:
         """Apply the activity that a heartbeat or a status carries; idle does not change away."""
         if activity == "active":
             self._rate_limiter.note_activity(now)
+            self.acted_at = now
         elif self.activity == "away" and activity == "idle":
             return None  # still idle, only longer
         return self._become(activity, now)

@@ -12,7 +12,9 @@ LOOK_S = 1.0  # between checks of a full socket
 class LinkWatch:
     """The liveness of one connection's transport. Times are monotonic seconds."""
 
-    __slots__ = ("_delivery_s", "_last_ping_at", "_limits", "_pinged_at", "_progress_at", "_taken_bytes")
+    __slots__ = (
+        "_delivery_s", "_last_ping_at", "_limits", "_pinged_at", "_progress_at", "_taken_bytes", "round_trip_s",
+    )  # fmt: skip
 
     def __init__(self, limits: Limits, now: float) -> None:
         self._limits = limits
@@ -21,9 +23,12 @@ class LinkWatch:
         self._delivery_s = 0.0  # how long the data before the ping may take
         self._taken_bytes: int | None = None  # total bytes acknowledged by the peer, while the socket is full
         self._progress_at = now
+        self.round_trip_s = 0.0  # of the last answered ping; 0.0: none was answered
 
-    def on_pong(self) -> None:
+    def on_pong(self, now: float) -> None:
         """Record a pong: the transport is alive."""
+        if self._pinged_at is not None:
+            self.round_trip_s = max(0.0, now - self._pinged_at)
         self._pinged_at = None
 
     def is_lost(self, now: float) -> bool:

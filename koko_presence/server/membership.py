@@ -19,7 +19,7 @@ from msgspec import UNSET
 from koko_presence._fastpath.counters import counters
 from koko_presence._fastpath.flush_scheduler import CursorRoute
 from koko_presence._fastpath.throttle import TokenBucket
-from koko_presence.access.policy import UNSURE, Access, Action, Grant
+from koko_presence.access.policy import UNSURE, Access, Action, Grant, settings_for
 from koko_presence.admin.upstream_metrics import Durations
 from koko_presence.auth.hmac_jwt import Identity
 from koko_presence.protocol import snapshots
@@ -115,6 +115,9 @@ class MembershipsSession(PrivacySession, RecheckedSession, Protocol):
 
     @property
     def activity(self) -> ActivityWatch: ...
+
+    @property
+    def round_trip_s(self) -> float: ...
 
     def decode(self, data: bytes) -> ClientMessage | None: ...
 
@@ -409,6 +412,7 @@ class Memberships(Reauthorization):
             can_broadcast=grant.can_broadcast,
             moderator=grant.moderator,
             reply_to=reply_to(session, message.id),
+            settings=settings_for(identity, message.room_id, grant),
         )
         membership.note_join_sent(command)
         self._send(command, now)
@@ -608,9 +612,11 @@ class Memberships(Reauthorization):
     def act(self, message: RoomMessage, raw: bytes, within: bool, now: float) -> None:
         """Handle a room message that is not coalesced. Errors: NOT_IN_ROOM, RATE_LIMITED, TOO_LARGE; the room answers
         with its own."""
-        membership = self._require(message.room_id)
+        membership, round_trip_ms = self._require(message.room_id), 0
         if not within and not isinstance(message, Typing):
             raise PresenceError("RATE_LIMITED", retry_after_s=0.1)
+        if isinstance(message, PlaybackMessage):
+            round_trip_ms = round(self._session.round_trip_s * 1000.0)
         if isinstance(message, Typing):
             self._check_size(len(raw))
             if message.data.is_typing:
@@ -619,7 +625,7 @@ class Memberships(Reauthorization):
             self._session.activity.note_activity(now)
         else:
             self.interacted(now)
-        self._pass_on(membership, message, now, raw)
+        self._pass_on(membership, message, now, raw, round_trip_ms)
 
     def show(self, message: CursorMessage | SelectionMessage, raw: bytes, within: bool, now: float) -> None:
         """Handle a cursor or selection: send it at once within the session's rate, else keep it as the newest waiting
@@ -763,6 +769,7 @@ class Memberships(Reauthorization):
                 session_id=session.session_id,
                 activity=session.activity.activity,
                 interacted=interacted,
+                at=now,
             ),
             now,
         )
@@ -787,7 +794,14 @@ class Memberships(Reauthorization):
         route = membership.replace_route(None)
         return None if route is None else self._session.rate_limiter.drop_route(route)
 
-    def _pass_on(self, membership: RoomMembership, message: RoomMessage, now: float, raw: bytes = b"") -> None:
+    def _pass_on(
+        self,
+        membership: RoomMembership,
+        message: RoomMessage,
+        now: float,
+        raw: bytes = b"",
+        round_trip_ms: int = 0,
+    ) -> None:
         session = self._session
         if isinstance(message, CursorMessage) and membership.route is not None:
             membership.route.note_last(last_shown(session, message.data))
@@ -798,6 +812,7 @@ class Memberships(Reauthorization):
             raw=raw,
             reply_to=reply_to(session, message.id),
             hidden=session.hidden,
+            round_trip_ms=round_trip_ms,
         )
         session.hub.bus.send(command, now)
 

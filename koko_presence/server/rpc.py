@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import msgspec
 from msgspec import UNSET, Raw
 
-from koko_presence.access.policy import UNSURE, Access, Action, Grant
+from koko_presence.access.policy import UNSURE, Access, Action, Grant, settings_for
 from koko_presence.auth.hmac_jwt import Identity
 from koko_presence.protocol.commands import (
     NO_EDGE,
@@ -150,6 +150,7 @@ class Procedures:
             can_broadcast=grant.can_broadcast,
             moderator=grant.moderator,
             privacy=None if message.privacy is UNSET else message.privacy,
+            settings=settings_for(identity, message.room_id, grant),
         )
 
     async def _leave(self, caller: Caller, name: str, input: Any) -> Raw:
@@ -283,6 +284,7 @@ class Procedures:
             session_id=_session(caller, target),
             activity="idle" if message.data.status == "idle" else "active",
             data=message.data,
+            at=self._hub.clock(),
             disabled=not caller.identity.presence,
         )
         return Raw(await self._hub.calls.request(command))

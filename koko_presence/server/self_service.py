@@ -96,6 +96,7 @@ def handle_status(session: SelfServiceSession, message: SetStatus, now: float) -
         session_id=session.session_id,
         activity=session.activity.activity,
         data=message.data,
+        at=now,
         reply_to=reply_to(session, message.id),
     )
     session.hub.bus.send(command, now)
@@ -185,7 +186,11 @@ def note_acted(session: SelfServiceSession, acted: SessionActed, now: float) -> 
     if session.state != "open":
         return
     _on_privacy(session, acted)
-    if acted.activity is not None:
+    if acted.idle_at and session.activity.acted_at > acted.idle_at:  # the owner may have the session as active already
+        session.memberships.report("active", now, interacted=False)
+    elif acted.idle_at:
+        session.memberships.report(session.activity.declare("idle", now), now, interacted=False)
+    elif acted.activity is not None:
         session.activity.note_received(now)
         session.memberships.report(session.activity.declare(acted.activity, now), now, interacted=False)
 

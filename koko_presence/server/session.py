@@ -274,7 +274,7 @@ class Session:
     def on_pong(self, payload: bytes, count: int = 1) -> None:
         """Record pongs, which show that the transport is alive [D4], and count them against floods [L3]. `payload` is
         that of the last one."""
-        self._link_watch.on_pong()
+        self._link_watch.on_pong(self.hub.received_at())
         self._count(count)
         if self.state != "closed":
             now = self.hub.received_at()
@@ -573,6 +573,11 @@ class Session:
     @property
     def user_id(self) -> str:
         return self.identity.user_id
+
+    @property
+    def round_trip_s(self) -> float:
+        """The round trip of the last answered ping in seconds, 0.0 before the first."""
+        return self._link_watch.round_trip_s
 
     @property
     def hidden(self) -> bool:

@@ -68,7 +68,7 @@ def prepare(user: User, command: EnterRoom, now: float) -> None:
             raise PresenceError("SESSION_REQUIRED", _ONE_ROOM)
         _hold(user, session_info.session_id, now + user.context.limits.silence_s)
         user.set_disabled(session_info.session_id, session_info.disabled)
-        session.activity = "active"
+        session.activity, user.idle_at = "active", 0.0
         user.update_activity(session_info.session_id, interacted=False)
     elif session_info.disabled and not session.disabled:
         raise presence_is_off()
@@ -115,6 +115,8 @@ def renew(user: User, command: RenewLeases, now: float) -> None:
         user.set_disabled(session_id, command.disabled)
         if command.activity is not None:
             session.activity = command.activity
+        if command.activity == "active":
+            user.idle_at = 0.0
         user.update_activity(session_id, interacted=command.activity == "active")
         for room_id, membership_id in session.rooms.items():
             user.context.add_effect(

@@ -58,8 +58,8 @@ class User:
     `context`, in order."""
 
     __slots__ = (
-        "activity", "budget", "context", "ended_sessions", "id", "manual", "privacy_defaults", "restored_empty_version",
-        "restored_profile_version", "revision", "sessions", "status_message",
+        "activity", "budget", "context", "ended_sessions", "id", "idle_at", "manual", "privacy_defaults",
+        "restored_empty_version", "restored_profile_version", "revision", "sessions", "status_message",
     )  # fmt: skip
 
     def __init__(self, user_id: str, context: ShardContext) -> None:
@@ -68,6 +68,8 @@ class User:
         self.sessions: dict[str, UserSession] = {}
         self.manual: str | None = None
         self.status_message = ""
+        # The monotonic second at which the user was set to idle, as long as no session has acted since [D8]; else 0.0
+        self.idle_at = 0.0
         self.activity: Activity = "active"
         self.revision = 0  # of the last record written; of two records the higher revision is the newer
         self.budget: TokenBucket | None = None  # of HTTP calls for status and privacy [M8]
@@ -150,6 +152,8 @@ class User:
                 self.context.next_version(),
                 disabled=command.disabled,
             )
+            if self.idle_at:  # a connection is no act; a join is
+                session.activity = "idle"
             session.hide(self.privacy_defaults)
             self._apply_initial_privacy(session_id, command.privacy)
             self.update_activity(session_id, interacted=False)
@@ -408,12 +412,16 @@ class User:
     def report(self, command: ReportActivity) -> None:
         """Apply a session's activity; the user's is the best of the connected ones [D10]."""
         session = self.sessions.get(command.session_id)
-        if session is not None:
-            session.activity = command.activity
-            self.update_activity(command.session_id, interacted=command.interacted)
+        if session is None or (command.activity == "active" and command.at < self.idle_at):
+            return  # it acted before the user was set to idle
+        session.activity = command.activity
+        if command.activity == "active":
+            self.idle_at = 0.0
+        self.update_activity(command.session_id, interacted=command.interacted)
 
     def change_status(self, command: ChangeStatus) -> dict[str, object]:
-        """setStatus: active and idle clear the manual status [D8]. Return the fields of the acknowledgement [M5]."""
+        """setStatus: active and idle clear the manual status; idle makes all sessions idle, until one of them acts
+        [D8]. Return the fields of the acknowledgement [M5]."""
         data = command.data
         before, self.restored_empty_version = self.profile.shows, 0
         self.manual = data.status if data.status in MANUAL else None
@@ -422,9 +430,27 @@ class User:
         session = self.sessions.get(command.session_id)
         if session is not None:
             session.activity = command.activity
-            self.activity = self.liveliest()
+        self.idle_at = command.at if data.status == "idle" else 0.0
+        if self.idle_at:
+            self._make_idle(command.session_id)
+        self.activity = self.liveliest()
         self.publish_profile(command.session_id, changed=self.profile.shows != before, interacted=True)
         return {"success": True, "status": self.profile.status, "statusMessage": self.status_message}
+
+    def _make_idle(self, session_id: str) -> None:
+        """Make all active sessions idle, and notify their edges; session `session_id` is that of the command."""
+        for each, session in self.sessions.items():
+            if session.activity == "active":
+                session.activity = "idle"
+            if each != session_id:
+                self.send_idle_to_edge(each)
+
+    def send_idle_to_edge(self, session_id: str) -> None:
+        """Notify the session's edge, if it has one, that the user was set to idle; the edge reports an act since
+        [D8]."""
+        session = self.sessions[session_id]
+        if session.connected and not session.leased:
+            self.context.add_effect((session.edge, SessionActed(session_id=session_id, idle_at=self.idle_at)))
 
     def change_privacy(self, command: ChangePrivacy) -> dict[str, object]:
         """Apply the privacy switches of K1. Return the fields of the acknowledgement. Errors: FORBIDDEN when the token

@@ -128,6 +128,37 @@ def test_rooms_users_and_a_broadcast_over_whatever_workers(served: Operated) -> 
     assert served.call("POST", "/api/kick", {"roomId": ROOM})[1] == {"kicked": 5, "missing": []}
 
 
+def test_settings_of_a_room_are_changed_over_whatever_workers(served: Operated) -> None:
+    people = [served.enter(user, "video_set") for user in ("ann", "bob", "cat", "dan")]
+    path = "/api/rooms/video_set"
+    assert served.call("PATCH", path, {"title": "Cut 3", "maxUsers": 4})[:2] == (
+        200, {"settings": {"title": "Cut 3", "maxUsers": 4}},
+    )  # fmt: skip
+    for ws in people:
+        changed = hear(ws, "room_changed")
+        assert (changed["userId"], changed["data"]) == ("system", {"title": "Cut 3", "maxUsers": 4})
+    assert served.call("PATCH", path, {"title": None, "maxUsers": 4})[1] == {"settings": {"maxUsers": 4}}
+    for ws in people:
+        assert hear(ws, "room_changed")["data"] == {"title": None}
+    assert served.call("GET", path)[1]["room"]["settings"] == {"maxUsers": 4}
+    late = served.connect("eve")
+    served.entered.append(late)
+    say(late, type="join", roomId="video_set", roomType="video")
+    assert hear(late, "error")["code"] == "ROOM_FULL"
+    for body, status, code in (
+        ({"title": "x" * 201}, 400, "INVALID_BODY"),
+        ({"titel": "x"}, 400, "INVALID_BODY"),
+        ({"waitForViewers": 11}, 400, "INVALID_BODY"),
+        ({"controlMode": "anyone"}, 400, "INVALID_BODY"),
+        ([], 400, "INVALID_BODY"),
+    ):
+        found = served.call("PATCH", path, body)
+        assert (found[0], found[1]["error"]["code"]) == (status, code), body
+    status, answer, _ = served.call("PATCH", "/api/rooms/video_nowhere", {"title": "x"})
+    assert (status, answer["error"]["code"]) == (404, "NOT_FOUND") and "token" in answer["error"]["message"]
+    assert served.call("PATCH", path, {})[1] == {"settings": {"maxUsers": 4}}
+
+
 def test_kicked_is_the_next_message_and_the_last(served: Operated) -> None:
     victims = [served.enter("vic", "video_kick") for _ in range(4)]
     watcher = served.enter("wat", "video_kick")
@@ -204,7 +235,7 @@ def test_schemathesis_finds_nothing(served: Operated, tmp_path: Path) -> None:
         timeout=600,
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
-    assert re.search(r"Selected: 8/9", done.stdout) and "Test cases:" in done.stdout
+    assert re.search(r"Selected: 9/10", done.stdout) and "Test cases:" in done.stdout
     assert served.ready()
 
 
@@ -293,7 +324,7 @@ def test_a_worker_that_hangs_is_named_and_waited_for_a_second() -> None:
 def test_the_commands_of_the_docs() -> None:
     text = DOCS.read_text()
     steps = re.findall(r"```sh\n(.*?)```(?:\s*```json\n(.*?)```)?", text, re.S)
-    assert len(steps) == 10
+    assert len(steps) == 11
     with service(workers=2) as it:
         served = Operated(it.up())
         people = [served.enter("ann"), served.enter("bob"), served.enter("eve", privacy={"invisible": True})]

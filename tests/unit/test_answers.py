@@ -89,7 +89,7 @@ def test_a_session_that_is_no_member_is_answered_at_the_edge_that_asked() -> Non
         ),
         c.LeaveRoom(user_id="bob", room_id="video_1", session_id="t", reply_to=CALL),
         c.ChangePrivacy(user_id="ann", session_id="t", privacy=Privacy(), reply_to=CALL),
-        c.ChangeStatus(user_id="bob", session_id="", activity="active", data=StatusData(status="busy"), reply_to=CALL),
+        c.ChangeStatus(user_id="bob", session_id="", activity="active", data=StatusData(status="busy"), at=0.0, reply_to=CALL),
         c.RenewLeases(user_id="ann", sessions=["s"], activity=None, reply_to=CALL),
         c.QueryActive(room_id="video_1", user_id="ann", session_id="s", room_type="project", reply_to=CALL),
     ],
@@ -122,7 +122,12 @@ def test_a_session_is_answered_where_it_is_connected_by_now() -> None:
     asked = Asked()
     asked.shard.users["ann"].sessions["s"].edge = 4
     command = c.ChangeStatus(
-        user_id="ann", session_id="s", activity="active", data=StatusData(status="busy"), reply_to=c.ReplyTo(3, "s", 9)
+        user_id="ann",
+        session_id="s",
+        activity="active",
+        data=StatusData(status="busy"),
+        at=0.0,
+        reply_to=c.ReplyTo(3, "s", 9),
     )
     ((edge, message),) = asked.send(command)
     assert edge == 4 and isinstance(message, Reply) and not message.refusal

@@ -61,7 +61,7 @@ CLAIMS: list[tuple[str, list[float]]] = [
 NO_NAMES = {
     "ws", "wss", "Host", "seq", "id", "data", "to", "now", "nobody", "null", "true", "false", "length", "error", "ack",
     "code", "message", "type", "server.origins", "limits", "authenticated.limits", "authenticated.rooms",
-    "__proto", "constructor", "prototype", "data.type", "room.playback", "room.media", "JSON.parse", "target", "Z", "system",
+    "__proto", "constructor", "prototype", "data.type", "room.playback", "room.media", "room.settings", "JSON.parse", "target", "Z", "system",
     "later", "resume", "no", "new_token", "requestVideoFrameCallback",
 }  # fmt: skip
 

@@ -16,6 +16,8 @@ from koko_presence.access.webhook import WebhookAnswer, WebhookQuestion
 from koko_presence.config.schema import Config
 from koko_presence.config.trpc_rules import parse_rule
 from koko_presence.protocol.events import error_reply
+from koko_presence.protocol.models import RoomSettings
+from koko_presence.protocol.settings import read_settings
 from koko_presence.protocol.webhook_events import WEBHOOK_EVENT_TYPES, AnyWebhookEvent
 from koko_presence.webhooks import signature
 from tests.waiting import PATIENCE_S
@@ -49,6 +51,12 @@ def test_the_request_and_the_answers_are_those_of_the_code() -> None:
     assert msgspec.to_builtins(msgspec.json.decode(question, type=WebhookQuestion)) == msgspec.json.decode(question)
     yes, no = (msgspec.json.decode(text, type=WebhookAnswer) for text in snippets(ACCESS, "json answer"))
     assert (yes.allow, yes.scopes, yes.ttl, no.allow) == (True, ["join", "control", "broadcast"], 60, False)
+
+
+def test_the_answer_with_settings_can_be_used() -> None:
+    (text,) = snippets(ACCESS, "json settings")
+    settings = read_settings(msgspec.json.decode(text, type=WebhookAnswer).settings)
+    assert settings == RoomSettings(title="Trailer, cut 3", wait_for_viewers=5.0)
 
 
 def test_the_refusal_is_the_servers() -> None:

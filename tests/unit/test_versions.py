@@ -13,7 +13,7 @@ from koko_presence.cluster import wire_messages
 from koko_presence.cluster.placement import Ring, room_key, user_key
 from koko_presence.owner import reconcile
 from koko_presence.owner.takeover import GatheredUser, take_over_user
-from koko_presence.protocol import commands, snapshots
+from koko_presence.protocol import commands, edge_messages, snapshots
 from koko_presence.protocol.commands import (
     AdmitMember,
     ApplyPrivacy,
@@ -408,7 +408,7 @@ def test_every_monotonic_second_that_travels_is_listed() -> None:
     """Every float between workers that is no time is a position in a video or a rate. A new time has to be listed."""
     kinds = {
         kind
-        for module in (commands, wire_messages, snapshots)
+        for module in (commands, edge_messages, wire_messages, snapshots)
         for kind in vars(module).values()
         if isinstance(kind, type)
     }
@@ -416,7 +416,7 @@ def test_every_monotonic_second_that_travels_is_listed() -> None:
         (kind.__name__, field.name)
         for kind in kinds
         if issubclass(kind, Struct)
-        and kind.__module__ in (commands.__name__, wire_messages.__name__, snapshots.__name__)
+        and kind.__module__ in {each.__name__ for each in (commands, edge_messages, wire_messages, snapshots)}
         for field in structs.fields(kind)
         if field.type is float
     }

@@ -1,7 +1,7 @@
 """Writes the Python client's models from the Structs of `koko_presence.protocol`.
 
 They are tolerant, so that a newer server does not break the client: closed lists of names become plain strings, and
-what may be absent is None, or the value of `DEFAULTS`.
+what may be absent is None, or the value of `DEFAULTS`; where null has a meaning of its own it is UNSET.
 """
 
 from types import NoneType
@@ -15,7 +15,7 @@ from .texts import Field, bare, doc_of, fields_of, parts
 
 MODELS: list[type[Struct]] = [
     models.Cursor, models.Selection, models.ViewerState, models.SyncRow, models.PresenceUser, models.PlaybackRow,
-    models.ControlRequestRow, models.Medium, models.PresenceRoom,
+    models.ControlRequestRow, models.Medium, models.RoomSettings, models.PresenceRoom,
 ]  # fmt: skip
 # names of the client, where they differ from those of the protocol
 NAMES: dict[type[Struct], str] = {
@@ -35,6 +35,8 @@ NOT_READ = {"cursors"}  # only bots that ask for them get compact cursors, as by
 HEAD = '''"""Declares what the client receives, as it reads it. Written by `make generate` from `protocol`."""
 
 from typing import Any, TypeAlias
+
+from msgspec import UNSET, UnsetType
 
 from .model import Event, Model, PlaybackModel, Reply
 '''
@@ -78,6 +80,8 @@ def field_text(field: Field) -> str:
     type_ = type_text(field.annotation)
     if field.python_name in DEFAULTS and (field.optional or field.python_name.endswith("_time")):
         return f"    {field.python_name}: {type_} = {DEFAULTS[field.python_name]}\n"
+    if {UnsetType, NoneType} <= set(parts(field.annotation)):
+        return f"    {field.python_name}: {type_.removesuffix(' | None')} | UnsetType | None = UNSET\n"
     if UnsetType in parts(field.annotation) or field.default in (None, UNSET):
         type_ = type_ if type_ == "Any" else f"{type_.removesuffix(' | None')} | None"
         return f"    {field.python_name}: {type_} = None\n"

@@ -11,6 +11,7 @@ export type Status = "active" | "idle" | "away" | "busy" | "reviewing";
 export type Activity = "active" | "idle" | "away";
 export type PlaybackAction = "sync" | "play" | "pause" | "seek" | "rate" | "step" | "report" | "resync" | "enable" | "disable";
 export type SyncState = "synced" | "behind" | "ahead" | "paused" | "playing" | "buffering" | "ended" | "other_media" | "unknown";
+export type ControlMode = "open" | "controller" | "moderators";
 export type LeaveReason = "left" | "disconnected" | "timeout" | "kicked";
 
 /** The video of one target of a room: position in it = position of the room + `offset`. */
@@ -124,6 +125,28 @@ export interface ControlRequestRow {
   requestedAt: string;
 }
 
+/**
+ * What the back end has set for one room. A key that is absent has its default, which `[rooms]` of the configuration
+ * holds.
+ */
+export interface RoomSettings {
+  /** What is looked at, for the people in the room; at most 200 characters. */
+  title?: string;
+  /** Which members may command playback while no member has control: all, none, or moderators. */
+  controlMode?: ControlMode;
+  /**
+   * Seconds for which the holder of control may be away before it goes to the longest waiting request, or to the next
+   * one. 0: any time.
+   */
+  autoGrantAway?: number;
+  /** Seconds, at most 10, for which playback waits for a viewer who buffers. 0: not at all. */
+  waitForViewers?: number;
+  /** Users who may be in the room. `limits.max_users_per_room` counts where it is lower. */
+  maxUsers?: number;
+  /** The medium of each target, at most four. While it is set, members may not set media. */
+  media?: Record<string, Medium>;
+}
+
 /** A room as its members see it. */
 export interface PresenceRoom {
   id: string;
@@ -139,6 +162,7 @@ export interface PresenceRoom {
   playback?: PlaybackRow;
   /** By target; absent when there is none. */
   media?: Record<string, Medium>;
+  settings?: RoomSettings;
   createdAt: string;
 }
 
@@ -234,6 +258,10 @@ export interface PlaybackSynced {
   frameTarget?: string;
   /** The room has stopped at its end. */
   ended?: true;
+  /** ms of the server at which playing starts; `currentTime` stands until then. */
+  effectiveAt?: number;
+  /** User ids of the viewers for whom the room waits. */
+  waitingFor?: string[];
 }
 
 /** A target of the room has another medium, or its description has changed; `playback` is the state after it. */
@@ -289,6 +317,16 @@ export interface ControlReleased {
   version: number;
 }
 
+/** The back end has changed settings of the room: those that changed, null for one that has its default again. */
+export interface RoomChanged {
+  title?: string | null;
+  controlMode?: ControlMode | null;
+  autoGrantAway?: number | null;
+  waitForViewers?: number | null;
+  maxUsers?: number | null;
+  media?: Record<string, Medium> | null;
+}
+
 /** The events of the protocol, by type. */
 export interface ProtocolEvents {
   /** A session's cursor has moved; `hidden`: it was removed. */
@@ -321,6 +359,8 @@ export interface ProtocolEvents {
   control_denied: RoomEvent<"control_denied", ControlDenied>;
   /** No user has control now. */
   control_released: RoomEvent<"control_released", ControlReleased>;
+  /** The back end has changed settings of the room: those that changed, null for one that has its default again. */
+  room_changed: RoomEvent<"room_changed", RoomChanged>;
 }
 
 // --- replies and notices ---------------------------------------------------------------------------------------------

@@ -48,6 +48,6 @@ def test_the_position_runs_while_playing_and_stays_inside_the_video_h4() -> None
     )
     assert playback.position(6_000.0) == 12.0
     assert playback.position(60_000.0) == 15.0
-    assert playback.position(-60_000.0) == 0.0
+    assert playback.position(-60_000.0) == 10.0, "before a delayed start the position stands [H10]"
     playback.is_playing = False
     assert playback.position(60_000.0) == 10.0

@@ -65,6 +65,7 @@ def comparable(state: RoomState) -> dict[str, Any]:
         "rows": rows,
         "playback": msgspec.to_builtins(state.playback),
         "sync": state.sync_enabled,
+        "settings": msgspec.to_builtins(state.settings),
         "controller": state.controller,
         "requests": msgspec.to_builtins(state.requests),
         "seq": state.seq,
@@ -159,6 +160,24 @@ def test_a_denied_request_and_one_of_a_member_that_left_are_removed() -> None:
     ann.send(type="control_deny", roomId=ROOM, data={"toUserId": "bob"})
     eve.hang_up(1000)
     assert watcher.look().requests == {}
+
+
+def test_settings_follow_the_back_end_and_null_is_the_default_q10() -> None:
+    world, watcher, _ = scene()
+    world.change_room(ROOM, title="Cut 3", maxUsers=5)
+    assert (watcher.look().settings.title, watcher.state.settings.max_users) == ("Cut 3", 5)
+    world.change_room(ROOM, title=None)
+    assert watcher.look().settings == watcher.snapshot().settings == models.RoomSettings(max_users=5)
+
+
+def test_before_a_delayed_start_the_position_stands_h10() -> None:
+    world, watcher, ann = scene()
+    ann.send(type="playback", roomId=ROOM, data={"action": "play", "currentTime": 10.0, "startDelayMs": 2000})
+    playback = watcher.look().playback
+    assert playback is not None
+    now_ms = world.wall.ms(world.now)
+    assert playback.position(now_ms) == playback.position(now_ms + 1900) == 10.0
+    assert playback.position(now_ms + 3000) == pytest.approx(11.0, abs=0.01)
 
 
 def test_viewers_in_sync_are_counted_h7() -> None:

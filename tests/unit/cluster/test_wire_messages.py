@@ -17,6 +17,7 @@ from koko_presence.protocol.delivery import Delivery
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.messages import ROOM_MESSAGES, ControlCancel, StatusData
 from koko_presence.protocol.models import Privacy
+from koko_presence.protocol.settings import SettingsChange
 from tests.examples import FULL
 
 PROFILE = c.Profile(status="busy", status_message="hi 👍", activity="idle")
@@ -46,9 +47,14 @@ COMMANDS: list[c.Command] = [
     ENTER,
     c.LeaveRoom(user_id="u", room_id="r", session_id="s", reply_to=c.ReplyTo(3, "s", "x"), reason="kicked"),
     c.EndSession(user_id="u", session_id="s", connection=5, grace=True, reason="left"),
-    c.ReportActivity(user_id="u", session_id="s", activity="away", interacted=True),
+    c.ReportActivity(user_id="u", session_id="s", activity="away", interacted=True, at=1.5),
     c.ChangeStatus(
-        user_id="u", session_id="s", activity="idle", data=StatusData(status="busy"), reply_to=c.ReplyTo(3, "s", 1)
+        user_id="u",
+        session_id="s",
+        activity="idle",
+        data=StatusData(status="busy"),
+        at=1.5,
+        reply_to=c.ReplyTo(3, "s", 1),
     ),
     c.ChangePrivacy(user_id="u", session_id="s", privacy=Privacy(share_cursor=False, scope="user"), disabled=False),
     c.RoomLeft(user_id="u", room_id="r", session_id="s", membership_id=4),
@@ -84,6 +90,7 @@ COMMANDS: list[c.Command] = [
     ),
     c.UpdatePermissions(room_id="r", session_id="s", version=9, can_control=True, can_broadcast=False, moderator=True),
     c.QueryActive(room_id="r", user_id="u", session_id="s", room_type="video", reply_to=c.ReplyTo(1, "s", 3)),
+    c.ChangeSettings(room_id="r", change=SettingsChange(title="Cut 3", max_users=None)),
     c.ServerBroadcast(room_id="r", data=b'{"a":1}', to=["u"]),
     c.SpendQueryBudget(user_id="u", reply_to=CALL),
     c.QueryLeases(user_id="u", session_id="s", reply_to=CALL),

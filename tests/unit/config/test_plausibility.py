@@ -18,6 +18,7 @@ ANY_VALUE = {
     "limits.status_hz", "limits.control_hz", "limits.broadcast_hz", "limits.room_events_hz",
     "limits.address_questions_hz", "limits.max_frame_bytes", "limits.max_broadcast_bytes", "limits.max_presence_bytes",
     "limits.room_broadcast_bytes", "limits.send_soft_bytes", "limits.flush_window_ms", "limits.flush_ceiling_ms",
+    "rooms.auto_grant_away_s", "rooms.wait_for_viewers_s",
 }  # fmt: skip
 
 

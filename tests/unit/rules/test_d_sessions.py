@@ -1,5 +1,7 @@
 """Decisions D: sessions, heartbeats, statuses."""
 
+from typing import Any
+
 import pytest
 
 from koko_presence.process.survey_handlers import SurveyHandlers
@@ -486,3 +488,146 @@ def test_regression_the_leaving_controller_receives_nothing_after_its_leave(pair
     ann.send(type="leave", roomId="video_123")
     assert [message["type"] for message in ann.take()] == ["left"]
     assert [event["type"] for event in bob.take("user_left", "control_released")] == ["user_left", "control_released"]
+
+
+# --- D8: idle is the user's
+
+
+def set_status(client: Client, status: str, **more: Any) -> None:
+    client.send(type="status", data={"status": status}, **more)
+
+
+def shown(client: Client, user: str = "ann") -> list[tuple[str, str]]:
+    """Status and activity in the new `status_changed` of a user."""
+    return [
+        (event["data"]["status"], event["data"]["activity"])
+        for event in client.take("status_changed")
+        if event["userId"] == user
+    ]
+
+
+@pytest.fixture
+def tabs() -> tuple[Client, Client, Client]:
+    """Two tabs of ann, and bob."""
+    world = World()
+    first, second, bob = world.person("ann"), world.person("ann"), world.person("bob")
+    for each in (first, second, bob):
+        each.take()
+    return first, second, bob
+
+
+def test_d8_idle_is_shown_for_a_user_with_several_tabs_and_stays(tabs: tuple[Client, Client, Client]) -> None:
+    first, second, bob = tabs
+    set_status(first, "idle", id=1)
+    assert first.last("ack")["status"] == "idle" and shown(bob) == [("idle", "idle")]
+    for _ in range(3):
+        for tab in (first, second):
+            tab.send(type="heartbeat")
+            tab.send(type="heartbeat", status="idle")
+        bob.send(type="heartbeat")
+        bob.world.sleep(25)
+    assert shown(bob) == []
+
+
+@pytest.mark.parametrize("how", ["cursor", "heartbeat active", "status", "another tab joins"])
+def test_d8_a_later_act_in_any_tab_ends_idle(tabs: tuple[Client, Client, Client], how: str) -> None:
+    first, second, bob = tabs
+    set_status(first, "idle")
+    first.world.sleep(1)
+    shown(bob)
+    if how == "cursor":
+        second.send(type="cursor", roomId="video_123", data={"timestamp": 1.0, "x": 0.5, "y": 0.5})
+    elif how == "heartbeat active":
+        second.send(type="heartbeat", status="active")
+    elif how == "status":
+        set_status(second, "active")
+    else:
+        second.world.person("ann")
+    assert shown(bob) == [("active", "active")]
+
+
+def test_d8_a_connection_or_a_return_is_no_act(tabs: tuple[Client, Client, Client]) -> None:
+    first, second, bob = tabs
+    set_status(first, "idle")
+    shown(bob)
+    token = second.resume_token
+    second.hang_up(1006)
+    second.world.client().auth("ann", resumeToken=token).join()
+    second.world.client().auth("ann")
+    assert ("active", "active") not in shown(bob)
+    assert second.world.shard.users["ann"].profile.status == "idle"
+
+
+def test_d8_idle_clears_busy_and_busy_clears_idle(tabs: tuple[Client, Client, Client]) -> None:
+    first, second, bob = tabs
+    set_status(first, "busy")
+    set_status(second, "idle")
+    assert shown(bob) == [("busy", "active"), ("idle", "idle")]
+    set_status(second, "busy")
+    assert shown(bob) == [("busy", "active")]
+
+
+def test_d8_idle_over_http(tabs: tuple[Client, Client, Client]) -> None:
+    first, second, bob = tabs
+    first.world.http("ann").call("setStatus", status="idle")
+    assert shown(bob) == [("idle", "idle")]
+    first.send(type="heartbeat", status="idle")
+    assert shown(bob) == []
+    second.send(type="typing", roomId="video_123", data={"isTyping": True})
+    assert shown(bob) == [("active", "active")]
+
+
+def test_d8_a_lease_that_says_active_ends_idle(tabs: tuple[Client, Client, Client]) -> None:
+    first, _, bob = tabs
+    phone = first.world.http("ann")
+    phone.call("join", roomId="video_123", roomType="video")
+    set_status(first, "idle")
+    shown(bob)
+    phone.call("heartbeat", roomId="video_123")
+    assert shown(bob) == []
+    phone.call("heartbeat", roomId="video_123", status="active")
+    assert shown(bob) == [("active", "active")]
+
+
+def test_d8_what_a_tab_did_before_does_not_end_idle() -> None:
+    """The report of an act that was made before `setStatus`, and arrives after it: it counts by its time."""
+    world = World(workers=4)
+    first, second, bob = (world.person(user) for user in ("ann", "ann", "bob"))
+    second.send(type="heartbeat", status="idle")
+    world.link_delay_s = lambda sender, receiver: 0.05 if sender == second.session.hub.edge_id else 0.0
+    bob.take()
+    second.post(type="cursor", roomId="video_123", data={"timestamp": 1.0, "x": 0.5, "y": 0.5})
+    world.sleep(0.01)
+    first.post({"type": "status", "data": {"status": "idle"}})
+    world.sleep(1)
+    assert world.shard.users["ann"].profile.status == "idle"
+    second.send(type="cursor", roomId="video_123", data={"timestamp": 1.0, "x": 0.6, "y": 0.5})
+    world.sleep(1)
+    assert world.shard.users["ann"].profile.status == "active"
+
+
+def test_d8_what_a_tab_does_meanwhile_ends_idle() -> None:
+    """An act after `setStatus` in a tab whose edge has not been notified of it: the session was active there already."""
+    world = World(workers=4)
+    first, second, _ = (world.person(user) for user in ("ann", "ann", "bob"))
+    world.link_delay_s = lambda sender, receiver: 0.05 if receiver == second.session.hub.edge_id else 0.0
+    first.post({"type": "status", "data": {"status": "idle"}})
+    world.sleep(0.01)
+    second.post(type="typing", roomId="video_123", data={"isTyping": True})
+    world.sleep(1)
+    assert world.shard.users["ann"].profile.status == "active"
+
+
+def test_d8_idle_survives_the_death_of_the_users_owner() -> None:
+    world = World(workers=4)
+    people = [world.person("ann") for _ in range(4)]
+    bob = world.person("bob")
+    owner = world.owner_of(user_id="ann")
+    first, second, *_ = (each for each in people if each.session.hub is not owner.hub)
+    set_status(first, "idle")
+    world.kill(owner)
+    world.sleep(1)
+    assert world.shard.users["ann"].profile.status == "idle"
+    shown(bob)
+    second.send(type="heartbeat", status="active")
+    assert world.shard.users["ann"].profile.status == "active"

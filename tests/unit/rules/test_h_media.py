@@ -239,7 +239,7 @@ def test_h18_media_with_which_a_room_begins_make_no_event_and_no_version(pair: t
     ann, bob = pair
     room = ann.world.shard.rooms["video_123"]
     bob.take()
-    media.begin_with_media(room, {"main": Medium(media_id="film_1")})
+    room.targets.put_by_back_end({"main": Medium(media_id="film_1")})
     ann.world.settle()
     assert bob.take() == []
     found = snapshot(ann.world)
