@@ -1,5 +1,5 @@
 """Decides which view a worker follows: the supervisor's, or its own when the supervisor does not remove dead workers.
-Pure.
+`OwnViews` is pure; `TakeOverTimer` calls it in time.
 
 The supervisor removes a worker that has ended from the view within milliseconds, unless it is stopped or gets no CPU
 time. Each worker detects for certain which other processes have ended (process_watch), so after `PATIENCE_S` it
@@ -10,13 +10,16 @@ first stage of a view change (view_change.py) before it has detected the other d
 whose epoch is not above the present one is outdated and ignored.
 """
 
+from collections.abc import Callable
+
+from .bus import Alarm, Timers
 from .placement import Peer, View
 
 PATIENCE_S = 1.0  # for the supervisor
 
 
 class OwnViews:
-    """The view of one worker. Written by its `Worker` only, through these methods."""
+    """The view of one worker. Written by its `Worker` and `TakeOverTimer` only, through these methods."""
 
     def __init__(self) -> None:
         self._view: View | None = None
@@ -56,6 +59,32 @@ class OwnViews:
         self._died.clear()
         self._view = without(self._view, self._left_out)
         return self._view
+
+
+class TakeOverTimer:
+    """Calls `on_take_over(before, view)` when the supervisor has not removed ended workers in time: `view` is to be
+    followed instead of `before`. `clock` returns monotonic seconds."""
+
+    def __init__(
+        self, views: OwnViews, timers: Timers, clock: Callable[[], float], on_take_over: Callable[[View, View], None]
+    ) -> None:
+        self._views, self._clock, self._on_take_over = views, clock, on_take_over
+        self._alarm = Alarm(timers, clock, self._ring)
+
+    def on_death(self, id: int) -> None:
+        """Record that the process of worker `id` has ended."""
+        self._views.on_death(id, self._clock())
+        self._alarm.schedule(self._views.due_at)
+
+    def stop(self) -> None:
+        """Stop the timer."""
+        self._alarm.stop()
+
+    def _ring(self) -> None:
+        before, view = self._views.current, self._views.take_over(self._clock())
+        self._alarm.schedule(self._views.due_at)  # the loop may have called early
+        if before is not None and view is not None:
+            self._on_take_over(before, view)
 
 
 def without(view: View, dead: set[int]) -> View:

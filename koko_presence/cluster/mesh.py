@@ -13,7 +13,6 @@ hangs, is unreachable or gets no CPU time is decided by the supervisor. The end 
 once."""
 
 import asyncio
-import contextlib
 import errno
 import logging
 import os
@@ -128,8 +127,12 @@ class OutLink(asyncio.Protocol):
         sock = transport.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
         if self._process is None and not self._closed:
-            with contextlib.suppress(OSError):  # then only the supervisor detects its death
+            try:
                 self._process = ProcessWatch(sock, lambda: self._on_dead(self._peer.id))
+            except ProcessLookupError:  # it has ended since it accepted
+                self._on_dead(self._peer.id)
+            except OSError:
+                pass  # only the supervisor detects its death
         self._handshaking, self._counts = transport, b""
         transport.write(HANDSHAKE + struct.pack("<q", self._me))
 

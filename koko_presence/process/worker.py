@@ -32,7 +32,7 @@ from koko_presence.auth.http_client import HttpClient
 from koko_presence.auth.shared_cache import CacheEntry
 from koko_presence.cluster.bus import LocalBus
 from koko_presence.cluster.cluster_bus import ClusterBus
-from koko_presence.cluster.local_views import OwnViews
+from koko_presence.cluster.local_views import OwnViews, TakeOverTimer
 from koko_presence.cluster.mesh import Mesh
 from koko_presence.cluster.placement import View
 from koko_presence.config import logs
@@ -137,13 +137,13 @@ class Worker:
         self.on_peer_stuck: Callable[[int, bool], None] = lambda peer, lossy: None
         self.on_took_over: Callable[[View], None] = lambda view: None
         self._views = OwnViews()
-        self._take_over_timer: asyncio.TimerHandle | None = None
         self._stopping = False  # from then on deaths of other workers are ignored
         self.on_learned: Callable[[list[CacheEntry]], None] = lambda entries: None
         self.upstreams = Upstreams()
         self._mesh: Mesh | None = None
         loop = asyncio.get_running_loop()
         self._loop = loop
+        self._take_over_timer = TakeOverTimer(self._views, loop, monotonic, self._take_over)
         self._started_s = time.time()  # the time of the fork, not of the import
         self._wall = WallClock()
         self._wall_timer: asyncio.TimerHandle | None = None
@@ -278,6 +278,7 @@ class Worker:
     async def stop(self) -> None:
         """Close all connections, components and timers."""
         self._stopping = True
+        self._take_over_timer.stop()
         await self.acceptor.close()
         self.addresses.close()
         self._poller.close()
@@ -294,7 +295,7 @@ class Worker:
             self.webhooks.stop()
         if self._webhook_client is not None:
             await self._webhook_client.close()
-        for timer in (self._wall_timer, self._memory_timer, self._take_over_timer):
+        for timer in (self._wall_timer, self._memory_timer):
             if timer is not None:
                 timer.cancel()
 
@@ -429,21 +430,11 @@ class Worker:
         self._mesh.forget(view.ids)
 
     def _on_dead(self, peer: int) -> None:
-        now = monotonic()
-        self._views.on_death(peer, now)
-        due_at = self._views.due_at
-        if due_at is not None:
-            if self._take_over_timer is not None:
-                self._take_over_timer.cancel()
-            self._take_over_timer = self._loop.call_later(max(0.0, due_at - now) + 0.001, self._take_over)
+        if not self._stopping:
+            self._take_over_timer.on_death(peer)
 
-    def _take_over(self) -> None:
-        self._take_over_timer = None
-        before = self._views.current
-        view = None if self._stopping else self._views.take_over(monotonic())
-        if view is None:
-            return
-        dead = sorted(peer.slot for peer in (before.peers if before else ()) if peer.id not in view.ids)
+    def _take_over(self, before: View, view: View) -> None:
+        dead = sorted(peer.slot for peer in before.peers if peer.id not in view.ids)
         log.warning(
             "workers died and the supervisor sent no new view: continuing without them",
             extra={"dead": dead, "epoch": view.epoch},

@@ -5,16 +5,17 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import uvloop
 
-from koko_presence.cluster.local_views import PATIENCE_S, OwnViews, without
+from koko_presence.cluster.local_views import PATIENCE_S, OwnViews, TakeOverTimer, without
 from koko_presence.cluster.placement import Peer, View
 from koko_presence.cluster.process_watch import ProcessWatch
 from tests.waiting import until
-from tests.world import World
+from tests.world import FakeHandle, FakeTimers, World
 
 
 def view(epoch: int, *ids: int, leaving: tuple[int, ...] = ()) -> View:
@@ -42,6 +43,36 @@ def test_after_that_the_dead_are_left_out_with_the_numbers_that_the_supervisor_w
     for epoch, ids in ((6, (1, 3)), (7, (1,))):  # it resumes, and makes the same views
         assert views.on_view(view(epoch, *ids)) is None
     assert views.on_view(view(8, 1, 4)) == view(8, 1, 4)
+
+
+class EarlyTimers(FakeTimers):
+    """An event loop that calls up to 5 ms early: it counts from its cached time, which is older than the clock's after a
+    long callback."""
+
+    def call_later(self, delay: float, callback: Callable[[], object]) -> FakeHandle:
+        return super().call_later(delay - min(0.005, delay / 2), callback)
+
+
+def test_a_loop_that_calls_early_does_not_end_the_wait_for_the_supervisor() -> None:
+    """A worker continued without the dead ones only when its timer came late; else its clients waited for ever."""
+    timers = EarlyTimers()
+    views, taken = OwnViews(), []
+    timer = TakeOverTimer(views, timers, timers.clock, lambda before, after: taken.append((before, after)))
+    views.on_view(view(5, 1, 2, 3))
+    timer.on_death(2)
+    timers.advance(PATIENCE_S / 2)
+    timer.on_death(3)
+    timers.advance(PATIENCE_S / 2 - 0.001)
+    assert taken == []
+    timers.advance(0.002)
+    assert taken == [(view(5, 1, 2, 3), view(7, 1))]
+    timers.advance(10.0)
+    assert len(taken) == 1
+    views.on_view(view(8, 1, 4))
+    timer.on_death(4)
+    timer.stop()
+    timers.advance(10.0)
+    assert len(taken) == 1
 
 
 def test_survivors_that_see_deaths_in_another_order_come_to_the_same_view() -> None:
