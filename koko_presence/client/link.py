@@ -84,6 +84,11 @@ class Link(WSListener):
     # --- what the client calls --------------------------------------------------------------------------------------
 
     @property
+    def connected(self) -> bool:
+        """Whether the handshake was completed, also after the connection has closed."""
+        return self._transport is not None
+
+    @property
     def closed(self) -> bool:
         return self._closed.is_set()
 
@@ -132,4 +137,8 @@ async def open_link(url: str, handler: LinkHandler, *, ssl_context: ssl.SSLConte
         raise PresenceOffline(f"No connection to {url} in {timeout_s:g} s. Is the address right?") from None
     except (OSError, WSError) as error:
         raise PresenceOffline(f"No connection to {url}: {error}. Is the server running there?") from error
+    if not link.connected:  # ws_connect also returns when the server closes the connection before it has answered
+        raise PresenceOffline(
+            f"No connection to {url}: it was closed before the handshake. Is the server running there?"
+        )
     return link

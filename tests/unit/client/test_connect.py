@@ -199,3 +199,20 @@ def test_close_does_not_wait_for_a_server_that_does_not_answer(monkeypatch: pyte
             peer.socket.transport.abort()
 
     run(test)
+
+
+@pytest.mark.parametrize("after_bytes", [0, 1], ids=["at once", "after the request"])
+def test_a_connection_that_ends_before_the_handshake_is_no_connection(after_bytes: int) -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(after_bytes)
+        writer.close()
+
+    async def test() -> None:
+        server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        client = PresenceClient(f"ws://127.0.0.1:{port}/presence", "a token")
+        with pytest.raises(PresenceOffline, match="before the handshake"):
+            await client.connect()
+        server.close()
+
+    run(test)
