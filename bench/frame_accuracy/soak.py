@@ -22,6 +22,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from playwright.async_api import Error as PageError
@@ -31,6 +32,7 @@ from tests.browser.cable import Cable
 
 from .clips import ENCODINGS, Encoding
 from .playing import with_missed
+from .site import SDK
 from .viewers import Film, Hall, Viewer, hall, token_of
 
 ROOM = "video_soak"
@@ -361,9 +363,9 @@ async def _end(task: "asyncio.Task[None]") -> None:
         await task
 
 
-async def soak(minutes: float, seed: int, encoding: Encoding, say: Callable[[str], None]) -> Soak:
+async def soak(minutes: float, seed: int, encoding: Encoding, say: Callable[[str], None], sdk: Path = SDK) -> Soak:
     async with AsyncExitStack() as stack:
-        place = await stack.enter_async_context(hall())
+        place = await stack.enter_async_context(hall(sdk))
         soaking = Soaking(place, encoding, random.Random(seed), say)
         await soaking.start(stack)
         result = await soaking.run(minutes * 60)
@@ -393,12 +395,13 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--encoding", choices=list(ENCODINGS), default="h264-25")
+    parser.add_argument("--sdk", type=Path, default=SDK, help="folder of another SDK, such as an older one")
     options = parser.parse_args()
 
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    result = asyncio.run(soak(options.minutes, options.seed, ENCODINGS[options.encoding], say))
+    result = asyncio.run(soak(options.minutes, options.seed, ENCODINGS[options.encoding], say, options.sdk))
     print(report(result))
     raise SystemExit(0 if result.is_good else 1)
 
