@@ -113,6 +113,14 @@ class RoomSettings(Model, kw_only=True):
     media: dict[str, Medium] | None = None
 
 
+class Rights(Model, kw_only=True):
+    """What a session may do in a room, by its token and the answer of the back end [A6]."""
+
+    control: bool
+    broadcast: bool
+    moderate: bool
+
+
 class Snapshot(Model, kw_only=True):
     """A room as its members see it [PresenceRoom, C7, I5]."""
 
@@ -381,6 +389,7 @@ class Joined(Reply, tag="joined", kw_only=True):
     room: Snapshot
     assigned_color: str
     session_id: str
+    rights: Rights
     seq: int
     server_time: int
     send_interval_ms: int

@@ -230,6 +230,7 @@ class PresenceClient:
                 room_id=room.id,
                 room_type=UNSET if room.requested_type is None else room.requested_type,
                 privacy=UNSET if room.requested_privacy is None else room.requested_privacy,
+                known=room.known or UNSET,
             )
             room.entering = self._requests.start(message, ready=self._line.status == "online", repeat=True)
             room.entering.add_done_callback(partial(self._entered, room))

@@ -24,6 +24,8 @@ from koko_presence.protocol.messages import (
     ControlRequest,
     CursorMessage,
     Leave,
+    MediaData,
+    MediaMessage,
     PlaybackData,
     PlaybackMessage,
     RoomMessage,
@@ -32,7 +34,16 @@ from koko_presence.protocol.messages import (
     Typing,
     TypingData,
 )
-from koko_presence.protocol.models import MAX_MEDIA_TIME_S, Cursor, PlaybackAction, Privacy, RoomType, Selection
+from koko_presence.protocol.models import (
+    MAIN,
+    MAX_MEDIA_TIME_S,
+    Cursor,
+    Known,
+    PlaybackAction,
+    Privacy,
+    RoomType,
+    Selection,
+)
 
 from .errors import PresenceOffline, PresenceRefused
 from .listeners import Callback, EventStream, Listeners, Undo
@@ -200,11 +211,14 @@ class Room(RoomState):
         base_version: int | None = None,
         target: str | None = None,
         start_delay_ms: int | Literal["auto"] | None = None,
+        media_id: str | None = None,
+        frames: int | None = None,
     ) -> Playback | None:
-        """Send a playback command: sync, play, pause, seek, rate, resync, enable or disable [H3]; times are seconds of
-        the video. `start_delay_ms` is for play: by how much later all players start, together [H10]. Returns the room's
-        playback after it. Errors: `PresenceRefused`, which has the room's `state` for NOT_CONTROLLER and STALE
-        [H1, H16]; `PresenceOffline`; ValueError when a field that the action needs is missing."""
+        """Send a playback command: sync, play, pause, seek, rate, step, resync, enable or disable [H3, H21]; times are
+        seconds of the video. `start_delay_ms` is for play: by how much later all players start, together [H10].
+        `frames` is for step. Returns the room's playback after it. Errors: `PresenceRefused`, which has the room's
+        `state` for NOT_CONTROLLER and STALE [H1, H16, H19]; `PresenceOffline`; ValueError when a field that the action
+        needs is missing."""
         if action == "report":
             raise ValueError("a report is not awaited: call room.report(...)")
         data = PlaybackData(
@@ -216,6 +230,8 @@ class Room(RoomState):
             base_version=UNSET if base_version is None else base_version,
             target=UNSET if target is None else target,
             start_delay_ms=UNSET if start_delay_ms is None else start_delay_ms,
+            media_id=UNSET if media_id is None else media_id,
+            frames=UNSET if frames is None else frames,
             at=self._at(),
         )
         try:
@@ -224,6 +240,35 @@ class Room(RoomState):
             self._learn(refused.state)
             raise
         return self.playback
+
+    async def set_media(
+        self,
+        media_id: str | None,
+        *,
+        target: str = MAIN,
+        title: str | None = None,
+        duration: float | None = None,
+        frame_rate: float | str | None = None,
+        offset: float | None = None,
+        keep_position: bool = False,
+    ) -> None:
+        """Set the medium of a target; None removes the target [H18]. `duration` and `offset` in seconds; `frame_rate` a
+        number or a fraction such as "24000/1001". Errors: `PresenceRefused`, `PresenceOffline`; ValueError when values
+        do not go together."""
+        data = MediaData(
+            target=target,
+            media_id=media_id,
+            title=UNSET if title is None else title,
+            duration=UNSET if duration is None else duration,
+            frame_rate=UNSET
+            if frame_rate is None
+            else float(frame_rate)
+            if isinstance(frame_rate, int)
+            else frame_rate,
+            offset=UNSET if offset is None else offset,
+            keep_position=keep_position,
+        )
+        await self.request(MediaMessage(room_id=self.id, data=data))
 
     async def request_control(self) -> bool:
         """Request control. Returns True when it is granted at once, False when the request is pending [I1, I5]."""
@@ -289,6 +334,20 @@ class Room(RoomState):
             if known is not None:
                 fresh.duration, fresh.target = fresh.duration or known.duration, fresh.target or known.target
             self.playback = fresh
+
+    @property
+    def known(self) -> Known | None:
+        """What the client knows of the room's playback, for a server that has lost it [H24]; None before the first
+        command."""
+        playback = self.playback
+        if playback is None or playback.version == 0:
+            return None
+        fields = {name: value for name, value in msgspec.to_builtins(playback).items() if value is not None}
+        media = {target: msgspec.to_builtins(medium) for target, medium in self.media.items()}
+        for medium in media.values():
+            for name in [name for name, value in medium.items() if value is None]:
+                del medium[name]
+        return msgspec.convert({"playback": fields, "media": media}, Known)
 
     # --- called by the client --------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from .models import (
     Medium,
     Playback,
     PlaybackSynced,
+    Rights,
     RoomChanged,
     RoomSettings,
     SelectionChanged,
@@ -51,6 +52,7 @@ class RoomState:
         self.color = ""
         self.seq = 0
         self.session_id = ""
+        self.rights: Rights | None = None
         self.send_interval_ms = 0
         self.created_at = ""
 
@@ -82,6 +84,7 @@ class RoomState:
         self.color = joined.assigned_color
         self.seq = joined.seq
         self.session_id = joined.session_id
+        self.rights = joined.rights
         self.send_interval_ms = joined.send_interval_ms
         self.created_at = room.created_at
 

@@ -116,6 +116,7 @@ def head_of(room: Room) -> RoomHead:
             acted_at=playback.acted_at,
             duration=playback.duration,
             target=playback.target,
+            known_version=playback.known_version,
         ),
         controller=room.control.user_id,
         controller_session=room.control.session_id,
@@ -203,9 +204,11 @@ def restore_room(room_id: str, record: RoomRecord, seq: int, context: ShardConte
         targets.from_back_end = head.media.from_back_end
     if head.playback is not None:
         room.playback = Playback(now, room.targets)
-        for name in ("is_playing", "current_time", "playback_rate", "anchor", "acted_at", "version", "target"):
+        for name in (
+            "is_playing", "current_time", "playback_rate", "anchor", "acted_at", "version", "target", "known_version",
+        ):  # fmt: skip
             setattr(room.playback, name, getattr(head.playback, name))
-        playback_sync.schedule_end(room)
+        room.schedule_end()
         room.playback.version += gap  # clients that have the lost owner's last command must accept the next one [H16]
     private_rooms = {user_id: PrivateRoom(*shown) for user_id, *shown in head.private_rooms}  # type: ignore[arg-type]
     for each in record.members.values():

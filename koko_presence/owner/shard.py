@@ -60,7 +60,7 @@ from koko_presence.rooms.member import Member
 from koko_presence.rooms.message_handlers import MESSAGE_HANDLERS, Result
 from koko_presence.rooms.room import Room
 from koko_presence.rooms.room_state import unnamed_type
-from koko_presence.rooms.snapshot_delivery import send_snapshot
+from koko_presence.rooms.snapshot_delivery import repeat_snapshot, send_snapshot
 from koko_presence.users import http_sessions
 from koko_presence.users.user import User
 
@@ -445,11 +445,14 @@ class Shard:
     def _regrant(self, command: UpdatePermissions, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
         if room is not None and member is not None and command.version >= member.granted:
+            before = snapshot_view.rights(member)
             member.granted = command.version
             member.can_control, member.can_broadcast = command.can_control, command.can_broadcast
             member.moderator = command.moderator
             if not member.may_hold:
                 playback_sync.lose_control(room, member, now)
+            if snapshot_view.rights(member) != before:
+                repeat_snapshot(room, member, now)  # it has the session's rights
             self._touch(room, now, member.session_id)
 
     def _act(self, handler: MessageHandler, command: RoomAction, now: float) -> None:

@@ -15,7 +15,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from .delivery import Delivery
 from .messages import ClientMessage, GetActive, Join, RoomMessage, StatusData
-from .models import Activity, MessageId, Privacy, RoomSettings, RoomType, Status
+from .models import Activity, Known, MessageId, Privacy, RoomSettings, RoomType, Status
 from .settings import SettingsChange
 
 
@@ -162,7 +162,8 @@ class EnterRoom(UserCommand, kw_only=True):
     For a call the user's owner looks up where the session is connected; `lease` requests an HTTP session [M1, M2].
     `privacy` is set for calls only: the privacy in a socket's join is sent before as `ChangePrivacy` [K3].
     `members_only`: the authoriser has not answered, so only a present member is admitted, with its present
-    permissions. `settings` are those that the back end gives the room if this join makes it [Q10]."""
+    permissions. `settings` are those that the back end gives the room if this join makes it [Q10]. `known` is what the
+    client knows of the room from before a restart [H24]."""
 
     delivery = Delivery.SENDER_REPEATS
     refused_as = Join
@@ -178,6 +179,7 @@ class EnterRoom(UserCommand, kw_only=True):
     moderator: bool = False
     privacy: Privacy | None = None
     settings: RoomSettings | None = None
+    known: Known | None = None
 
 
 class LeaveRoom(UserCommand, kw_only=True):

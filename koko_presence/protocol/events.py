@@ -23,6 +23,7 @@ from .models import (
     PlaybackRow,
     PresenceRoom,
     PresenceUser,
+    Rights,
     Status,
     SyncState,
     Title,
@@ -338,6 +339,7 @@ class JoinedReply(ServerMessage, tag="joined", kw_only=True):
     room: PresenceRoom
     assigned_color: str
     session_id: str
+    rights: Rights
     seq: int
     server_time: int
     send_interval_ms: Annotated[int, Meta(description="Send cursors and selections no more often than this.")]

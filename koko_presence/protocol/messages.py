@@ -37,6 +37,7 @@ from .models import (
     Cursor,
     Duration,
     FrameRate,
+    Known,
     Label,
     MediaId,
     MediaTime,
@@ -54,6 +55,7 @@ from .models import (
     TargetName,
     Title,
     UserId,
+    Version,
     Wire,
 )
 from .procedures import (
@@ -134,10 +136,11 @@ class Auth(ClientMessage, tag="auth", kw_only=True):
 class JoinData(Wire, kw_only=True):
     room_type: RoomType | UnsetType = UNSET
     privacy: Privacy | UnsetType = UNSET
+    known: Known | UnsetType = UNSET
 
 
 class Join(ClientMessage, tag="join", kw_only=True):
-    causes = (Joined, UserLeft)
+    causes = (Joined, UserLeft, PlaybackSynced, MediaChanged)
     procedures = (Procedure("join", returns=JoinResult),)
     rate = "join"
 
@@ -150,12 +153,14 @@ class Join(ClientMessage, tag="join", kw_only=True):
         ),
     ] = UNSET
     privacy: Privacy | UnsetType = UNSET
+    known: Known | UnsetType = UNSET
     data: JoinData | None = None
 
     def __post_init__(self) -> None:
         if self.data is not None:  # the same fields under `data` are accepted too [B3]
             self.room_type = _agreed("roomType", self.room_type, self.data.room_type)
             self.privacy = _agreed("privacy", self.privacy, self.data.privacy)
+            self.known = _agreed("known", self.known, self.data.known)
 
 
 class Leave(ClientMessage, tag="leave", kw_only=True):
@@ -266,9 +271,6 @@ class Typing(RoomMessage, tag="typing", kw_only=True):
 
 
 # --- playback and control -----------------------------------------------------------------------------------------
-
-
-Version = Annotated[int, Meta(ge=0, le=2**53)]
 
 
 class PlaybackData(Wire, kw_only=True):

@@ -32,6 +32,7 @@ MediaTime = Annotated[float, Meta(ge=0.0, le=MAX_MEDIA_TIME_S)]
 Normalised = Annotated[float, Meta(ge=0.0, le=1.0)]
 Rate = Annotated[float, Meta(ge=0.0625, le=16.0)]
 ServerMs = Annotated[float, Meta(ge=0.0, le=1e15)]
+Version = Annotated[int, Meta(ge=0, le=2**53)]
 RoomId = Annotated[str, Meta(min_length=1, max_length=128)]
 UserId = Annotated[str, Meta(min_length=1, max_length=128)]
 Label = Annotated[str, Meta(max_length=64)]
@@ -54,6 +55,7 @@ class Wire(Struct, rename="camel", omit_defaults=True):
 # --- media [H17] -------------------------------------------------------------------------------------------------
 
 MAIN = "main"  # the target of what names none
+MAX_TARGETS = 4
 
 
 class Medium(Wire, kw_only=True):
@@ -171,6 +173,36 @@ class PlaybackRow(Wire, kw_only=True):
         str | UnsetType, Meta(description="The target of `frame`, where the room has several media.")
     ] = UNSET
     ended: Annotated[bool, Meta(description="The room has stopped at its end.")] = False
+
+
+class KnownPlayback(Wire, kw_only=True):
+    """The playback of a room as a client has it, with the fields of `PlaybackRow` [H24]."""
+
+    is_playing: bool
+    current_time: MediaTime
+    playback_rate: Rate
+    anchor: ServerMs
+    version: Version
+    duration: Duration | UnsetType = UNSET
+    target: Label | UnsetType = UNSET
+
+
+class Known(Wire, kw_only=True):
+    """What a client knows of a room that it joins again; it counts after a restart of the whole service [H24]."""
+
+    playback: KnownPlayback
+    media: Annotated[
+        Annotated[dict[TargetName, Medium], Meta(max_length=MAX_TARGETS)] | UnsetType,
+        Meta(description="By target, as in `room.media`."),
+    ] = UNSET
+
+
+class Rights(Wire, kw_only=True):
+    """What a session may do in a room, by its token and the answer of the back end [A6]."""
+
+    control: Annotated[bool, Meta(description="Command playback, and have control.")]
+    broadcast: bool
+    moderate: bool
 
 
 class SyncRow(Wire, kw_only=True):

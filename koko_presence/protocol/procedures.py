@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from msgspec import UNSET, Meta, Raw, UnsetType
 
-from .models import Activity, PlaybackRow, PresenceRoom, PresenceUser, RoomId, Status, Wire
+from .models import Activity, PlaybackRow, PresenceRoom, PresenceUser, Rights, RoomId, Status, Wire
 
 SessionId = Annotated[str, Meta(min_length=1, max_length=128)]
 ClientKey = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -57,6 +57,7 @@ class JoinResult(Wire, kw_only=True):
     room: PresenceRoom
     assigned_color: str
     session_id: str
+    rights: Rights
     lease_seconds: Annotated[
         float | UnsetType, Meta(description="There when the session is held over HTTP: renew it within this time.")
     ] = UNSET  # [M2]

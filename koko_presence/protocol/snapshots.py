@@ -59,6 +59,7 @@ class PlaybackRecord(Struct, array_like=True, kw_only=True):
     duration: float | None
     target: str | None
     acted_at: float
+    known_version: int = 0
 
 
 class WaitRecord(Struct, array_like=True, kw_only=True):

@@ -8,16 +8,16 @@ from koko_presence._fastpath.fanout import StreamFrame
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.events import MediaChanged
 from koko_presence.protocol.messages import MediaMessage
-from koko_presence.protocol.models import Medium
+from koko_presence.protocol.models import MAX_TARGETS, Medium
 from koko_presence.protocol.survey import SYSTEM
 
 from .member import Member
 from .message_handlers import Result, handles
 from .playback import Playback
-from .playback_sync import check_has_playback, check_may_play, end_wait, note_superseded, schedule_end
+from .playback_sync import check_has_playback, check_may_play, end_wait, note_superseded
 from .presence_state import spend
 from .room import Room
-from .targets import MAX_TARGETS, named
+from .targets import named
 
 
 @handles(MediaMessage)
@@ -90,7 +90,7 @@ def set_media(
         room.playback = Playback(now, targets)
     is_same = before is not None and medium is not None and before.media_id == medium.media_id
     room.playback.media_changed(now, keep_position=keep_position or is_same)
-    schedule_end(room)
+    room.schedule_end()
     if not (keep_position or is_same):
         end_wait(room)
     note_superseded(room)

@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 
 from koko_presence._fastpath.wallclock import WallClock
 from koko_presence.protocol.messages import PlaybackData
-from koko_presence.protocol.models import MAX_MEDIA_TIME_S, PlaybackRow, ViewerState
+from koko_presence.protocol.models import MAX_MEDIA_TIME_S, KnownPlayback, PlaybackRow, ViewerState
 
 from .targets import Targets, named
 
@@ -40,7 +40,10 @@ def acted_at(data: PlaybackData, wall: WallClock, now: float) -> float:
 class Playback:
     """The playback state of a room, from its first playback command on [H5]."""
 
-    __slots__ = ("acted_at", "anchor", "current_time", "is_playing", "playback_rate", "target", "targets", "version")
+    __slots__ = (
+        "acted_at", "anchor", "current_time", "is_playing", "known_version", "playback_rate", "target", "targets",
+        "version",
+    )  # fmt: skip
 
     def __init__(self, now: float, targets: Targets) -> None:
         self.targets = targets  # of the room, shared
@@ -50,6 +53,7 @@ class Playback:
         self.anchor = now
         self.acted_at = now  # the monotonic second of the last command; before `anchor` for a delayed start [H10]
         self.version = 0
+        self.known_version = 0  # of the client from which the state was restored; 0 after a command [H24]
         self.target: str | None = None
 
     @property
@@ -121,7 +125,7 @@ class Playback:
         self.current_time = self._stepped(position, data.frames) if isinstance(data.frames, int) else position
         self.anchor, self.acted_at = starts_at, at
         self._settle()
-        self.version += 1
+        self._advance()
 
     def switch(self, now: float, *, plays: bool) -> None:
         """Play or stop at the present position, by the room itself [H9]."""
@@ -129,7 +133,7 @@ class Playback:
         self.is_playing = plays
         self.anchor = self.acted_at = now
         self._settle()
-        self.version += 1
+        self._advance()
 
     def media_changed(self, now: float, *, keep_position: bool) -> None:
         """Apply a change of the room's targets at monotonic second `now`. Unless `keep_position`, the room is paused at
@@ -140,7 +144,21 @@ class Playback:
         self.is_playing = self.is_playing and keep_position
         self.anchor, self.acted_at = starts_at, now
         self._settle()
-        self.version += 1
+        self._advance()
+
+    def restore(self, known: KnownPlayback, wall: WallClock, now: float) -> None:
+        """Take the state that a client knows from before a restart [H24]."""
+        self.is_playing, self.playback_rate = known.is_playing, known.playback_rate
+        self.anchor = min(now + (known.anchor - wall.ms(now)) / 1000.0, now)
+        if known.target is not UNSET:
+            self.target = known.target
+        if known.duration is not UNSET and self.targets.end is None:
+            self.targets.note_duration(known.target, known.duration)
+        self.current_time = self._limited(known.current_time)
+        self.current_time = self.position(now)
+        self.anchor = self.acted_at = now
+        self._settle()
+        self.version, self.known_version = self.version + 1, known.version
 
     def stop_at_end(self) -> None:
         """Stop at the room's end, which has been reached at `ends_at` [H20]."""
@@ -148,7 +166,10 @@ class Playback:
         assert ends_at is not None and end is not None
         self.is_playing, self.current_time = False, end
         self.anchor = self.acted_at = ends_at
-        self.version += 1
+        self._advance()
+
+    def _advance(self) -> None:
+        self.version, self.known_version = self.version + 1, 0
 
     def may_step(self, target: str | None, at: float) -> bool:
         """Return whether the room can go by frames: those of `target` when it is named, else of any [H21]."""

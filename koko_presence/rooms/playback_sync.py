@@ -4,7 +4,7 @@ from msgspec import UNSET
 
 from koko_presence._fastpath.fanout import StreamFrame
 from koko_presence.protocol.errors import PresenceError
-from koko_presence.protocol.events import ControlDenied, ControlRequested, PlaybackSynced, ViewerSync
+from koko_presence.protocol.events import ControlDenied, ControlRequested, ViewerSync
 from koko_presence.protocol.messages import (
     ControlCancel,
     ControlDeny,
@@ -23,6 +23,7 @@ from .playback import IN_STEP, Playback, Viewer, acted_at
 from .presence_state import COALESCED_VALUES, CoalescedValue, spend, submit
 from .room import Room
 from .room_state import SYNCED_TYPES
+from .snapshot_view import synced
 from .wait import Wait
 
 LONGEST_AUTO_DELAY_S = 0.5
@@ -60,7 +61,7 @@ def handle_playback(room: Room, member: Member, message: PlaybackMessage, now: f
     room.playback = playback
     member.last_active_at = now
     playback.apply(data, at, _start_delay_s(room, data))
-    schedule_end(room)
+    room.schedule_end()
     if data.action not in ("seek", "rate"):  # a person has decided whether the video plays
         end_wait(room)
     if room.control.user_id == member.user_id and not member.leased:
@@ -68,16 +69,6 @@ def handle_playback(room: Room, member: Member, message: PlaybackMessage, now: f
     room.playback_waits = (member.user_id, member.session_id, data.action)
     release_playback(room, now)
     return {"success": True, **_as_dict(playback.row(room.context.wall))}
-
-
-def schedule_end(room: Room) -> None:
-    """Set the deadline at which the room reaches its end, or cancel it [H20]. Called after every change of the
-    playback or of the media."""
-    ends_at = None if room.playback is None else room.playback.ends_at
-    if ends_at is None:
-        room.context.deadlines.cancel(("end", room.id, ""))
-    else:
-        room.context.deadlines.set(("end", room.id, ""), ends_at)
 
 
 def end_playback(room: Room, now: float) -> None:
@@ -101,7 +92,8 @@ def release_playback(room: Room, now: float, *, at_once: bool = False) -> None:
         return
     note_superseded(room)
     room.urgent = True
-    room.out.append(StreamFrame(room.frame(_synced(room, action, now), user_id, session_id, now, public=True)))
+    data = synced(room, action, now)
+    room.out.append(StreamFrame(room.frame(data, user_id, session_id, now, public=True)))
 
 
 def note_superseded(room: Room) -> None:
@@ -121,32 +113,10 @@ def _start_delay_s(room: Room, data: PlaybackData) -> float:
     return min(LONGEST_AUTO_DELAY_S, 2.0 * longest_s)
 
 
-def _synced(room: Room, action: str, now: float) -> PlaybackSynced:
-    playback = room.playback
-    assert playback is not None
-    frame, frame_target = playback.shown_frame()
-    return PlaybackSynced(
-        is_playing=playback.is_playing,
-        current_time=playback.current_time,
-        playback_rate=playback.playback_rate,
-        action=action,
-        version=playback.version,
-        server_time=room.context.wall.ms(playback.anchor),
-        sync_enabled=room.sync_enabled,
-        duration=UNSET if playback.duration is None else playback.duration,
-        target=UNSET if playback.target is None else playback.target,
-        frame=frame,
-        frame_target=frame_target,
-        ended=playback.ended,
-        effective_at=room.context.wall.ms(playback.anchor) if playback.anchor > max(now, playback.acted_at) else UNSET,
-        waiting_for=UNSET if room.wait is None else room.wait.users,
-    )
-
-
 def _resync(room: Room, member: Member, now: float) -> None:
     """Send the present state to this member only, for the "Resync" button [H15]."""
     if room.playback is not None:
-        data = _synced(room, "resync", now)
+        data = synced(room, "resync", now)
         frame = room.frame(data, member.user_id, member.session_id, now, public=False)
         room.out.append(StreamFrame(frame, only=member.session_id))
 
@@ -161,7 +131,7 @@ def _switch_sync(room: Room, member: Member, message: PlaybackMessage, now: floa
     if room.wait is not None:  # all players were asked to stop
         end_wait(room)
         room.playback.switch(now, plays=True)
-        schedule_end(room)
+        room.schedule_end()
     room.playback_waits = (member.user_id, member.session_id, message.data.action)
     release_playback(room, now)
     return {"success": True, "syncEnabled": room.sync_enabled}
@@ -319,7 +289,7 @@ def _switch_by_system(room: Room, action: str, now: float, *, plays: bool) -> No
     """Play or stop by the room itself, and broadcast that as user `system`."""
     assert room.playback is not None
     room.playback.switch(now, plays=plays)
-    schedule_end(room)
+    room.schedule_end()
     room.playback_waits = (SYSTEM, SYSTEM, action)
     release_playback(room, now, at_once=True)
 

@@ -37,7 +37,7 @@ from koko_presence.protocol.events import (
 from koko_presence.protocol.models import MessageId
 from koko_presence.protocol.settings import NO_SETTINGS
 
-from . import colors, lifetime, webhook_recorder
+from . import colors, known_state, lifetime, webhook_recorder
 from .member import Member, Person, PrivateRoom
 from .room_state import RoomState, unnamed_type
 from .snapshot_delivery import repeat_snapshot, send_snapshot
@@ -92,6 +92,7 @@ class Room(RoomState):
                     share_selection=session_info.share_selection,
                     now=now,
                 )
+            self._take_known(member, enter, now)
             send_snapshot(self, member, enter.message_id, now)
             return
         if person is None and len(self.people) >= self.max_users:
@@ -117,9 +118,17 @@ class Room(RoomState):
         if member.visible:  # counted before the snapshot is taken, so that the stream continues exactly where it ends
             self.context.deadlines.cancel(("empty", self.id, ""))
             self._emit_joined(member, now)
+        self._take_known(member, enter, now)
         send_snapshot(self, member, enter.message_id, now)
         if not member.visible:
             self._emit_joined(member, now)
+
+    def _take_known(self, member: Member, enter: EnterRoom, now: float) -> None:
+        """Restore the playback from what a joining member knows, before its snapshot, and show it to the others
+        [H24]."""
+        if enter.known is not None:
+            for data in known_state.restore(self, member, enter.known, now):
+                self.emit(member, data, now)
 
     def extend_lease(self, member: Member, lease_until: float) -> None:
         """Set the end of a leased member to monotonic second `lease_until`; 0 for a member with a socket [M2]."""

@@ -78,6 +78,15 @@ class RoomState(RoomCore):
             return self.type
         return None if person is None else person.private_room.type
 
+    def schedule_end(self) -> None:
+        """Set the deadline at which the playback reaches its end, or cancel it [H20]. Called after every change of the
+        playback or of the media."""
+        ends_at = None if self.playback is None else self.playback.ends_at
+        if ends_at is None:
+            self.context.deadlines.cancel(("end", self.id, ""))
+        else:
+            self.context.deadlines.set(("end", self.id, ""), ends_at)
+
     # --- settings of the back end, or the defaults of the configuration [Q10] --------------------------------------
 
     def settings_for(self, person: Person) -> RoomSettings:

@@ -4,8 +4,8 @@ from msgspec import UNSET, Raw
 
 from koko_presence.protocol.commands import Authority, QueryActive
 from koko_presence.protocol.errors import PresenceError
-from koko_presence.protocol.events import JoinedReply, encode
-from koko_presence.protocol.models import ControlRequestRow, MessageId, PresenceRoom, PresenceUser
+from koko_presence.protocol.events import JoinedReply, PlaybackSynced, encode
+from koko_presence.protocol.models import ControlRequestRow, MessageId, PresenceRoom, PresenceUser, Rights
 from koko_presence.protocol.procedures import ActiveResult, JoinResult
 from koko_presence.protocol.settings import NO_SETTINGS
 
@@ -89,6 +89,34 @@ def describe(room: RoomState, member: Member, *, own_only: bool = False) -> Pres
     return row
 
 
+def synced(room: RoomState, action: str, now: float) -> PlaybackSynced:
+    """Return the event with the room's playback after an action [H3]."""
+    playback, wall = room.playback, room.context.wall
+    assert playback is not None
+    frame, frame_target = playback.shown_frame()
+    return PlaybackSynced(
+        is_playing=playback.is_playing,
+        current_time=playback.current_time,
+        playback_rate=playback.playback_rate,
+        action=action,
+        version=playback.version,
+        server_time=wall.ms(playback.anchor),
+        sync_enabled=room.sync_enabled,
+        duration=UNSET if playback.duration is None else playback.duration,
+        target=UNSET if playback.target is None else playback.target,
+        frame=frame,
+        frame_target=frame_target,
+        ended=playback.ended,
+        effective_at=wall.ms(playback.anchor) if playback.anchor > max(now, playback.acted_at) else UNSET,
+        waiting_for=UNSET if room.wait is None else room.wait.users,
+    )
+
+
+def rights(member: Member) -> Rights:
+    """Return what the session may do in the room [A6]."""
+    return Rights(control=member.may_play, broadcast=member.can_broadcast, moderate=member.moderator)
+
+
 def joined_reply(
     room: RoomState, member: Member, id: MessageId | None, now: float, *, own_only: bool = False
 ) -> JoinedReply:
@@ -99,6 +127,7 @@ def joined_reply(
         room=describe(room, member, own_only=own_only),
         assigned_color=member.color,
         session_id=member.session_id,
+        rights=rights(member),
         seq=room.seq,
         server_time=room.context.wall.ms(now),
         send_interval_ms=room.send_interval_ms,
@@ -111,6 +140,7 @@ def join_result(room: RoomState, member: Member, now: float) -> JoinResult:
         room=describe(room, member),
         assigned_color=member.color,
         session_id=member.session_id,
+        rights=rights(member),
         lease_seconds=room.context.limits.silence_s if member.leased else UNSET,
         seq=room.seq,
         server_time=room.context.wall.ms(now),

@@ -9,8 +9,6 @@ from koko_presence.protocol.models import MAIN, Medium
 
 from .frames import FrameGrid, grid_of
 
-MAX_TARGETS = 4
-
 
 def named(target: object) -> str:
     """Return the target that a message means by its `target`, which may be absent or empty."""

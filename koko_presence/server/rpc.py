@@ -151,6 +151,7 @@ class Procedures:
             moderator=grant.moderator,
             privacy=None if message.privacy is UNSET else message.privacy,
             settings=settings_for(identity, message.room_id, grant),
+            known=None if message.known is UNSET else message.known,
         )
 
     async def _leave(self, caller: Caller, name: str, input: Any) -> Raw:

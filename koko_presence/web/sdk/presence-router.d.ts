@@ -92,6 +92,32 @@ export interface PlaybackRow {
   ended?: boolean;
 }
 
+/** The playback of a room as a client has it, with the fields of `PlaybackRow`. */
+export interface KnownPlayback {
+  isPlaying: boolean;
+  currentTime: number;
+  playbackRate: number;
+  anchor: number;
+  version: number;
+  duration?: number;
+  target?: string;
+}
+
+/** What a client knows of a room that it joins again; it counts after a restart of the whole service. */
+export interface Known {
+  playback: KnownPlayback;
+  /** By target, as in `room.media`. */
+  media?: Record<string, Medium>;
+}
+
+/** What a session may do in a room, by its token and the answer of the back end. */
+export interface Rights {
+  /** Command playback, and have control. */
+  control: boolean;
+  broadcast: boolean;
+  moderate: boolean;
+}
+
 /** A viewer's deviation from the room's playback. */
 export interface SyncRow {
   state: SyncState;
@@ -377,6 +403,7 @@ export interface JoinedReply {
   room: PresenceRoom;
   assignedColor: string;
   sessionId: string;
+  rights: Rights;
   seq: number;
   serverTime: number;
   /** Send cursors and selections no more often than this. */
@@ -443,6 +470,7 @@ export interface JoinInput extends RoomTarget {
   /** May be left out where the room is live, or its name begins with `video_`, `project_` and so on. */
   roomType?: RoomType;
   privacy?: Privacy;
+  known?: Known;
 }
 
 /** The room to leave. */
@@ -546,6 +574,7 @@ export interface JoinResult {
   room: PresenceRoom;
   assignedColor: string;
   sessionId: string;
+  rights: Rights;
   /** There when the session is held over HTTP: renew it within this time. */
   leaseSeconds?: number;
   seq: number;

@@ -83,6 +83,32 @@ export interface PlaybackRow {
   ended?: boolean;
 }
 
+/** The playback of a room as a client has it, with the fields of `PlaybackRow`. */
+export interface KnownPlayback {
+  isPlaying: boolean;
+  currentTime: number;
+  playbackRate: number;
+  anchor: number;
+  version: number;
+  duration?: number;
+  target?: string;
+}
+
+/** What a client knows of a room that it joins again; it counts after a restart of the whole service. */
+export interface Known {
+  playback: KnownPlayback;
+  /** By target, as in `room.media`. */
+  media?: Record<string, Medium>;
+}
+
+/** What a session may do in a room, by its token and the answer of the back end. */
+export interface Rights {
+  /** Command playback, and have control. */
+  control: boolean;
+  broadcast: boolean;
+  moderate: boolean;
+}
+
 /** A viewer's deviation from the room's playback. */
 export interface SyncRow {
   state: SyncState;
@@ -412,6 +438,7 @@ export interface JoinedReply {
   room: PresenceRoom;
   assignedColor: string;
   sessionId: string;
+  rights: Rights;
   seq: number;
   serverTime: number;
   /** Send cursors and selections no more often than this. */

@@ -85,6 +85,7 @@ class Peer:
         join = await self.expect("join")
         await self.send(
             "joined", id=join["id"], roomId=join["roomId"], assignedColor="#3B82F6", sessionId="s_ann", seq=7,
+            rights={"control": True, "broadcast": True, "moderate": False},
             serverTime=1_736_937_000_000, sendIntervalMs=send_interval_ms,
             room=room_of("ann", *others, id=join["roomId"], **room),
         )  # fmt: skip

@@ -31,6 +31,56 @@ def test_join_gives_the_room_as_the_server_shows_it() -> None:
     run(test)
 
 
+def test_media_are_set_and_followed_h17_h18() -> None:
+    async def test() -> None:
+        async with stage() as it:
+            client, peer, room = await it.in_room()
+            setting = asyncio.ensure_future(room.set_media("film_2", frame_rate=25, title="Cut 2", target="left"))
+            asked = await peer.expect("media")
+            assert asked["data"] == {"target": "left", "mediaId": "film_2", "frameRate": 25.0, "title": "Cut 2"}
+            await peer.send(
+                "media_changed", roomId="video_1", userId="ann", sessionId="s_ann", timestamp="2025-01-15T10:30:00Z",
+                seq=8, data={"target": "left", "medium": {"mediaId": "film_2"}, "playback": PLAYING | {"frame": 4}},
+            )  # fmt: skip
+            await peer.send("ack", id=asked["id"], success=True)
+            await setting
+            assert room.media["left"].media_id == "film_2"
+            assert room.playback is not None and (room.playback.version, room.playback.frame) == (3, 4)
+            stepping = asyncio.ensure_future(room.sync_playback("step", frames=-2, media_id="film_2"))
+            asked = await peer.expect("playback")
+            assert (asked["data"]["frames"], asked["data"]["mediaId"]) == (-2, "film_2")
+            await peer.send("ack", id=asked["id"], success=True)
+            await stepping
+            with pytest.raises(ValueError, match="frameRate"):
+                await room.set_media("film_3", frame_rate=5000)
+            await client.close()
+
+    run(test)
+
+
+def test_a_rejoin_says_what_is_known_of_the_playback_h24() -> None:
+    async def test() -> None:
+        async with stage() as it:
+            client, peer = await it.online()
+            joining = asyncio.ensure_future(client.join("video_1", "video"))
+            media = {"main": {"mediaId": "film_1", "frameRate": "24000/1001"}}
+            join = await peer.let_in(playback=PLAYING | {"duration": 60.0}, media=media)
+            room = await joining
+            assert "known" not in join
+            assert room.rights is not None and room.rights.control and not room.rights.moderate
+            await peer.close(1012)
+            again = await it.meet_after(0.5)
+            await again.welcome()
+            join = await again.expect("join")
+            assert join["known"] == {
+                "playback": PLAYING | {"duration": 60.0, "anchor": 1_736_937_000_000.0},
+                "media": media,
+            }
+            await client.close()
+
+    run(test)
+
+
 def test_two_concurrent_joins_share_one_join() -> None:
     async def test() -> None:
         async with stage() as it:
