@@ -190,12 +190,16 @@ export async function finish(time) {
   assert.deepEqual(left, [], "no timer is left when all is closed");
 }
 
-/** A video that plays by the test's clock. */
+/** A video that plays by the test's clock. It has the states and events of an element that needs `seekMs` for a seek. */
 export class Video extends EventTarget {
   paused = true;
   ended = false;
   seeking = false;
   duration = 600;
+  autoplay = false;
+  loop = false;
+  isConnected = true;
+  readyState = undefined;
   stalled = false;
   seekMs = 40;
   refuse = false;
@@ -204,11 +208,15 @@ export class Video extends EventTarget {
   #at = 0;
   #rate = 1;
   #time;
+  #seekTimer;
 
   constructor(time) {
     super();
     this.#time = time;
   }
+
+  /** Show the frame of the present position: for a video that tells its frames. */
+  show() {}
 
   fire(type) {
     this.dispatchEvent(new Event(type));
@@ -227,12 +235,16 @@ export class Video extends EventTarget {
   set currentTime(seconds) {
     this.seeks.push(seconds);
     this.seeking = true;
-    this.#base = seconds;
+    this.ended = false;
+    this.#base = Math.min(Math.max(seconds, 0), this.duration);
     this.#at = this.#time.now;
     setTimeout(() => this.fire("seeking"), 0);
-    setTimeout(() => {
+    clearTimeout(this.#seekTimer);
+    this.#seekTimer = setTimeout(() => {
       this.#at = this.#time.now;
       this.seeking = false;
+      this.ended = this.#base >= this.duration;
+      this.show();
       this.fire("seeked");
     }, this.seekMs);
   }
@@ -262,6 +274,32 @@ export class Video extends EventTarget {
     setTimeout(() => this.fire("pause"), 0);
   }
 
+  /** The film has come to its end. */
+  end() {
+    this.#mark();
+    this.#base = this.duration;
+    this.paused = this.ended = true;
+    this.fire("pause");
+    this.fire("ended");
+  }
+
+  /** Another film is put in: the browser resets what it resets. */
+  load() {
+    this.readyState = 0;
+    this.paused = true;
+    this.ended = this.seeking = false;
+    clearTimeout(this.#seekTimer);
+    this.#base = 0;
+    this.#rate = 1;
+    this.fire("emptied");
+    setTimeout(() => this.fire("ratechange"), 0);
+    setTimeout(() => {
+      this.readyState = 4;
+      this.fire("loadedmetadata");
+      this.fire("canplay");
+    }, 100);
+  }
+
   stall(on) {
     this.#mark();
     this.stalled = on;
@@ -272,5 +310,44 @@ export class Video extends EventTarget {
   slip(seconds) {
     this.#mark();
     this.#base -= seconds;
+  }
+}
+
+/** A video that tells which frames it shows, 60 times a second at most, as requestVideoFrameCallback does. */
+export class FrameVideo extends Video {
+  readyState = 4;
+  /** Frames a second. */
+  fps;
+  /** The frame of a position; a test may replace it by a decoder that is wrong. */
+  frameOf = (seconds) => Math.max(0, Math.floor(seconds * this.fps + 1e-6));
+  shown = -1;
+  #callbacks = new Map();
+  #ids = 0;
+  #timer;
+
+  constructor(time, fps = 25) {
+    super(time);
+    this.fps = fps;
+    this.#timer = setInterval(() => !this.paused && !this.seeking && this.show(true), 1000 / 60);
+    later(() => clearInterval(this.#timer));
+  }
+
+  requestVideoFrameCallback(callback) {
+    this.#callbacks.set(++this.#ids, callback);
+    return this.#ids;
+  }
+
+  cancelVideoFrameCallback(id) {
+    this.#callbacks.delete(id);
+  }
+
+  show(onlyNew = false) {
+    const frame = this.frameOf(this.currentTime);
+    if (onlyNew && frame === this.shown) return;
+    this.shown = frame;
+    const now = performance.now();
+    const callbacks = [...this.#callbacks.values()];
+    this.#callbacks.clear();
+    for (const callback of callbacks) callback(now, { mediaTime: frame / this.fps, expectedDisplayTime: now, presentedFrames: 0 });
   }
 }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
-import { createFollow } from "../../koko_presence/web/sdk/follow.js";
+import { Following } from "../../koko_presence/web/sdk/follow.js";
 import { Time, Video, event, finish, inside, row, settle } from "./fake.js";
 
 let time;
@@ -130,7 +130,7 @@ function crowd(names) {
   const people = new Map();
   for (const name of names) {
     let state = { self: { userId: name }, following: true, syncEnabled: true, playback: null };
-    const follow = createFollow({
+    const follow = new Following({
       room: { others: names.filter((other) => other !== name).map((userId) => ({ userId })) },
       store: { get snapshot() { return state; }, patch: (fields) => (state = { ...state, ...fields }), hasOtherSessions: true },
       notify() {}, emit() {}, send: (type, data, to) => wire.push({ from: name, data, to: to ?? names }),
@@ -166,6 +166,6 @@ test("with positions going round, two who tried to follow each other do not chas
   people.get("a").follow.lead({ isPlaying: true, currentTime: 90, playbackRate: 1, anchor: 1 });
   deliver();
   await settle();
-  assert.equal(people.get("a").follow.goal().currentTime, 10);
-  assert.equal(people.get("b").follow.goal(), false, "b follows nobody: the circle is open");
+  assert.equal(people.get("a").follow.timeline.currentTime, 10);
+  assert.equal(people.get("b").follow.timeline, false, "b follows nobody: the circle is open");
 });

@@ -84,20 +84,18 @@ test("who is alone sends nothing; who comes then is shown what is", async () => 
     room.updateCursor({ timestamp: i });
     room.updateSelection({ startTime: i, endTime: 20 });
     room.typing(true, "comment");
-    room.playback({ action: "report", isPlaying: true, currentTime: i, playbackRate: 1 });
     await time.advance(100);
   }
   assert.deepEqual(socket.sent, []);
   await socket.say(event("user_joined", "tom", { name: "Tom", color: "#1", sessionCount: 1, status: "active", activity: "active", index: 1 }));
   assert.deepEqual(socket.sent.map(({ type, data }) => [type, data.timestamp ?? data.startTime ?? data.isTyping ?? data.action]), [
-    ["cursor", 9], ["selection", 9], ["typing", true], ["playback", "report"],
+    ["cursor", 9], ["selection", 9], ["typing", true],
   ]);
 });
 
-test("what is old is not said to who comes: typing after 5 s, a report after 1.5 s", async () => {
+test("what is old is not said to who comes: typing after 5 s", async () => {
   const { room, socket } = await inside([]);
   room.typing(true);
-  room.playback({ action: "report", isPlaying: true, currentTime: 1, playbackRate: 1 });
   await time.advance(6000);
   await socket.say(event("user_joined", "tom", { name: "Tom", color: "#1", sessionCount: 1, status: "active", activity: "active", index: 1 }));
   assert.deepEqual(socket.sent, []);

@@ -19,6 +19,7 @@ const STABLE_MS = 5000; // a connection that was shorter does not reset the wait
 const ATTEMPT_MS = 15_000; // token, handshake and `authenticated` together
 const PONG_MS = 10_000; // no answer and no other message for so long: the connection is dead
 const MIN_HEARTBEAT_MS = 5000; // faster heartbeats are not answered [D3]
+const CLOCK_SAMPLES = 4; // so many heartbeats at the least distance when the clock has to be exact
 const MAX_REFUSED_TOKENS = 3; // so many refused in a row are final
 const FULL_BYTES = 16_384; // with more bytes waiting for the network, newer values replace older ones here
 
@@ -102,6 +103,8 @@ export class Connection {
   #heartbeatTimer;
   #heartbeatIntervalMs = 0;
   #heartbeatAt = -Infinity;
+  /** Heartbeats that are sent at the least distance, to measure the server's clock. */
+  #clockSamplesDue = 0;
   /** @type {string | undefined} */
   #reportedActivity;
 
@@ -167,6 +170,12 @@ export class Connection {
    */
   send(message) {
     if (this.isOnline) this.#write(message);
+  }
+
+  /** Measures the server's clock some times soon: a film is to be in step, and a heartbeat in 30 s is too few [H22]. */
+  measureClock() {
+    this.#clockSamplesDue = CLOCK_SAMPLES;
+    this.#sendHeartbeat();
   }
 
   // --- attempts ----------------------------------------------------------------------------------------------------
@@ -317,7 +326,8 @@ export class Connection {
   /** Sends a heartbeat if one is due or the activity has changed, and sets the timer for the next one. */
   #sendHeartbeat() {
     if (!this.isOnline) return;
-    this.#heartbeatTimer?.start(this.#heartbeatIntervalMs * (0.9 + Math.random() / 5));
+    const intervalMs = this.#clockSamplesDue > 0 ? MIN_HEARTBEAT_MS : this.#heartbeatIntervalMs * (0.9 + Math.random() / 5);
+    this.#heartbeatTimer?.start(intervalMs);
     const clientTime = localNow();
     const status = this.#activity.current;
     const isDue = clientTime - this.#heartbeatAt >= MIN_HEARTBEAT_MS;
@@ -326,6 +336,7 @@ export class Connection {
     this.#write({ type: "heartbeat", status, clientTime });
     if (!isDue) return; // it will not be answered
     this.#heartbeatAt = clientTime;
+    if (this.#clockSamplesDue > 0) this.#clockSamplesDue--;
     this.#expectMessage(PONG_MS);
   }
 

@@ -1,4 +1,4 @@
-/** What shared playback (media.js, follow.js, video.js) uses of its room (room.js), which passes it as an object. */
+/** What shared playback (media.js and its parts) uses of its room (room.js), which passes it as an object. */
 
 import type { SendSlot } from "./send-slot.js";
 import type { RoomStore } from "./store.js";
@@ -20,4 +20,6 @@ export interface MediaContext {
   addSlot: <Value>(slot: { send: (value: Value) => void; maySend?: () => boolean }) => SendSlot<Value>;
   /** Whether the room is joined. */
   isLive: () => boolean;
+  /** Measure the server's clock again soon: a player is attached. */
+  measureClock: () => void;
 }

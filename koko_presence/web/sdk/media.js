@@ -1,235 +1,209 @@
 /**
- * Watching together: playback commands, control, viewer synchronisation. A room (room.js) loads it before it is joined if
- * its type may need it. video.js keeps a `<video>` in step, follow.js follows a user.
+ * Watching together: a room (room.js) loads this module before it is joined if its type may need it. It connects the room's
+ * playback and commands (room-playback.js), control (control.js), following (follow.js) and the attached players
+ * (attached-player.js).
  */
 
 /**
  * @import { MediaContext } from "./media-context.js"
  * @import { RoomMessage } from "./messages.js"
  * @import { SendSlot } from "./send-slot.js"
- * @import { Answer, AttachOptions, Playback, PlaybackCommand, PlaybackReport, Undo } from "./types.js"
+ * @import { AttachOptions, Cursor, MediaElement, MediumChange, PlaybackCommand, PlaybackReport, Player, Selection } from "./types.js"
  */
 
-import { createFollow } from "./follow.js";
-import { positionOf } from "./playback-position.js";
-import { attachVideo } from "./video.js";
+import { AttachedPlayer } from "./attached-player.js";
+import { Control } from "./control.js";
+import { Following } from "./follow.js";
+import { parseFrameRate } from "./frames.js";
+import { playerOf } from "./player.js";
+import { MAIN_TARGET, positionOf } from "./playback-position.js";
+import { RoomPlayback } from "./room-playback.js";
 
-const SEEK_MS = 200; // the server's limit [H11]
 const REPORT_MS = 1000; // steady; five times as often on a change [H6]
-const FRESH_MS = 1500; // the server rejects reports that are older [H4]
+const FRESH_REPORT_MS = 1500; // the server rejects reports that are older [H4]
 
-/**
- * A command as it is sent: with the time of the user's action.
- * @typedef {PlaybackCommand & { at: number, isPlaying?: boolean, currentTime?: number, playbackRate?: number }} TimedCommand
- */
+export class SharedPlayback {
+  control;
 
-/** @typedef {ReturnType<typeof createMedia>} SharedPlayback */
-
-/** @param {MediaContext} context */
-export function createMedia({ room, store, notify, emit, send, ask, addSlot, isLive }) {
-  const { id: roomId, clock } = room;
-  /** @type {Set<Undo>} */
-  const attached = new Set();
-  let openCommands = 0; // of playback, not yet answered
-
+  #context;
+  #playback;
+  #following;
   /** @type {SendSlot<PlaybackReport & { at: number }>} */
-  const reports = addSlot({
-    send: (report) => {
-      if (clock.now() - report.at < FRESH_MS) send("playback", report);
-    },
-  });
-  /** @type {SendSlot<{ command: TimedCommand, resolve: (answer: Answer<any>) => void }>} */
-  const seeks = addSlot({ send: ({ command, resolve }) => sendCommand(command).then(resolve), maySend: isLive });
-  const follow = createFollow({ room, store, notify, emit, send });
+  #reports;
+  /** @type {Set<AttachedPlayer>} */
+  #attached = new Set();
 
-  // --- state -------------------------------------------------------------------------------------------------------
-
-  /** @param {string} requester A user id. */
-  function removeRequest(requester) {
-    const requests = store.snapshot.requests.filter(({ userId }) => userId !== requester);
-    if (requests.length < store.snapshot.requests.length) store.patch({ requests });
-  }
-
-  /**
-   * Stores a playback that is not older than the stored one.
-   * @param {Playback} playback
-   */
-  function learn({ isPlaying, currentTime, playbackRate, anchor, version, duration, target }) {
-    const known = store.snapshot.playback;
-    if (!anchor || (known && version < known.version)) return;
-    store.patch({
-      playback: {
-        isPlaying, currentTime, playbackRate, anchor, version,
-        duration: duration ?? known?.duration, target: target ?? known?.target,
-      },
+  /** @param {MediaContext} context */
+  constructor(context) {
+    this.#context = context;
+    this.control = new Control(context);
+    this.#following = new Following(context);
+    this.#reports = context.addSlot({ send: (report) => this.#sendReport(report), maySend: context.isLive });
+    this.#playback = new RoomPlayback(context);
+    context.room.on("status", (status) => {
+      if (status === "closed") for (const attached of [...this.#attached]) this.detach(attached);
     });
   }
 
-  /** @param {RoomMessage} message */
-  function apply(message) {
-    switch (message.type) {
-      case "user_left":
-        if (!message.data.sessionCount) removeRequest(message.userId);
-        break;
-      case "playback_synced":
-        store.patch({ syncEnabled: message.data.syncEnabled });
-        // own commands are settled by the answer to the last of them [H2]
-        if (!openCommands || message.sessionId !== store.snapshot.self?.sessionId) {
-          learn({ ...message.data, anchor: message.data.serverTime });
-        }
-        break;
-      case "viewer_sync": {
-        const { state, driftMs, synced, total } = message.data;
-        store.updateMember(message.sessionId, { viewerSync: { state, driftMs } });
-        store.patch({ synced: { synced, total } });
-        break;
-      }
-      case "control_requested": {
-        const { userId, timestamp: requestedAt, data: { requesterName } } = message;
-        removeRequest(userId);
-        store.patch({ requests: [...store.snapshot.requests, { userId, requesterName, requestedAt }] });
-        break;
-      }
-      case "control_granted": {
-        const { toUserId: controller, controllerSessionId } = message.data;
-        removeRequest(controller);
-        store.patch({ controller, controllerSessionId });
-        break;
-      }
-      case "control_denied":
-        removeRequest(message.data.toUserId);
-        break;
-      case "control_released":
-        store.patch({ controller: null, controllerSessionId: null });
+  /** What a server that was restarted may want to know [H24]. */
+  get known() {
+    return this.#playback.known;
+  }
+
+  /**
+   * Applies a message.
+   * @param {RoomMessage} message
+   * @returns {boolean} True if it is not for the application.
+   */
+  receive(message) {
+    const { store } = this.#context;
+    if (message.type === "viewer_sync") {
+      const { synced, total, ...viewerSync } = message.data;
+      store.updateMember(message.sessionId, { viewerSync });
+      store.patch({ synced: { synced, total } });
     }
+    this.control.receive(message);
+    this.#playback.receive(message);
+    return this.#following.receive(message);
+  }
+
+  position(at = this.#context.room.clock.now()) {
+    return positionOf(this.#context.store.snapshot.playback, at);
+  }
+
+  /**
+   * Says in which film a cursor or selection is, if the attached player shows another one than the room [H19].
+   * @template {Cursor | Selection} Value
+   * @param {Value} value
+   * @returns {Value}
+   */
+  withMedium(value) {
+    const { media, shownMedia } = this.#context.store.snapshot;
+    const target = value.target || MAIN_TARGET;
+    const mediaId = shownMedia[target];
+    return mediaId === undefined || mediaId === media?.[target]?.mediaId ? value : { mediaId, ...value };
   }
 
   // --- commands ----------------------------------------------------------------------------------------------------
 
   /**
-   * The room's playback as it will be if the server agrees.
-   * @param {TimedCommand} command
-   * @returns {Playback}
+   * @param {PlaybackCommand | PlaybackReport} command
+   * @returns {ReturnType<RoomPlayback["command"]> | undefined} Undefined for a report, which is not answered.
    */
-  function after({ action, isPlaying, currentTime, playbackRate, at, duration }) {
-    const old = store.snapshot.playback;
-    return {
-      version: 0,
-      ...old,
-      anchor: at,
-      isPlaying: isPlaying ?? (action === "play" || (action !== "pause" && Boolean(old?.isPlaying))),
-      currentTime: currentTime ?? positionOf(old, at),
-      playbackRate: playbackRate ?? old?.playbackRate ?? 1,
-      duration: duration ?? old?.duration,
-    };
+  playback(command) {
+    if (command.action === "report") return void this.#offerReport(command);
+    return this.#playback.command(this.#byShownFrame(command));
   }
 
   /**
-   * @param {TimedCommand} command
-   * @returns {Promise<Answer<any>>}
+   * A pause means the frame that is shown. So does a step where the room does not know the frame rate [H21].
+   * @param {PlaybackCommand} command
+   * @returns {PlaybackCommand}
    */
-  async function sendCommand(command) {
-    const known = store.snapshot.playback;
-    /** @type {object} */
-    let data = command;
-    if (!isLive() && known?.playbackRate) {
-      // commands that are late are sent as one state, which counts only if no other user has sent a command since [H16]
-      const { isPlaying, currentTime, playbackRate, version } = known;
-      data = { action: "sync", isPlaying, currentTime, playbackRate, baseVersion: version || undefined };
+  #byShownFrame(command) {
+    const player = this.#mainPlayer;
+    if (!player) return command;
+    if (command.action === "pause") {
+      const currentTime = player.pausedPosition(command.currentTime);
+      return currentTime === undefined ? command : { ...command, currentTime };
     }
-    openCommands++;
-    const answer = await ask("playback", data, `playback ${roomId}`);
-    openCommands--;
-    if (!openCommands && answer.success) {
-      learn(answer);
-      notify();
-    }
-    return answer;
+    const isRateKnown = parseFrameRate(this.#context.store.snapshot.media?.[player.target]?.frameRate);
+    if (command.action !== "step" || isRateKnown) return command;
+    const currentTime = player.positionAfter(command.frames);
+    const { frames, ...fields } = command;
+    return currentTime === undefined ? command : { ...fields, action: "pause", currentTime };
+  }
+
+  /** @param {MediumChange} change */
+  setMedia(change) {
+    return this.#context.ask("media", change);
+  }
+
+  /**
+   * @param {boolean | string} whom
+   * @returns {boolean}
+   */
+  follow(whom) {
+    const isDone = this.#following.start(whom);
+    if (whom === true) for (const attached of this.#attached) attached.resync();
+    return isDone;
+  }
+
+  // --- attached players --------------------------------------------------------------------------------------------
+
+  /**
+   * @param {MediaElement | Player} source
+   * @param {AttachOptions} [options]
+   * @returns {AttachedPlayer | null} Null in a room that is over.
+   * @throws {TypeError} If `source` is no player.
+   */
+  attach(source, options = {}) {
+    const { room, emit, measureClock } = this.#context;
+    if (room.status === "closed") return null;
+    const attached = new AttachedPlayer(playerOf(source), options, {
+      room,
+      following: this.#following,
+      command: (command) => void this.#playback.command(command),
+      report: (report) => this.#onPlayerReport(attached, report),
+      changed: () => this.#showAttached(),
+      blocked: () => emit("autoplay_blocked", { video: /** @type {HTMLVideoElement} */ (source) }),
+      failed: (code, message) => emit("error", { code, message, roomId: room.id }),
+    });
+    this.#attached.add(attached);
+    measureClock();
+    attached.start();
+    this.#showAttached();
+    return attached;
+  }
+
+  /** @param {AttachedPlayer} attached */
+  detach(attached) {
+    if (!this.#attached.delete(attached)) return;
+    attached.stop();
+    this.#showAttached();
+  }
+
+  /** The player whose reports and frames stand for this session: that of the target `main`, else the first. */
+  get #mainPlayer() {
+    const players = [...this.#attached];
+    return players.find(({ target }) => target === MAIN_TARGET) ?? players[0];
+  }
+
+  /** Shows what the attached players tell of themselves. */
+  #showAttached() {
+    const { store, notify } = this.#context;
+    const players = [...this.#attached];
+    const shownMedia = Object.fromEntries(players.flatMap(({ target, mediaId }) => (mediaId ? [[target, mediaId]] : [])));
+    const isBlocked = players.some((player) => player.isBlocked);
+    const before = store.snapshot;
+    if (JSON.stringify(shownMedia) !== JSON.stringify(before.shownMedia)) store.patch({ shownMedia });
+    if (isBlocked !== before.isBlocked) store.patch({ isBlocked });
+    notify();
+  }
+
+  // --- reports -----------------------------------------------------------------------------------------------------
+
+  /**
+   * @param {AttachedPlayer} attached
+   * @param {PlaybackReport} report
+   */
+  #onPlayerReport(attached, report) {
+    if (attached !== this.#mainPlayer) return;
+    this.#offerReport(report);
+    const { isPlaying, buffering, currentTime, playbackRate } = report;
+    const anchor = this.#context.room.clock.now();
+    this.#following.lead({ isPlaying: isPlaying && !buffering, currentTime, playbackRate, anchor });
+  }
+
+  /** @param {PlaybackReport} report */
+  #offerReport(report) {
+    const before = this.#reports.value;
+    const isSame = before?.isPlaying === report.isPlaying && before.buffering === report.buffering && before.follow === report.follow;
+    this.#reports.offer({ at: this.#context.room.clock.now(), ...report }, isSame ? REPORT_MS : REPORT_MS / 5);
   }
 
   /** @param {PlaybackReport & { at: number }} report */
-  function offerReport(report) {
-    const before = reports.value;
-    const isSame = before?.isPlaying === report.isPlaying && before.buffering === report.buffering && before.follow === report.follow;
-    reports.offer(report, isSame ? REPORT_MS : REPORT_MS / 5);
+  #sendReport(report) {
+    if (this.#context.room.clock.now() - report.at < FRESH_REPORT_MS) this.#context.send("playback", report);
   }
-
-  /**
-   * @param {TimedCommand} command
-   * @returns {Promise<Answer<any>>}
-   */
-  function playCommand(command) {
-    const { action } = command;
-    if (room.mayControl && ["sync", "play", "pause", "seek", "rate"].includes(action)) {
-      store.patch({ playback: after(command) });
-      notify();
-    }
-    if (action !== "seek" || !isLive()) {
-      seeks.sendNow(); // never overtaken
-      return sendCommand(command);
-    }
-    return new Promise((resolve) => {
-      if (seeks.isWaiting) {
-        seeks.value?.resolve({ success: false, code: "REPLACED", message: "A later seek took its place." });
-      }
-      seeks.offer({ command, resolve }, SEEK_MS);
-    });
-  }
-
-  /**
-   * @param {PlaybackCommand | PlaybackReport} command
-   * @returns {Promise<Answer<any>> | undefined} Undefined for a report, which is not answered.
-   */
-  function playback(command) {
-    const timed = { at: clock.now(), ...command };
-    if (timed.action !== "report") return playCommand(timed);
-    offerReport(timed);
-    return undefined;
-  }
-
-  room.on("error", ({ state }) => {
-    const known = /** @type {Playback | undefined} */ (state);
-    if (!known?.anchor) return;
-    store.patch({ playback: null }); // the local playback was never confirmed
-    learn(known);
-    notify();
-  });
-  room.on("status", (status) => {
-    if (status === "closed") for (const detach of attached) detach();
-  });
-
-  return {
-    /**
-     * Applies a message; true if it is not for the application.
-     * @param {RoomMessage} message
-     */
-    receive(message) {
-      apply(message);
-      return follow.receive(message);
-    },
-    position: (at = clock.now()) => positionOf(store.snapshot.playback, at),
-    playback,
-    follow: follow.start,
-    requestControl: () => ask("control_request"),
-    cancelRequest: () => ask("control_cancel"),
-    /** @param {string} toUserId */
-    grantControl: (toUserId) => ask("control_grant", { toUserId }),
-    /** @param {string} toUserId */
-    denyControl: (toUserId) => ask("control_deny", { toUserId }),
-    releaseControl: () => ask("control_release"),
-    /**
-     * @param {HTMLVideoElement} video
-     * @param {AttachOptions} [options]
-     * @returns {Undo}
-     */
-    attach(video, options = {}) {
-      if (room.status === "closed") return () => {};
-      const undo = attachVideo(video, { room, follow, playback, emit, options });
-      const detach = () => {
-        if (attached.delete(detach)) undo();
-      };
-      attached.add(detach);
-      return detach;
-    },
-  };
 }

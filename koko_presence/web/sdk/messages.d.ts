@@ -16,8 +16,10 @@ export interface Authenticated extends protocol.Authenticated {
 
 export interface Joined extends protocol.JoinedReply, WithRequestId {}
 
-/** A row of compact cursors: index of the member, then timestamp, x, y and target; the index alone hides the cursor. */
-export type CursorRow = [index: number, timestamp?: number | null, x?: number | null, y?: number | null, target?: string | null];
+/** A row of compact cursors: index of the member, then timestamp, x, y, target and mediaId; the index alone hides the cursor. */
+export type CursorRow = [
+  index: number, timestamp?: number | null, x?: number | null, y?: number | null, target?: string | null, mediaId?: string | null,
+];
 
 export interface Cursors extends protocol.Cursors {
   data: CursorRow[];

@@ -28,6 +28,15 @@
  * @typedef {import("./types.js").Undo} Undo
  * @typedef {import("./types.js").Clock} Clock
  * @typedef {import("./types.js").AttachOptions} AttachOptions
+ * @typedef {import("./types.js").Attachment} Attachment
+ * @typedef {import("./types.js").MediaElement} MediaElement
+ * @typedef {import("./types.js").Medium} Medium
+ * @typedef {import("./types.js").MediumChange} MediumChange
+ * @typedef {import("./types.js").Player} Player
+ * @typedef {import("./types.js").PlayerAbilities} PlayerAbilities
+ * @typedef {import("./types.js").PlayerEvent} PlayerEvent
+ * @typedef {import("./types.js").PlayerState} PlayerState
+ * @typedef {import("./types.js").ShownFrame} ShownFrame
  * @typedef {import("./types.js").Room} Room
  * @typedef {import("./types.js").EnterOptions} EnterOptions
  * @typedef {import("./types.js").PresenceEvents} PresenceEvents

@@ -4,14 +4,15 @@
  */
 
 /**
+ * @import { AttachedPlayer } from "./attached-player.js"
  * @import { ServerClock } from "./clock.js"
  * @import { Connection } from "./connection.js"
  * @import { SharedPlayback } from "./media.js"
  * @import { Cursors, Joined, RoomMessage } from "./messages.js"
  * @import { RequestQueue } from "./requests.js"
  * @import {
- *   ConnectionStatus, Cursor, EnterOptions, PlaybackCommand, PlaybackReport, PresenceError, Privacy, Room, RoomEvents, Selection,
- *   Status,
+ *   AttachOptions, Attachment, ConnectionStatus, Cursor, EnterOptions, MediaElement, PlaybackCommand, PlaybackReport, Player,
+ *   PresenceError, Privacy, Room, RoomEvents, Selection, Status,
  * } from "./types.js"
  */
 
@@ -264,7 +265,7 @@ export class RoomClient {
    * @param {Value | null} value
    */
   #show(slot, value) {
-    if (value) slot.offer(clamp(value));
+    if (value) slot.offer(clamp(this.#media?.withMedium(value) ?? value));
     else if (slot.value) slot.offer(null); // what is cleared is not cleared again
   }
 
@@ -289,8 +290,8 @@ export class RoomClient {
    */
   #loadMedia() {
     this.#mediaLoaded ??= import("./media.js").then(
-      ({ createMedia }) => {
-        this.#media = createMedia({
+      ({ SharedPlayback }) => {
+        this.#media = new SharedPlayback({
           room: this.room,
           store: this.#store,
           notify: () => this.#notify(),
@@ -299,6 +300,7 @@ export class RoomClient {
           ask: (type, data, key) => this.#context.requests.ask({ type, roomId: this.#roomId, data }, key),
           addSlot: (slot) => this.#addSlot(slot.send, slot.maySend),
           isLive: () => this.isLive,
+          measureClock: () => this.#context.connection.measureClock(),
         });
       },
       ({ message }) => this.reportError({ code: "LOAD", message }),
@@ -314,6 +316,22 @@ export class RoomClient {
   async #withMedia(use) {
     await this.#loadMedia();
     return /** @type {Awaited<Result>} */ (this.#media && (await use(this.#media)));
+  }
+
+  /**
+   * @param {MediaElement | Player} player
+   * @param {AttachOptions | undefined} options
+   * @returns {Attachment}
+   */
+  #attach(player, options) {
+    const attached = this.#withMedia((media) => media.attach(player, options));
+    attached.catch(({ message }) => this.reportError({ code: "INVALID_DATA", message, roomId: this.#roomId }));
+    /** @param {(attachedPlayer: AttachedPlayer) => void} use */
+    const later = (use) => void attached.then((attachedPlayer) => attachedPlayer && use(attachedPlayer), () => {});
+    return Object.assign(() => later((attachedPlayer) => this.#media?.detach(attachedPlayer)), {
+      setOutputOffset: (/** @type {number} */ seconds) => later((attachedPlayer) => attachedPlayer.setOutputOffset(seconds)),
+      setMediaId: (/** @type {string | undefined} */ mediaId) => later((attachedPlayer) => attachedPlayer.setMediaId(mediaId)),
+    });
   }
 
   // --- for the application -----------------------------------------------------------------------------------------
@@ -362,16 +380,15 @@ export class RoomClient {
 
       position: (serverTime) => this.#media?.position(serverTime) ?? 0,
       playback: (/** @type {PlaybackCommand | PlaybackReport} */ command) => this.#withMedia((media) => media.playback(command)),
+      step: (frames) => this.#withMedia((media) => media.playback({ action: "step", frames })),
+      setMedia: (change) => this.#withMedia((media) => media.setMedia(change)),
       follow: (whom) => this.#withMedia((media) => media.follow(whom)),
-      requestControl: () => this.#withMedia((media) => media.requestControl()),
-      cancelRequest: () => this.#withMedia((media) => media.cancelRequest()),
-      grantControl: (userId) => this.#withMedia((media) => media.grantControl(userId)),
-      denyControl: (userId) => this.#withMedia((media) => media.denyControl(userId)),
-      releaseControl: () => this.#withMedia((media) => media.releaseControl()),
-      attach: (video, options) => {
-        const attached = this.#withMedia((media) => media.attach(video, options));
-        return () => void attached.then((detach) => detach?.());
-      },
+      requestControl: () => this.#withMedia((media) => media.control.request()),
+      cancelRequest: () => this.#withMedia((media) => media.control.cancelRequest()),
+      grantControl: (userId) => this.#withMedia((media) => media.control.grant(userId)),
+      denyControl: (userId) => this.#withMedia((media) => media.control.deny(userId)),
+      releaseControl: () => this.#withMedia((media) => media.control.release()),
+      attach: (player, options) => this.#attach(player, options),
     };
   }
 
@@ -393,7 +410,7 @@ function clamp(value) {
   const clamped = { ...value };
   for (const field in clamped) {
     const number = Number(clamped[field]);
-    if (field === "target" || !(number > -Infinity)) continue;
+    if (field === "target" || field === "mediaId" || !(number > -Infinity)) continue;
     const max = field === "x" || field === "y" ? 1 : MAX_SECONDS;
     clamped[field] = Number(Math.min(Math.max(number, 0), max).toFixed(4));
   }

@@ -9,7 +9,7 @@
  */
 
 /** State of shared playback before anything is known of it. */
-const NO_PLAYBACK = { playback: null, controller: null, controllerSessionId: null, synced: null };
+const NO_PLAYBACK = { playback: null, controller: null, controllerSessionId: null, synced: null, media: undefined };
 
 export class RoomStore {
   /**
@@ -43,7 +43,7 @@ export class RoomStore {
   constructor(roomId) {
     this.#snapshot = {
       roomId, status: "connecting", error: null, self: null, others: [], syncEnabled: false, requests: [], following: true,
-      ...NO_PLAYBACK,
+      shownMedia: {}, isBlocked: false, ...NO_PLAYBACK,
     };
   }
 
@@ -93,6 +93,7 @@ export class RoomStore {
       case "typing_stopped":
         return this.updateMember(message.sessionId, { isTyping: false, typingContext: undefined });
       case "status_changed": return this.#applyStatus(message);
+      case "media_changed": return this.#applyMedia(message);
     }
   }
 
@@ -103,12 +104,12 @@ export class RoomStore {
    * @returns {RoomEvents["cursor_moved"] | undefined} Undefined if no session has that number.
    */
   expandCursor(row, message) {
-    const [index, timestamp, x, y, target] = row.map((value) => value ?? undefined);
+    const [index, timestamp, x, y, target, mediaId] = row.map((value) => value ?? undefined);
     const sessionId = this.#sessionIds.get(/** @type {number} */ (index));
     const member = sessionId === undefined ? undefined : this.#members.get(sessionId);
     if (!member) return undefined;
     const { userId, color } = member;
-    const data = row.length > 1 ? { color, timestamp, x, y, target } : { color, hidden: true };
+    const data = row.length > 1 ? { color, timestamp, x, y, target, mediaId } : { color, hidden: true };
     const event = { ...message, type: "cursor_moved", userId, sessionId, data };
     return /** @type {RoomEvents["cursor_moved"]} */ (event);
   }
@@ -157,6 +158,12 @@ export class RoomStore {
       const isMeant = member.sessionId === sessionId || (connected && member.connected);
       if (isMeant && member.userId === userId) this.updateMember(member.sessionId, { statusMessage: undefined, ...status });
     }
+  }
+
+  /** @param {RoomEvents["media_changed"]} event */
+  #applyMedia({ data: { target, medium } }) {
+    const { [target]: _, ...others } = this.#snapshot.media ?? {};
+    this.patch({ media: medium ? { ...others, [target]: medium } : others });
   }
 
   /** @param {Member} member */

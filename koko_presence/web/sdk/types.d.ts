@@ -3,7 +3,7 @@
  */
 
 import type {
-  Activity, ControlRequestRow, Cursor, PlaybackRow, PresenceUser, Privacy, ProtocolEvents, RoomType, Selection, ServerNotice, Status,
+  Activity, ControlRequestRow, Cursor, Medium as MediumRow, PlaybackRow, PresenceUser, Privacy, ProtocolEvents, RoomType, Selection, ServerNotice, Status,
   SyncRow,
 } from "./protocol.js";
 
@@ -19,7 +19,23 @@ export type PresenceStatus = ConnectionStatus | "idle";
 export type ViewerSync = SyncRow;
 
 /** The room's playback: `currentTime` was right at `anchor` (server ms). `room.position()` does the arithmetic. */
-export interface Playback extends Readonly<PlaybackRow> {}
+export interface Playback extends Readonly<PlaybackRow> {
+  /** The users for whose players the room waits. */
+  readonly waitingFor?: readonly string[];
+}
+
+/** The film of one target of the room: position in the film = position of the room + `offset`. */
+export interface Medium extends Readonly<MediumRow> {}
+
+/** A change of the film of a target; of the film that is there already an absent field keeps its value. */
+export interface MediumChange extends Omit<Medium, "mediaId"> {
+  /** Default `main`. */
+  readonly target?: string;
+  /** null removes the target. */
+  readonly mediaId: string | null;
+  /** Position and play state stay; else the room is paused at 0. */
+  readonly keepPosition?: boolean;
+}
 
 /** Read-only, and so are its objects. */
 type Frozen<Type> = { readonly [Field in keyof Type]: Readonly<Type[Field]> };
@@ -60,11 +76,19 @@ export interface RoomSnapshot {
   readonly requests: readonly ControlRequest[];
   /** Viewers in step, as of the last `viewer_sync`; null before it. */
   readonly synced: { readonly synced: number; readonly total: number } | null;
-  /** What the attached video follows: the room (true), nothing (false), or a person (user id). */
+  /** What the attached players follow: the room (true), nothing (false), or a person (user id). */
   readonly following: boolean | string;
+  /** The film of each target; absent when there is none. */
+  readonly media?: Readonly<Record<string, Medium>>;
+  /** The films that the attached players show, by target, where `attach` was told. Draw no cursor of another film there. */
+  readonly shownMedia: Readonly<Record<string, string>>;
+  /** The browser requires an interaction before an attached player starts: show "Click to play". Any interaction is enough. */
+  readonly isBlocked: boolean;
 }
 
-/** From the server, or `OFFLINE` (no connection or room in time, or a later value replaced it), `TOKEN` (your `auth`
+/** From the server, or from the SDK: `INVALID_DATA` (a playback command with a wrong number, or no player to attach), `LIVE` (a
+ * live stream is not kept in step), `LOOP` (the `loop` of an attached film was switched off), `OFFLINE` (no connection or room
+ * in time, or a later value replaced it), `TOKEN` (your `auth`
  * failed; it is tried again), `REFUSED` (the server is full, or refuses this page; it is tried again), `KICKED` (from this
  * room), `CLOSED` (the connection is over, see `closeCode`), `REPLACED` (a seek by a later one), `LOAD` (media.js could not
  * be loaded). */
@@ -88,9 +112,14 @@ export type PlaybackCommand = {
   duration?: number;
   baseVersion?: number;
   target?: string;
+  /** The film that is meant, by default the room's; `STALE` if the target has another one by now. */
+  mediaId?: string;
 } & (
   | { action: "sync"; isPlaying: boolean; currentTime: number; playbackRate: number }
-  | { action: "play" | "pause"; currentTime?: number }
+  /** `startDelayMs`: all players start together after so many ms, or as soon as the slowest connection permits. */
+  | { action: "play"; currentTime?: number; startDelayMs?: number | "auto" }
+  | { action: "pause"; currentTime?: number }
+  | { action: "step"; frames: number }
   | { action: "seek"; currentTime: number }
   | { action: "rate"; playbackRate: number; currentTime?: number }
   | { action: "resync" | "enable" | "disable" }
@@ -104,6 +133,8 @@ export interface PlaybackReport {
   playbackRate: number;
   buffering?: boolean;
   follow?: boolean;
+  target?: string;
+  mediaId?: string;
 }
 
 /**
@@ -120,9 +151,12 @@ export interface RoomEvents extends ProtocolEvents {
   error: PresenceError;
   /** Any change of the snapshot; at most once per message of the server. */
   change: RoomSnapshot;
-  /** What the attached video follows has changed, and why. */
-  follow: { readonly following: boolean | string; readonly reason: "asked" | "touch" | "left" | "loop" };
-  /** The browser refused to start the attached video: show a play button; a click on it is enough. */
+  /**
+   * What the attached players follow has changed, and why. `reversals`: play and pause were reversed three times within a second,
+   * as by a script of the page; the players follow the room and command nothing until that ends.
+   */
+  follow: { readonly following: boolean | string; readonly reason: "asked" | "touch" | "left" | "loop" | "reversals" };
+  /** The browser refused to start an attached player: show a play button; any interaction with the page is enough. */
   autoplay_blocked: { readonly video: HTMLVideoElement };
 }
 
@@ -137,6 +171,84 @@ export interface Clock {
   readonly rtt: number;
 }
 
+/** The used part of HTMLVideoElement; custom elements such as `<hls-video>` and `<youtube-video>` have it. */
+export interface MediaElement extends EventTarget {
+  currentTime: number;
+  playbackRate: number;
+  readonly paused: boolean;
+  readonly duration: number;
+  readonly seeking?: boolean;
+  readonly ended?: boolean;
+  readonly readyState?: number;
+  readonly isConnected?: boolean;
+  autoplay?: boolean;
+  loop?: boolean;
+  play(): Promise<void> | void;
+  pause(): void;
+  requestVideoFrameCallback?: HTMLVideoElement["requestVideoFrameCallback"];
+  cancelVideoFrameCallback?: HTMLVideoElement["cancelVideoFrameCallback"];
+}
+
+/** The state of a player; the fields are those of HTMLMediaElement. */
+export interface PlayerState {
+  paused: boolean;
+  currentTime: number;
+  playbackRate: number;
+  /** NaN or absent: not known; Infinity: a live stream. */
+  duration?: number | undefined;
+  seeking?: boolean | undefined;
+  ended?: boolean | undefined;
+  /** 0: no film is loaded. Absent: it is, and `waiting` and `playing` tell whether there is data. */
+  readyState?: number | undefined;
+  autoplay?: boolean | undefined;
+  loop?: boolean | undefined;
+  isConnected?: boolean | undefined;
+}
+
+/** The events of HTMLMediaElement that matter here. */
+export type PlayerEvent =
+  | "play" | "pause" | "playing" | "waiting" | "canplay" | "seeking" | "seeked" | "ratechange" | "ended" | "emptied" | "loadedmetadata"
+  | "durationchange";
+
+/** A frame that is on the screen. */
+export interface ShownFrame {
+  /** Its timestamp in the film, s. */
+  mediaTime: number;
+  /** Local ms (`performance.now()`) at which it is on the screen. */
+  shownAt: number;
+}
+
+export interface PlayerAbilities {
+  /** It plays at any speed from 0.0625 to 16, not only at steps of its own; else a drift is corrected by seeks. Default true. */
+  canSetRate?: boolean;
+  /** A seek shows the frame of exactly that position. Default false. */
+  frameAccurate?: boolean;
+}
+
+/** A player of your own: six methods. A `<video>` and elements like it need none of this. */
+export interface Player {
+  abilities?: PlayerAbilities;
+  getState(): PlayerState;
+  /** May reject with a `NotAllowedError` if the browser requires an interaction first. */
+  play(): Promise<void> | void;
+  pause(): void;
+  seek(seconds: number): void;
+  setRate(rate: number): void;
+  /** Call the listener at each of these events, whatever caused it; `seeking` once for each seek. */
+  subscribe(listener: (type: PlayerEvent) => void): Undo;
+  /** Call the listener for each frame that is shown, as `requestVideoFrameCallback` does. Optional. */
+  onFrame?(listener: (frame: ShownFrame) => void): Undo;
+  setLoop?(loops: boolean): void;
+}
+
+/** The undo of `attach`, and local settings of the attached player. */
+export interface Attachment extends Undo {
+  /** Seconds by which this device shows the film late (a projector, Bluetooth sound): it plays so much ahead. */
+  setOutputOffset(seconds: number): void;
+  /** The film that is in the player now; undefined: that of the room. */
+  setMediaId(mediaId: string | undefined): void;
+}
+
 export interface AttachOptions {
   /** Keep the video in step with the room; false only reports. Default true. */
   correct?: boolean;
@@ -145,6 +257,14 @@ export interface AttachOptions {
    * stops following until `room.follow(true)`. `snap`: it returns to the room's playback.
    */
   whenNotAllowed?: "release" | "snap";
+  /** Which of the room's targets the player shows. Default `main`. */
+  target?: string;
+  /** The film in the player. While the room has another one there, the player neither follows nor commands. */
+  mediaId?: string;
+  /** Seconds by which this device shows the film late; see `Attachment`. */
+  outputOffset?: number;
+  /** Where they are not those that are found for an element. */
+  abilities?: PlayerAbilities;
 }
 
 export interface Room {
@@ -175,6 +295,10 @@ export interface Room {
   /** Play, pause, seek... for the whole room. The snapshot shows it at once; the server's answer confirms or reverts it. */
   playback(command: PlaybackCommand): Promise<Answer<Partial<Playback>>>;
   playback(report: PlaybackReport): void;
+  /** Pause, and move by frames, -1000 to 1000. Needs the frame rate in `media`, or an attached player that tells its frames. */
+  step(frames: number): Promise<Answer<Partial<Playback>>>;
+  /** Set the film of a target, if the back end has not and you may control; the event is `media_changed`. */
+  setMedia(change: MediumChange): Promise<Answer<{ playback?: Playback }>>;
   /** Playback position of the room in seconds, now or at a server time in ms; 0 before the first command. */
   position(serverTime?: number): number;
   /** Whether this user may play, pause and seek, according to the snapshot. */
@@ -185,8 +309,9 @@ export interface Room {
   denyControl(userId: string): Promise<Answer>;
   releaseControl(): Promise<Answer>;
 
-  /** Keep a `<video>` in step, report its position, and send the user's actions on it as commands. Returns its undo. */
-  attach(video: HTMLVideoElement, options?: AttachOptions): Undo;
+  /** Keep a `<video>`, or another player, in step, report its position, and send the user's actions on it as commands. Returns
+   * its undo, with settings. */
+  attach(player: MediaElement | Player, options?: AttachOptions): Attachment;
   /** Follow the room (true, also resynchronises), nothing (false), or a person's playhead (user id). Resolves false if the
    * person is not in the room, or follows you, directly or through others. */
   follow(whom: boolean | string): Promise<boolean>;

@@ -1,0 +1,904 @@
+/**
+ * A player in step with the room: it is started, paused, moved and corrected by what the room does [H8, H21, H22], its user's
+ * actions become commands [H23], and its position is reported [H6]. media.js attaches it. The decisions are pure functions:
+ * steering.js, user-actions.js, frames.js, playback-position.js. Here is the state of one player.
+ *
+ * `#paused` and `#rate` are what the player should have: set by calls of this module, and by what the user was found to have
+ * done. A difference is a change that others have made; it is looked for at each event, and before each own call, so that a
+ * call does not undo it unseen. Seeks have no such state: their events are counted.
+ */
+
+/**
+ * @import { Following } from "./follow.js"
+ * @import { Goal, Timeline } from "./playback-position.js"
+ * @import { AttachOptions, PlaybackCommand, PlaybackReport, Player, PlayerEvent, PlayerState, Room, Undo } from "./types.js"
+ * @import { UserAction } from "./user-actions.js"
+ */
+
+import { MAX_RATE, MIN_RATE } from "./command-check.js";
+import { frameAt, frameDuration, frameOfTimestamp, middleOfFrame, middleOfFrameAt, parseFrameRate } from "./frames.js";
+import { goalOf, MAIN_TARGET } from "./playback-position.js";
+import { ShownFrames } from "./shown-frames.js";
+import { correction, median, tolerance } from "./steering.js";
+import { isCommand, ReversalCount, userActionOf } from "./user-actions.js";
+
+const TICK_MS = 250;
+const SETTLING_TICK_MS = 50;
+/** After a start, a seek or a command the position is brought in step quickly, for so long. */
+const SETTLING_MS = 2500;
+/** No correction by a seek so soon after a seek. */
+const SEEK_PAUSE_MS = 3000;
+/** A new command causes a seek if it is farther away than this, s. */
+const COMMAND_SEEK_S = 0.25;
+/** A correction of the speed is judged anew after this time. */
+const MAX_CORRECTION_MS = 2000;
+/** A correction that goes on does so until the drift is this part of the tolerance, else it would begin again and again. */
+const PART_OF_TOLERANCE = 0.25;
+
+const REPORT_MS = 1000;
+const REPORT_PAUSED_MS = 5000; // a report is valid for 10 s
+/** A shorter wait for data, as at each seek, is not reported. */
+const BUFFERING_MS = 250;
+
+/** From the begin of a shown frame to the position that stands for it, where the frame rate is not known [H21]. */
+const INTO_FRAME_S = 0.001;
+/** Tolerance of a position that was sent as a number. */
+const SAME_POSITION_S = 0.0006;
+/** ... and of a player whose positions are not exact. */
+const ABOUT_POSITION_S = 0.1;
+/** A shown frame is the present one if its time is so near to the position. */
+const NEAR_SHOWN_S = 0.25;
+/** Longest time from `seeked` until the frame is shown. */
+const SHOW_MS = 150;
+/** So near to its end a film is left to end by itself. */
+const NEAR_END_S = 0.3;
+
+/** Fewest frames of even motion by which a drift is judged. */
+const LEAST_FRAMES = 4;
+/** Without a frame for so long, as in a page that is covered, `currentTime` counts. */
+const NO_FRAMES_MS = 500;
+/** Assumed of exact players that do not tell their frames. */
+const USUAL_FRAME_S = 0.04;
+
+/** A call to a player that embeds a foreign one takes effect within this time. */
+const EFFECT_MS = 2000;
+/** A play or pause so soon after the opposite call of this module reverses it. */
+const REVERSAL_MS = 1000;
+/** Commands rest until there were no reversals for so long. */
+const REST_MS = 2000;
+
+const SAME_RATE = 1e-4;
+
+const INTERACTIONS = ["pointerup", "touchend", "keydown", "click"];
+
+/**
+ * What an attached player uses of its room.
+ * @typedef {object} AttachedContext
+ * @property {Room} room
+ * @property {Following} following
+ * @property {(command: PlaybackCommand) => void} command
+ * @property {(report: PlaybackReport) => void} report
+ * @property {() => void} changed `isBlocked` or `mediaId` has changed.
+ * @property {() => void} blocked The browser requires an interaction first.
+ * @property {(code: string, message: string) => void} failed
+ */
+
+/**
+ * A seek of this module.
+ * @typedef {object} OwnSeek
+ * @property {number} to s
+ * @property {number} startedAt Local ms.
+ * @property {boolean} isRepeated Whether the same seek before it landed beside.
+ */
+
+export class AttachedPlayer {
+  target;
+  /**
+   * The film in the player; undefined: that of the room.
+   * @type {string | undefined}
+   */
+  mediaId;
+  /** Whether the browser requires an interaction before it plays. */
+  isBlocked = false;
+
+  #player;
+  #context;
+  #corrects;
+  #snapsBack;
+  #outputOffset;
+  #canSetRate;
+  #isFrameAccurate;
+  /** @type {ShownFrames | null} */
+  #frames = null;
+  /** @type {Undo[]} */
+  #undo = [];
+  /** @type {Undo | undefined} */
+  #stopAwaitingInteraction;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+  #nextUpdateAt = Infinity;
+  #isStopped = false;
+
+  #paused;
+  #rate;
+  /** A rate that the player does not take. */
+  #refusedRate = 0;
+  /** Local ms until which a difference may be an own call that has not taken effect. */
+  #playEffectUntil = 0;
+  #rateEffectUntil = 0;
+  /** Local ms of the last own play or pause, as long as the user has done neither since. */
+  #calledAt = -Infinity;
+  /** `seeking` events that are due for known seeks. */
+  #dueSeekEvents = 0;
+  /** Whether a known seek is under way. */
+  #isSeeking = false;
+  /** An unknown seek has begun. */
+  #hasJumped = false;
+  /** @type {OwnSeek | null} */
+  #seek = null;
+  /**
+   * The last own seek after its end, as long as nothing has moved the player since.
+   * @type {OwnSeek | null}
+   */
+  #stood = null;
+  #evenMotionSince = 0;
+  /** Where the player was last seen, for the distance of a seek. */
+  #seen = { position: 0, at: 0, speed: 0, isConnected: true };
+
+  #isLoaded = false;
+  /** Between two films, of which not every player tells by its state. */
+  #isEmptied = false;
+  #isFirstStart = true;
+  #isWaiting = false;
+  /** Local ms; 0: it has data. */
+  #bufferingSince = 0;
+  #reportedBuffering = false;
+  /** The browser has paused the player of a hidden page. */
+  #isSuspended = false;
+  /** A film that cannot be in step. */
+  #isRefused = false;
+  /** Local ms; 0: the page is visible. */
+  #hiddenAt = 0;
+  /** How long a seek and a start take here, measured, s. */
+  #seekS = 0.05;
+  #startS = 0.03;
+  /** @type {{ at: number, position: number } | null} */
+  #start = null;
+
+  /** @type {Timeline | null | false | undefined} */
+  #timeline;
+  #settlingUntil = 0;
+  #maySeekAt = 0;
+  /** Local ms at which the present correction of the speed is over; 0: there is none. */
+  #correctedAt = 0;
+  /** The last correction was too short to be complete. */
+  #isIncomplete = false;
+  #reversals = new ReversalCount();
+  #restUntil = 0;
+  #reportAt = 0;
+
+  /**
+   * @param {Player} player
+   * @param {AttachOptions} options
+   * @param {AttachedContext} context
+   */
+  constructor(player, options, context) {
+    const { correct = true, whenNotAllowed, target = MAIN_TARGET, mediaId, outputOffset = 0 } = options;
+    const { canSetRate = true, frameAccurate = false } = { ...player.abilities, ...options.abilities };
+    this.#player = player;
+    this.#context = context;
+    this.#corrects = correct;
+    this.#snapsBack = whenNotAllowed === "snap";
+    this.#outputOffset = outputOffset;
+    this.#canSetRate = canSetRate;
+    this.#isFrameAccurate = frameAccurate;
+    this.target = target;
+    this.mediaId = mediaId;
+    const { paused, playbackRate } = player.getState();
+    this.#paused = paused;
+    this.#rate = playbackRate;
+  }
+
+  // --- for media.js --------------------------------------------------------------------------------------------------
+
+  start() {
+    const { room } = this.#context;
+    const player = this.#player;
+    if (player.onFrame) this.#frames = new ShownFrames({ onFrame: player.onFrame.bind(player) }, () => this.#onFrame());
+    this.#undo.push(
+      player.subscribe((type) => this.#onEvent(type)),
+      room.on("change", () => {
+        if (this.#context.following.timeline !== this.#timeline) this.#update();
+      }),
+      listen(globalThis, ["visibilitychange"], () => this.#onVisibility()),
+    );
+    if (globalThis.document?.hidden) this.#hiddenAt = performance.now();
+    this.#update();
+  }
+
+  stop() {
+    this.#isStopped = true;
+    clearTimeout(this.#timer);
+    this.#frames?.stop();
+    this.#stopAwaitingInteraction?.();
+    for (const undo of this.#undo) undo();
+    if (this.#correctedAt) this.#setRate(this.#timeline ? this.#timeline.playbackRate : 1);
+  }
+
+  /** The user asks for the room's state: nothing rests, and a start that was refused is tried again. */
+  resync() {
+    this.#maySeekAt = this.#restUntil = 0;
+    this.#isSuspended = false;
+    this.#restart();
+    this.#retryStart();
+  }
+
+  /**
+   * @param {number} seconds By which this device shows the film late.
+   */
+  setOutputOffset(seconds) {
+    this.#outputOffset = seconds;
+    this.#restart();
+  }
+
+  /** @param {string | undefined} mediaId The film that is in the player now. */
+  setMediaId(mediaId) {
+    this.mediaId = mediaId;
+    this.#context.changed();
+    this.#restart();
+  }
+
+  /**
+   * The position that stands for the shown frame, s of the room, if a pause of the room means it.
+   * @param {number} [near] The position that the application gives with the pause.
+   * @returns {number | undefined}
+   */
+  pausedPosition(near) {
+    const state = this.#player.getState();
+    const shown = this.#isInRoom && !state.paused ? this.#shownPosition(state) : undefined;
+    const position = shown === undefined ? undefined : this.#toRoom(shown, state);
+    const isMeant = position !== undefined && Math.abs((near ?? this.#context.room.position()) - position) < NEAR_SHOWN_S;
+    return isMeant ? position : undefined;
+  }
+
+  /**
+   * The position so many frames after the present one, s of the room.
+   * @param {number} frames
+   * @returns {number | undefined} Undefined if too few frames have been seen.
+   */
+  positionAfter(frames) {
+    const { last, interval = 0 } = this.#frames ?? {};
+    if (!last || !interval || !Number.isInteger(frames) || frames === 0) return undefined;
+    const state = this.#player.getState();
+    const goal = this.#timeline ? this.#goalAt(this.#timeline, state) : null;
+    const isShown = !goal || goal.isPlaying || (!this.#seek && isFrameOf(last.mediaTime, goal.position, null, interval));
+    const position = isShown ? last.mediaTime + interval / 2 : goal.position; // that of a step before this one
+    return this.#toRoom(position + frames * interval, state);
+  }
+
+  // --- what the room does ----------------------------------------------------------------------------------------------
+
+  get #medium() {
+    return this.#context.room.getSnapshot().media?.[this.target];
+  }
+
+  get #frameRate() {
+    return parseFrameRate(this.#medium?.frameRate);
+  }
+
+  get #offset() {
+    return this.#medium?.offset ?? 0;
+  }
+
+  /** Whether the player shows another film than the room; then it neither commands nor follows [H19]. */
+  get #showsOther() {
+    const { mediaId } = this.#medium ?? {};
+    return this.mediaId !== undefined && mediaId !== undefined && mediaId !== this.mediaId;
+  }
+
+  /** Whether the user's actions on the player concern the room. */
+  get #isInRoom() {
+    const { following, syncEnabled } = this.#context.room.getSnapshot();
+    return following === true && syncEnabled && !this.#showsOther && !this.#isRefused;
+  }
+
+  /**
+   * @param {Timeline} timeline
+   * @param {PlayerState} state
+   * @param {number} [at] Local ms.
+   * @returns {Goal}
+   */
+  #goalAt(timeline, state, at = performance.now()) {
+    const serverMs = this.#context.room.clock.now() + at - performance.now();
+    return goalOf(timeline, { offset: this.#offset, duration: durationOf(state), outputOffset: this.#outputOffset }, serverMs);
+  }
+
+  /**
+   * A position of this player as one of the room, s.
+   * @param {number} position
+   * @param {PlayerState} state
+   */
+  #toRoom(position, { paused, playbackRate }) {
+    const aheadS = paused && this.#paused ? 0 : this.#outputOffset * playbackRate;
+    return Math.max(0, position - this.#offset - aheadS);
+  }
+
+  // --- events ----------------------------------------------------------------------------------------------------------
+
+  /** @param {PlayerEvent} type */
+  #onEvent(type) {
+    switch (type) {
+      case "emptied":
+        return this.#onEmptied();
+      case "seeking":
+        if (this.#dueSeekEvents > 0) this.#dueSeekEvents--;
+        else this.#hasJumped = true;
+        break;
+      case "seeked":
+        this.#onSeeked();
+        break;
+      case "loadedmetadata":
+        this.#isEmptied = false;
+        break;
+      case "waiting":
+        this.#isWaiting = true;
+        break;
+      case "playing":
+      case "canplay":
+        if (this.#isWaiting) this.#settle();
+        this.#isWaiting = this.#isEmptied = false;
+        break;
+      case "pause":
+        this.#isWaiting = false;
+    }
+    this.#update(true);
+  }
+
+  /** The film is exchanged: until the next one is loaded nothing that the player does is a command. */
+  #onEmptied() {
+    this.#isEmptied = true;
+    this.#isLoaded = this.#isWaiting = this.#isSeeking = this.#hasJumped = false;
+    this.#dueSeekEvents = 0;
+    this.#seek = this.#stood = this.#start = null;
+    this.#correctedAt = 0;
+    this.#frames?.forget();
+  }
+
+  #onSeeked() {
+    const now = performance.now();
+    this.#isSeeking = this.#isWaiting = false;
+    if (this.#seek) {
+      this.#seekS = Math.min(1, (this.#seekS + (now - this.#seek.startedAt) / 1000) / 2);
+      this.#stood = this.#seek;
+      this.#seek = null;
+    }
+    this.#settle();
+  }
+
+  #onFrame() {
+    const [first, second] = this.#frames?.motion ?? [];
+    if (this.#start && first && second) {
+      const takenS = (second.shownAt - this.#start.at) / 1000 - (second.mediaTime - this.#start.position) / this.#rate;
+      this.#startS = Math.min(0.5, (this.#startS + Math.max(0, takenS)) / 2);
+      this.#start = null;
+    }
+    if (this.#paused) this.#update(); // the frame that stands may be another one
+  }
+
+  #onVisibility() {
+    this.#hiddenAt = globalThis.document?.hidden ? performance.now() : 0;
+    if (!this.#hiddenAt) this.#isSuspended = false;
+    this.#settle();
+    this.#update();
+  }
+
+  /**
+   * Compares the player with what it should do, acts, and reports.
+   * @param {boolean} [isEvent]
+   */
+  #update(isEvent = false) {
+    if (this.#isStopped) return;
+    const now = performance.now();
+    this.#schedule(now < this.#settlingUntil ? SETTLING_TICK_MS : TICK_MS);
+    if (!this.#isReady()) return;
+    this.#noticeChange(now);
+    if (!isEvent || now >= this.#restUntil) this.#steer(now);
+    this.#look(now);
+    this.#report(now, isEvent);
+  }
+
+  /** From now on everything counts as new. */
+  #restart() {
+    this.#timeline = undefined;
+    this.#update();
+  }
+
+  /** @param {number} ms From now; an earlier update that is due stays. */
+  #schedule(ms) {
+    const now = performance.now();
+    if (this.#nextUpdateAt > now && this.#nextUpdateAt <= now + ms) return;
+    clearTimeout(this.#timer);
+    this.#nextUpdateAt = now + ms;
+    this.#timer = setTimeout(() => {
+      this.#nextUpdateAt = Infinity;
+      this.#update();
+    }, ms);
+  }
+
+  /** Whether a film is loaded. */
+  #isReady() {
+    const state = this.#player.getState();
+    if (state.readyState === 0 || (this.#isEmptied && !state.readyState)) return false;
+    if (!this.#isLoaded) {
+      this.#isLoaded = this.#isFirstStart = true;
+      this.#paused = state.paused;
+      this.#rate = state.playbackRate;
+      this.#timeline = undefined;
+      this.#look(performance.now());
+      this.#isRefused = state.duration === Infinity;
+      if (this.#isRefused) this.#context.failed("LIVE", "A live stream has no common timeline: it is not kept in step.");
+    }
+    if (state.loop && this.#corrects && this.#player.setLoop) {
+      this.#player.setLoop(false);
+      this.#context.failed("LOOP", "A film that is in step with a room does not loop: its `loop` was switched off.");
+    }
+    return true;
+  }
+
+  /**
+   * Remembers where the player is.
+   * @param {number} now
+   */
+  #look(now) {
+    const { currentTime, paused, playbackRate, seeking, isConnected = true } = this.#player.getState();
+    this.#seen = { position: currentTime, at: now, speed: paused || seeking ? 0 : playbackRate, isConnected };
+    if (!paused) this.#isFirstStart = false;
+  }
+
+  // --- the user --------------------------------------------------------------------------------------------------------
+
+  /**
+   * Finds what others than this module have done to the player.
+   * @param {number} now
+   */
+  #noticeChange(now) {
+    const state = this.#player.getState();
+    this.#noticeEffects(state, now);
+    const paused = now < this.#playEffectUntil ? state.paused : this.#paused;
+    const playbackRate = now < this.#rateEffectUntil ? state.playbackRate : this.#rate;
+    const hasJumped = this.#hasJumped || (Boolean(state.seeking) && !this.#isSeeking);
+    const isSameRate = Math.abs(state.playbackRate - playbackRate) < SAME_RATE;
+    if (state.paused === paused && isSameRate && !hasJumped) return;
+
+    const { position, at, speed, isConnected } = this.#seen;
+    const seekedByS = hasJumped ? state.currentTime - (position + (speed * (now - at)) / 1000) : 0;
+    const hiddenForMs = this.#hiddenAt ? Math.max(1, now - this.#hiddenAt) : 0;
+    const action = userActionOf({ paused, playbackRate: isSameRate ? state.playbackRate : playbackRate, seekedByS, state }, {
+      isFirstStart: this.#isFirstStart, isBlocked: this.isBlocked, hasInteracted: hasInteracted(),
+      isRemoved: isConnected && state.isConnected === false, hiddenForMs,
+    });
+    if (state.paused && !paused && !action.pauses && !state.ended) this.#isSuspended = true;
+    this.#adopt(state, hasJumped);
+    if (isCommand(action)) this.#act(action, state, now);
+    else this.#settle();
+  }
+
+  /**
+   * Own calls that have taken effect now, or never will.
+   * @param {PlayerState} state
+   * @param {number} now
+   */
+  #noticeEffects({ paused, playbackRate, seeking }, now) {
+    if (paused === this.#paused) this.#playEffectUntil = 0;
+    if (Math.abs(playbackRate - this.#rate) < SAME_RATE) this.#rateEffectUntil = 0;
+    if (this.#rateEffectUntil && now >= this.#rateEffectUntil) {
+      this.#rateEffectUntil = 0;
+      this.#canSetRate = false;
+      this.#refusedRate = this.#rate;
+      this.#rate = playbackRate;
+    }
+    if (this.#seek && !seeking && now - this.#seek.startedAt > EFFECT_MS) { // a player without the events
+      this.#dueSeekEvents = 0;
+      this.#onSeeked();
+    }
+  }
+
+  /**
+   * What others have done is now what the player should have.
+   * @param {PlayerState} state
+   * @param {boolean} hasJumped
+   */
+  #adopt(state, hasJumped) {
+    this.#paused = state.paused;
+    this.#rate = state.playbackRate;
+    if (this.isBlocked && !state.paused) this.#unblock();
+    this.#correctedAt = 0;
+    this.#evenMotion();
+    if (!hasJumped) return;
+    if (!this.#hasJumped) this.#dueSeekEvents++; // it was seen before its event
+    this.#hasJumped = false;
+    this.#isSeeking = Boolean(state.seeking);
+    this.#seek = this.#stood = null;
+  }
+
+  /**
+   * The user's action becomes a command, or ends the following.
+   * @param {UserAction} action
+   * @param {PlayerState} state
+   * @param {number} now
+   */
+  #act(action, state, now) {
+    const { room, following } = this.#context;
+    const snapshot = room.getSnapshot();
+    const ownCallAt = this.#calledAt;
+    if (action.plays || action.pauses) this.#calledAt = -Infinity;
+    if (now < this.#restUntil) {
+      this.#restUntil = now + REST_MS; // it goes on
+    } else if (snapshot.following !== true) {
+      following.stopForUser();
+    } else if (!this.#isInRoom) {
+      return; // the player is the user's own
+    } else if (!room.mayControl) {
+      if (!this.#snapsBack) return following.stopForUser();
+      this.#maySeekAt = 0;
+      this.#timeline = undefined;
+    } else if ((action.plays || action.pauses) && this.#reversals.add(now, now - ownCallAt < REVERSAL_MS)) {
+      this.#restUntil = now + REST_MS;
+      this.#timeline = undefined;
+      following.reportReversals();
+    } else {
+      this.#maySeekAt = 0;
+      this.#settle();
+      this.#context.command(this.#commandOf(action, state));
+      this.#timeline = following.timeline || undefined;
+    }
+  }
+
+  /**
+   * Everything that was done in one turn is one command.
+   * @param {UserAction} action
+   * @param {PlayerState} state
+   * @returns {PlaybackCommand}
+   */
+  #commandOf({ plays, pauses, seeks, changesRate }, state) {
+    const shown = pauses && !seeks ? this.#shownPosition(state) : undefined;
+    const currentTime = this.#toRoom(shown ?? state.currentTime, shown === undefined ? state : { ...state, paused: false });
+    const { playbackRate } = state;
+    const film = {
+      currentTime,
+      ...(durationOf(state) !== undefined && { duration: durationOf(state) }),
+      ...(this.target !== MAIN_TARGET && { target: this.target }),
+      ...(this.mediaId !== undefined && { mediaId: this.mediaId }),
+    };
+    const isPlaying = !state.paused;
+    if (Number(plays || pauses) + Number(seeks) + Number(changesRate) > 1) return { ...film, action: "sync", isPlaying, playbackRate };
+    if (seeks) return { ...film, action: "seek" };
+    if (changesRate) return { ...film, action: "rate", playbackRate };
+    return { ...film, action: plays ? "play" : "pause" };
+  }
+
+  // --- starts that the browser refuses -----------------------------------------------------------------------------------
+
+  async #play() {
+    const now = performance.now();
+    this.#paused = false;
+    this.#calledAt = now;
+    this.#playEffectUntil = now + EFFECT_MS;
+    this.#start = { at: now, position: this.#player.getState().currentTime };
+    this.#evenMotion();
+    this.#settle();
+    try {
+      await this.#player.play();
+      if (this.isBlocked) this.#unblock();
+    } catch (error) {
+      // else a pause came in between, or there is no film
+      if (/** @type {Error} */ (error)?.name === "NotAllowedError") this.#block();
+    }
+  }
+
+  #block() {
+    this.#paused = true;
+    this.#playEffectUntil = 0;
+    if (this.isBlocked || this.#isStopped) return;
+    this.isBlocked = true;
+    this.#stopAwaitingInteraction = listen(globalThis, INTERACTIONS, () => this.#retryStart());
+    this.#context.blocked();
+    this.#context.changed();
+  }
+
+  #unblock() {
+    this.isBlocked = false;
+    this.#stopAwaitingInteraction?.();
+    this.#timeline = undefined; // it joins the room where that is now
+    this.#maySeekAt = 0;
+    this.#context.changed();
+    this.#update();
+  }
+
+  #retryStart() {
+    if (!this.isBlocked || !this.#timeline) return;
+    if (this.#goalAt(this.#timeline, this.#player.getState()).isPlaying) this.#play();
+  }
+
+  // --- steering ----------------------------------------------------------------------------------------------------------
+
+  /** @param {number} now */
+  #steer(now) {
+    const { timeline } = this.#context.following;
+    const isNew = timeline !== this.#timeline;
+    this.#timeline = timeline;
+    if (!timeline || !this.#corrects || this.#showsOther || this.#isRefused) return;
+    const state = this.#player.getState();
+    if (this.#hasJumped || (state.seeking && !this.#isSeeking)) return; // the user's; its event is due
+    if (isNew) this.#settle();
+    const goal = this.#goalAt(timeline, state);
+    if (goal.isPlaying && goal.startsInMs > this.#startS * 1000) {
+      this.#stand(goal, state, now);
+      this.#schedule(goal.startsInMs - this.#startS * 1000);
+    } else if (goal.isPlaying) {
+      this.#run(timeline, goal, state, now, isNew);
+    } else {
+      this.#stand(goal, state, now);
+    }
+  }
+
+  /**
+   * Brings the player to the frame of a pause.
+   * @param {Goal} goal
+   * @param {PlayerState} state
+   * @param {number} now
+   */
+  #stand({ position, playbackRate, isAtEnd }, state, now) {
+    const duration = durationOf(state) ?? Infinity;
+    const endsByItself = isAtEnd && position >= duration && (state.ended || duration - state.currentTime < NEAR_END_S);
+    if (endsByItself && (state.ended || !state.paused)) return;
+    if (!this.#paused) {
+      this.#paused = true;
+      this.#calledAt = now;
+      this.#playEffectUntil = now + EFFECT_MS;
+      this.#player.pause();
+    }
+    this.#endCorrection(playbackRate);
+    const rate = this.#frameRate;
+    const to = rate && position < duration ? middleOfFrameAt(position, rate, duration) : position;
+    if (this.#seek?.to === to || this.#standsAt(to, state, now)) return;
+    const isRepeated = this.#stood?.to === to;
+    this.#seekTo(to, now, isRepeated);
+  }
+
+  /**
+   * Whether the frame of a position is on the screen; a seek that landed beside is repeated once.
+   * @param {number} to s
+   * @param {PlayerState} state
+   * @param {number} now
+   */
+  #standsAt(to, { currentTime }, now) {
+    if (!this.#isFrameAccurate) return Math.abs(currentTime - to) < ABOUT_POSITION_S;
+    const shown = this.#hiddenAt ? undefined : this.#frames?.last?.mediaTime;
+    const rate = this.#frameRate;
+    const hasSought = this.#stood?.to === to;
+    if (shown === undefined) return hasSought || Math.abs(currentTime - to) < SAME_POSITION_S;
+    if (hasSought) {
+      if (this.#stood?.isRepeated || isFrameOf(shown, to, rate, this.#frames?.interval)) return true;
+      const shownInMs = this.#evenMotionSince + SHOW_MS - now;
+      if (shownInMs > 0) this.#schedule(shownInMs);
+      return shownInMs > 0;
+    }
+    if (rate) return isFrameOf(shown, to, rate) && Math.abs(currentTime - to) <= frameDuration(rate);
+    return Math.abs(shown + INTO_FRAME_S - to) < SAME_POSITION_S;
+  }
+
+  /**
+   * Lets the player run, in step.
+   * @param {Timeline} timeline
+   * @param {Goal} goal
+   * @param {PlayerState} state
+   * @param {number} now
+   * @param {boolean} isNew
+   */
+  #run(timeline, goal, state, now, isNew) {
+    if (this.isBlocked) {
+      if (isNew) this.#retryStart();
+      return;
+    }
+    const isEnding = state.ended && goal.position > state.currentTime - COMMAND_SEEK_S; // the room ends in a moment
+    if (this.#isSuspended || isEnding) return;
+    const isFar = Math.abs(state.currentTime - goal.position) > COMMAND_SEEK_S;
+    if (isNew && isFar && !this.#isBuffering(state)) this.#jump(goal, now);
+    if (this.#paused) {
+      if (!isNew && isFar) this.#jump(goal, now);
+      this.#stood = null;
+      this.#play();
+      return;
+    }
+    this.#stood = null;
+    if (this.#seek || state.seeking || this.#isBuffering(state)) return this.#endCorrection(goal.playbackRate);
+    if (now < this.#correctedAt) return;
+    this.#endCorrection(goal.playbackRate);
+    this.#correct(timeline, goal, state, now);
+  }
+
+  /**
+   * @param {Timeline} timeline
+   * @param {Goal} goal
+   * @param {PlayerState} state
+   * @param {number} now
+   */
+  #correct(timeline, goal, state, now) {
+    const found = this.#drift(timeline, state, now);
+    if (!found) return;
+    const toleranceS = tolerance(found.frameS) * (this.#isIncomplete ? PART_OF_TOLERANCE : 1);
+    const { seek, factor, durationS } = correction(found.drift, {
+      toleranceS, isSettling: now < this.#settlingUntil, canSetRate: this.#canSetRate,
+      maySeek: now >= this.#maySeekAt,
+    });
+    this.#isIncomplete = false;
+    if (seek) return this.#jump(goal, now);
+    if (factor === 1 || this.#hiddenAt) return; // a hidden page rests
+    const neededMs = (durationS / goal.playbackRate) * 1000;
+    const ms = Math.min(MAX_CORRECTION_MS, neededMs);
+    this.#isIncomplete = ms < neededMs;
+    this.#setRate(goal.playbackRate * factor);
+    this.#correctedAt = now + ms;
+    this.#schedule(ms);
+  }
+
+  /**
+   * Own minus room, by the shown frames where they are known.
+   * @param {Timeline} timeline
+   * @param {PlayerState} state
+   * @param {number} now
+   * @returns {{ drift: number, frameS: number } | null} Null: not enough frames were shown yet. `frameS`: seconds of a frame.
+   */
+  #drift(timeline, state, now) {
+    const motion = this.#frames?.motion ?? [];
+    const latest = motion.at(-1);
+    if (!this.#hiddenAt && latest && motion.length >= LEAST_FRAMES && now - latest.shownAt < NO_FRAMES_MS) {
+      const drifts = motion.map(({ mediaTime, shownAt }) => mediaTime - this.#goalAt(timeline, state, shownAt).position);
+      return { drift: median(drifts), frameS: this.#frames?.interval || USUAL_FRAME_S };
+    }
+    if (this.#frames && !this.#hiddenAt && now - this.#evenMotionSince < NO_FRAMES_MS) return null;
+    const drift = state.currentTime - this.#goalAt(timeline, state).position;
+    return { drift, frameS: this.#isFrameAccurate ? USUAL_FRAME_S : 0 };
+  }
+
+  /**
+   * Goes to where the room will be when the seek is over.
+   * @param {Goal} goal
+   * @param {number} now
+   */
+  #jump({ position, playbackRate }, now) {
+    this.#endCorrection(playbackRate);
+    this.#maySeekAt = now + SEEK_PAUSE_MS;
+    this.#seekTo(position + this.#seekS * playbackRate, now);
+  }
+
+  /**
+   * @param {number} to s
+   * @param {number} now
+   * @param {boolean} [isRepeated]
+   */
+  #seekTo(to, now, isRepeated = false) {
+    this.#seek = { to, startedAt: now, isRepeated };
+    this.#stood = null;
+    this.#isSeeking = true;
+    this.#dueSeekEvents++;
+    this.#evenMotion();
+    this.#player.seek(to);
+  }
+
+  /** @param {number} rate The room's. */
+  #endCorrection(rate) {
+    this.#correctedAt = 0;
+    this.#setRate(rate);
+  }
+
+  /** @param {number} wanted */
+  #setRate(wanted) {
+    const rate = Math.min(Math.max(wanted, MIN_RATE), MAX_RATE);
+    if (Math.abs(rate - this.#rate) < SAME_RATE || Math.abs(rate - this.#refusedRate) < SAME_RATE) return;
+    this.#rate = rate;
+    this.#evenMotion();
+    try {
+      this.#player.setRate(rate);
+    } catch { // out of the range of this player
+      this.#canSetRate = false;
+      this.#refusedRate = rate;
+      this.#rate = this.#player.getState().playbackRate;
+    }
+    this.#rateEffectUntil = performance.now() + EFFECT_MS;
+  }
+
+  #settle() {
+    this.#settlingUntil = performance.now() + SETTLING_MS;
+    this.#evenMotion();
+  }
+
+  /** The motion is even from here on. */
+  #evenMotion() {
+    this.#evenMotionSince = performance.now();
+    this.#frames?.restart();
+  }
+
+  // --- reports -----------------------------------------------------------------------------------------------------------
+
+  /**
+   * @param {number} now
+   * @param {boolean} isEvent
+   */
+  #report(now, isEvent) {
+    const state = this.#player.getState();
+    const { paused, ended, playbackRate } = state;
+    if (!this.#isBuffering(state)) this.#bufferingSince = 0;
+    else this.#bufferingSince ||= now;
+    const buffering = this.#bufferingSince > 0 && now - this.#bufferingSince >= BUFFERING_MS;
+    if (this.#bufferingSince && !buffering) this.#schedule(this.#bufferingSince + BUFFERING_MS - now);
+    if (!isEvent && now < this.#reportAt && buffering === this.#reportedBuffering) return;
+    this.#reportedBuffering = buffering;
+    const isPlaying = !paused && !ended;
+    this.#reportAt = now + (isPlaying ? REPORT_MS : REPORT_PAUSED_MS) - TICK_MS / 2;
+    this.#context.report({
+      action: "report", isPlaying, currentTime: this.#toRoom(state.currentTime, state), playbackRate, buffering,
+      follow: this.#context.room.getSnapshot().following === true,
+      ...(this.target !== MAIN_TARGET && { target: this.target }),
+      ...(this.mediaId !== undefined && { mediaId: this.mediaId }),
+    });
+  }
+
+  /** @param {PlayerState} state */
+  #isBuffering({ paused, ended, readyState, currentTime, duration = Infinity }) {
+    if (ended || duration - currentTime < NEAR_END_S) return false;
+    if (readyState === undefined) return this.#isWaiting && !paused;
+    return readyState < (paused ? 2 : 3); // HAVE_CURRENT_DATA, HAVE_FUTURE_DATA
+  }
+
+  /**
+   * The position that stands for the shown frame, s of this player [H21].
+   * @param {PlayerState} state
+   * @returns {number | undefined} Undefined where it is not known.
+   */
+  #shownPosition({ currentTime }) {
+    const shown = this.#hiddenAt ? undefined : this.#frames?.last?.mediaTime;
+    if (shown === undefined || Math.abs(shown - currentTime) > NEAR_SHOWN_S) return undefined;
+    const rate = this.#frameRate;
+    return rate ? middleOfFrame(frameOfTimestamp(shown, rate), rate) : shown + INTO_FRAME_S;
+  }
+}
+
+/**
+ * Whether the shown frame is that of a position.
+ * @param {number} shown Its media time.
+ * @param {number} position s
+ * @param {import("./frames.js").FrameRate | null} rate
+ * @param {number} [interval] Between frames as seen, s; 0: not known.
+ */
+function isFrameOf(shown, position, rate, interval = 0) {
+  if (rate) return frameOfTimestamp(shown, rate) === frameAt(position, rate);
+  const before = position - shown;
+  return before > -SAME_POSITION_S && before < (interval || NEAR_SHOWN_S) + SAME_POSITION_S;
+}
+
+/**
+ * @param {PlayerState} state
+ * @returns {number | undefined} Undefined: not known.
+ */
+function durationOf({ duration }) {
+  return duration && Number.isFinite(duration) ? duration : undefined;
+}
+
+/** Whether the user has interacted with the page, so that a start can be the user's. */
+function hasInteracted() {
+  return globalThis.navigator?.userActivation?.hasBeenActive ?? true;
+}
+
+/**
+ * @param {{ addEventListener?: (type: string, listener: () => void, options: AddEventListenerOptions) => void }} target
+ * @param {readonly string[]} types
+ * @param {() => void} listener
+ * @returns {Undo}
+ */
+function listen(target, types, listener) {
+  const life = new AbortController();
+  for (const type of types) target.addEventListener?.(type, listener, { capture: true, signal: life.signal });
+  return () => life.abort();
+}

@@ -1,0 +1,302 @@
+/**
+ * The room's playback as this client knows it: the state that the server has confirmed, and the commands under way, which are shown
+ * at once. A command that is refused for whatever reason is taken out again, so that nothing of it stays [H1, H2, H16].
+ */
+
+/**
+ * @import { MediaContext } from "./media-context.js"
+ * @import { RoomMessage } from "./messages.js"
+ * @import { SendSlot } from "./send-slot.js"
+ * @import { Answer, Playback, PlaybackCommand } from "./types.js"
+ */
+
+import { problemOf } from "./command-check.js";
+import { frameAt, middleOfFrame, middleOfFrameAt, parseFrameRate } from "./frames.js";
+import { MAIN_TARGET, positionOf } from "./playback-position.js";
+
+const SEEK_MS = 200; // the server's limit [H11]
+/** A command that could not be sent for so long is dropped: the room has moved on. */
+const FRESH_MS = 2000;
+
+/** Commands that change the playback. */
+const CHANGING = ["sync", "play", "pause", "seek", "rate", "step"];
+
+/** Fields that a newer state without them does not remove. */
+const LASTING = /** @type {const} */ (["duration", "target"]);
+
+/**
+ * A command with the time of the user's action.
+ * @typedef {PlaybackCommand & {
+ *   at: number, isPlaying?: boolean, currentTime?: number, playbackRate?: number, frames?: number, startDelayMs?: number | "auto",
+ * }} TimedCommand
+ */
+
+/**
+ * A command that is not answered.
+ * @typedef {object} OpenCommand
+ * @property {TimedCommand} command
+ * @property {boolean} isShown Whether the snapshot shows its effect.
+ * @property {(answer: Answer<any>) => void} resolve
+ */
+
+export class RoomPlayback {
+  #context;
+  /**
+   * As the server last said; null before the first command.
+   * @type {Playback | null}
+   */
+  #confirmed = null;
+  /** @type {Set<OpenCommand>} */
+  #open = new Set();
+  /**
+   * Commands that were given without a connection.
+   * @type {OpenCommand[]}
+   */
+  #waiting = [];
+  /** The confirmed version when the first of the waiting commands was given. */
+  #baseVersion = 0;
+  /** @type {SendSlot<OpenCommand>} */
+  #seeks;
+
+  /** @param {MediaContext} context */
+  constructor(context) {
+    this.#context = context;
+    this.#seeks = context.addSlot({ send: (open) => this.#send(open), maySend: context.isLive });
+    context.room.on("error", ({ state }) => this.#learnFromRefusal(state));
+    context.room.on("status", (status) => {
+      if (status === "closed") this.#settleWaiting(failure("OFFLINE", "The room is closed."));
+    });
+  }
+
+  /** What a server that was restarted may want to know [H24]. */
+  get known() {
+    return this.#confirmed?.version ? this.#confirmed : null;
+  }
+
+  /**
+   * Shows a command and sends it.
+   * @param {PlaybackCommand} command
+   * @returns {Promise<Answer<any>>}
+   */
+  command(command) {
+    const { room, isLive, emit } = this.#context;
+    const problem = problemOf(command);
+    if (problem) {
+      const refusal = failure("INVALID_DATA", problem);
+      emit("error", { ...refusal, roomId: room.id });
+      return Promise.resolve(refusal);
+    }
+    const timed = this.#complete(command);
+    return new Promise((resolve) => {
+      const open = { command: timed, isShown: room.mayControl && CHANGING.includes(timed.action), resolve };
+      this.#open.add(open);
+      this.#show();
+      if (!isLive()) return this.#wait(open);
+      if (timed.action === "seek") return this.#offerSeek(open);
+      this.#seeks.sendNow(); // never overtaken
+      this.#send(open);
+    });
+  }
+
+  /** @param {RoomMessage} message */
+  receive(message) {
+    const { store } = this.#context;
+    if (message.type === "joined") {
+      this.#confirmed = store.snapshot.playback; // also an older one: the server may have been restarted
+      this.#show();
+      this.#sendWaiting();
+    } else if (message.type === "playback_synced") {
+      store.patch({ syncEnabled: message.data.syncEnabled });
+      // own commands are settled by the answer to the last of them [H2]
+      const isOwn = message.sessionId === store.snapshot.self?.sessionId;
+      if (!this.#open.size || !isOwn) this.#learn({ ...message.data, anchor: message.data.serverTime });
+    } else if (message.type === "media_changed") {
+      this.#learn(message.data.playback);
+    }
+  }
+
+  // --- the state ---------------------------------------------------------------------------------------------------
+
+  /**
+   * Takes a state that is not older than the confirmed one.
+   * @param {Partial<Playback>} state
+   */
+  #learn(state) {
+    const known = this.#confirmed;
+    if (!state.anchor || (known && Number(state.version) < known.version)) return;
+    /** @type {Record<string, unknown>} */
+    const next = { ...playbackFields(state) };
+    for (const field of LASTING) next[field] ??= known?.[field];
+    this.#confirmed = /** @type {Playback} */ (/** @type {unknown} */ (next));
+    this.#show();
+  }
+
+  /** @param {unknown} state Of an error; absent in many. */
+  #learnFromRefusal(state) {
+    const known = /** @type {Playback | null | undefined} */ (state);
+    if (!known?.anchor) return;
+    this.#confirmed = null; // the server's word, also if its count began anew
+    this.#learn({ ...known });
+    this.#context.notify();
+  }
+
+  /** Shows the confirmed state with the open commands applied to it. */
+  #show() {
+    const { store } = this.#context;
+    const shown = [...this.#open].filter(({ isShown }) => isShown);
+    const playback = shown.reduce((/** @type {Playback | null} */ state, { command }) => this.#after(state, command), this.#confirmed);
+    if (isSame(playback, store.snapshot.playback)) return;
+    store.patch({ playback });
+    this.#context.notify();
+  }
+
+  /**
+   * A playback as it will be if the server agrees.
+   * @param {Playback | null} before
+   * @param {TimedCommand} command
+   * @returns {Playback | null}
+   */
+  #after(before, command) {
+    const { action, isPlaying, playbackRate, at, duration, startDelayMs } = command;
+    if (startDelayMs === "auto") return before; // only the server knows it
+    const playback = {
+      version: 0,
+      ...before,
+      frame: undefined,
+      frameTarget: undefined,
+      ended: undefined,
+      waitingFor: undefined,
+      isPlaying: isPlaying ?? (action === "play" || (action !== "pause" && action !== "step" && Boolean(before?.isPlaying))),
+      playbackRate: playbackRate ?? before?.playbackRate ?? 1,
+      duration: before?.duration ?? duration,
+      currentTime: command.currentTime ?? positionOf(before, at),
+      anchor: Math.max(at, before?.anchor ?? 0) + (startDelayMs ?? 0),
+    };
+    if (action === "rate") playback.currentTime = positionOf(before, at);
+    if (action === "play" && before?.ended && command.currentTime === undefined) playback.currentTime = 0;
+    const { frameRate, offset = 0 } = this.#context.store.snapshot.media?.[command.target ?? MAIN_TARGET] ?? {};
+    const rate = parseFrameRate(frameRate);
+    if (rate && !playback.isPlaying) {
+      const frame = Math.max(0, frameAt(playback.currentTime + offset, rate) + (command.frames ?? 0));
+      const position = middleOfFrameAt(middleOfFrame(frame, rate), rate, (playback.duration ?? Infinity) + offset);
+      playback.currentTime = Math.max(0, position - offset);
+    }
+    return /** @type {Playback} */ (playback);
+  }
+
+  // --- sending -----------------------------------------------------------------------------------------------------
+
+  /**
+   * With the time, the film that is meant, and without a duration that is not known yet.
+   * @param {PlaybackCommand} command
+   * @returns {TimedCommand}
+   */
+  #complete(command) {
+    const { room, store } = this.#context;
+    const timed = /** @type {TimedCommand} */ ({ at: room.clock.now(), ...command });
+    if (!((timed.duration ?? 0) > 0 && Number.isFinite(timed.duration))) delete timed.duration;
+    const mediaId = store.snapshot.media?.[timed.target ?? MAIN_TARGET]?.mediaId;
+    if (mediaId !== undefined && CHANGING.includes(timed.action)) timed.mediaId ??= mediaId;
+    return timed;
+  }
+
+  /** @param {OpenCommand} open */
+  #offerSeek(open) {
+    if (this.#seeks.isWaiting && this.#seeks.value) {
+      this.#settle(this.#seeks.value, failure("REPLACED", "A later seek took its place."));
+    }
+    this.#seeks.offer(open, SEEK_MS);
+  }
+
+  /**
+   * @param {OpenCommand} open
+   * @param {object} [data] Sent in place of the command.
+   */
+  async #send(open, data = open.command) {
+    const answer = await this.#context.ask("playback", data);
+    this.#settle(open, answer);
+  }
+
+  /**
+   * @param {OpenCommand} open
+   * @param {Answer<any>} answer
+   */
+  #settle(open, answer) {
+    this.#open.delete(open);
+    if (answer.success) this.#learn(answer);
+    this.#show(); // without a refused command nothing of it is left
+    open.resolve(answer);
+  }
+
+  /**
+   * Keeps a command for the next connection.
+   * @param {OpenCommand} open
+   */
+  #wait(open) {
+    if (!this.#waiting.length) this.#baseVersion = this.#confirmed?.version ?? 0;
+    this.#waiting.push(open);
+  }
+
+  /**
+   * Sends what was given without a connection as one state, which counts only if no other user has sent a command since [H16].
+   * Commands that are old are dropped, and the player follows the room.
+   */
+  #sendWaiting() {
+    const waiting = this.#waiting;
+    const last = waiting.at(-1);
+    if (!last) return;
+    if (this.#context.room.clock.now() - last.command.at > FRESH_MS) {
+      this.#settleWaiting(failure("OFFLINE", "There was no connection in time: the player follows the room again."));
+      return;
+    }
+    this.#waiting = [];
+    const changing = waiting.filter(({ isShown }) => isShown);
+    for (const open of waiting) if (!open.isShown) this.#send(open);
+    const playback = changing.reduce((/** @type {Playback | null} */ state, { command }) => this.#after(state, command), this.#confirmed);
+    if (!playback) return;
+    for (const open of changing) this.#open.delete(open);
+    const { isPlaying, currentTime, playbackRate, anchor: at } = playback;
+    const baseVersion = this.#baseVersion || undefined;
+    const one = {
+      command: this.#complete({ action: "sync", isPlaying, currentTime, playbackRate, at, baseVersion }),
+      isShown: true,
+      resolve: (/** @type {Answer<any>} */ answer) => {
+        for (const { resolve } of changing) resolve(answer);
+      },
+    };
+    this.#open.add(one);
+    this.#show();
+    this.#send(one);
+  }
+
+  /** @param {Answer<any>} answer */
+  #settleWaiting(answer) {
+    for (const open of this.#waiting.splice(0)) this.#settle(open, answer);
+  }
+}
+
+/**
+ * @param {string} code
+ * @param {string} message
+ * @returns {{ success: false, code: string, message: string }}
+ */
+function failure(code, message) {
+  return { success: false, code, message };
+}
+
+/**
+ * The fields of a state, wherever it came in.
+ * @param {Partial<Playback>} state
+ */
+function playbackFields(state) {
+  const { isPlaying, currentTime, playbackRate, anchor, version, duration, target, frame, frameTarget, ended, waitingFor } = state;
+  return { isPlaying, currentTime, playbackRate, anchor, version, duration, target, frame, frameTarget, ended, waitingFor };
+}
+
+/**
+ * @param {object | null} a
+ * @param {object | null} b
+ */
+function isSame(a, b) {
+  return a === b || (Boolean(a && b) && JSON.stringify(a) === JSON.stringify(b));
+}

@@ -1,0 +1,736 @@
+/** A player in step with a room: by what the room does, by what its user does, and by what it does itself. */
+
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, test } from "node:test";
+import { FrameVideo, Time, Video, event, finish, inside, later, page, row, settle } from "./fake.js";
+
+let time;
+beforeEach(() => (time = new Time()));
+afterEach(() => finish(time));
+
+const serverNow = () => performance.timeOrigin + time.now;
+const state = (more = {}) => ({ isPlaying: true, currentTime: 100, playbackRate: 1, anchor: serverNow(), version: 1, ...more });
+
+/** A live room with a video in it; `drift` is own position minus room position. */
+async function watching(playback = state(), room = {}, options = {}, video = new Video(time)) {
+  const there = await inside([row("jane")], { playback, ...room });
+  const detach = there.room.attach(video, options);
+  await settle();
+  const drift = () => video.currentTime - there.room.position();
+  const command = (data, userId = "jane") => {
+    const { playback: old } = there.room.getSnapshot();
+    const full = { isPlaying: true, currentTime: there.room.position(), playbackRate: old?.playbackRate ?? 1, version: old.version + 1, ...data };
+    return there.socket.say(event("playback_synced", userId, { action: "sync", syncEnabled: true, serverTime: serverNow(), ...full }));
+  };
+  const commands = () => there.socket.of("playback").filter(({ data }) => data.action !== "report").map(({ data }) => data);
+  const reports = () => there.socket.of("playback").filter(({ data }) => data.action === "report").map(({ data }) => data);
+  return { ...there, video, detach, drift, command, commands, reports };
+}
+
+test("a late joiner lands on the right moment, and plays [H5]", async () => {
+  const { video, drift } = await watching(state({ anchor: serverNow() - 30_000 }));
+  await time.advance(300);
+  assert.equal(video.paused, false);
+  assert.ok(Math.abs(drift()) < 0.08, `${drift()}`);
+  assert.ok(Math.abs(video.currentTime - 130.3) < 0.1);
+});
+
+test("a late joiner of a paused room lands on its frame, paused", async () => {
+  const { video } = await watching(state({ isPlaying: false, currentTime: 42.5, anchor: serverNow() - 99_000 }));
+  await time.advance(300);
+  assert.deepEqual([video.paused, video.currentTime], [true, 42.5]);
+});
+
+test("0.5 s behind: faster by 5 % until it is gone, relative to the room's rate, without a seek", async () => {
+  const { video, drift } = await watching(state({ playbackRate: 1.5 }));
+  await time.advance(4000);
+  const seeks = video.seeks.length;
+  video.slip(0.5);
+  await time.advance(300);
+  assert.ok(Math.abs(video.playbackRate - 1.5 * 1.05) < 1e-9);
+  await time.advance(8000);
+  assert.equal(video.playbackRate, 1.5);
+  assert.ok(Math.abs(drift()) <= 0.03, `${drift()}`);
+  assert.equal(video.seeks.length, seeks);
+});
+
+test("0.5 s ahead: slower by 5 %", async () => {
+  const { video, drift } = await watching();
+  await time.advance(4000);
+  video.slip(-0.5);
+  await time.advance(300);
+  assert.equal(video.playbackRate, 0.95);
+  await time.advance(11_000);
+  assert.deepEqual([video.playbackRate, Math.abs(drift()) <= 0.03], [1, true]);
+});
+
+test("3 s behind: one jump, with what a seek takes here added; the rest at once by the speed, without a second jump", async () => {
+  const { video, drift } = await watching();
+  await time.advance(4000);
+  video.seekMs = 400;
+  const before = video.seeks.length;
+  video.slip(3);
+  await time.advance(300);
+  assert.equal(video.seeks.length, before + 1);
+  await time.advance(1500);
+  assert.deepEqual([video.playbackRate, video.seeks.length, Math.abs(drift()) < 0.1], [1, before + 1, true], `${drift()}`);
+  await time.advance(10_000);
+  video.slip(3);
+  await time.advance(660);
+  assert.ok(Math.abs(drift()) < 0.25, `half of what the last one took is known: ${drift()}`);
+  await time.advance(3000);
+});
+
+test("nothing is corrected while it buffers; afterwards a long stall is jumped over", async () => {
+  const { video, drift, reports } = await watching();
+  await time.advance(4000);
+  const seeks = video.seeks.length;
+  video.stall(true);
+  await time.advance(4000);
+  assert.deepEqual([video.seeks.length, video.playbackRate], [seeks, 1]);
+  assert.equal(reports().at(-1).buffering, true);
+  video.stall(false);
+  await time.advance(400);
+  assert.deepEqual([video.seeks.length, reports().at(-1).buffering], [seeks + 1, false]);
+  assert.ok(Math.abs(drift()) < 0.08, `${drift()}`);
+});
+
+test("a hidden page rests from fine corrections, and follows all the same [H23]", async () => {
+  const window = page();
+  const { video, drift, socket, command } = await watching();
+  const live = async (ms) => {
+    for (let gone = 0; gone < ms; gone += 1000) {
+      await time.advance(1000);
+      await socket.say({ type: "pong" });
+    }
+  };
+  await live(4000);
+  const seeks = video.seeks.length;
+  await window.hide();
+  video.slip(0.3);
+  await live(60_000);
+  assert.deepEqual([video.seeks.length, video.playbackRate, Math.round(drift() * 10)], [seeks, 1, -3]);
+  video.slip(5);
+  await live(1000);
+  assert.ok(Math.abs(drift()) < 0.08, `${drift()}`);
+  await command({ currentTime: 300 });
+  await time.advance(100);
+  assert.ok(Math.abs(video.currentTime - 300) < 0.2, "a seek of the room");
+  await command({ isPlaying: false, currentTime: 300 });
+  await time.advance(100);
+  assert.equal(video.paused, true);
+  await window.hide(false);
+  await live(1000);
+  assert.equal(video.currentTime, 300);
+});
+
+test("commands of others: pause, play, a step of one second, another speed", async () => {
+  const { video, drift, command, commands } = await watching();
+  await time.advance(4000);
+  await command({ isPlaying: false, currentTime: 50 });
+  await time.advance(100);
+  assert.deepEqual([video.paused, video.currentTime], [true, 50]);
+  await command({ currentTime: 50 });
+  await time.advance(4000);
+  assert.equal(video.paused, false);
+  const seeks = video.seeks.length;
+  await command({ currentTime: video.currentTime + 1 });
+  await time.advance(100);
+  assert.equal(video.seeks.length, seeks + 1, "a step is a jump, not ten seconds of running after it");
+  await command({ playbackRate: 2 });
+  await time.advance(4000);
+  assert.deepEqual([video.playbackRate, Math.abs(drift()) < 0.09], [2, true]);
+  assert.deepEqual(commands(), [], "nothing of this is anybody's hand here");
+});
+
+test("the person's own hand becomes a command when they may", async () => {
+  const { video, commands, room } = await watching();
+  await time.advance(4000);
+  video.pause();
+  await time.advance(50);
+  video.currentTime = 10;
+  await time.advance(50);
+  await video.play();
+  await time.advance(50);
+  video.playbackRate = 2;
+  await time.advance(1000);
+  assert.deepEqual(commands().map(({ action }) => action), ["pause", "seek", "play", "rate"]);
+  assert.ok(Math.abs(commands()[0].currentTime - 104) < 0.2);
+  assert.deepEqual([commands()[1].currentTime, commands()[3].playbackRate], [10, 2]);
+  assert.deepEqual([video.paused, video.playbackRate, room.getSnapshot().following], [false, 2, true], "and is not undone meanwhile");
+});
+
+test("someone else has control: the hand wins, and the video follows nothing until asked", async () => {
+  const { room, video, commands, reports } = await watching(state(), { controller: "jane", controllerSessionId: "jane-1" });
+  const told = [];
+  room.on("follow", ({ following, reason }) => told.push([following, reason]));
+  await time.advance(4000);
+  video.pause();
+  await time.advance(5000);
+  assert.deepEqual([video.paused, commands(), room.getSnapshot().following, reports().at(-1).follow], [true, [], false, false]);
+  await room.follow(true);
+  await time.advance(500);
+  assert.deepEqual([video.paused, Math.abs(video.currentTime - room.position()) < 0.08], [false, true]);
+  assert.deepEqual(told, [[false, "touch"], [true, "asked"]]);
+});
+
+test("... or it snaps back, if the page wants that", async () => {
+  const { room, video } = await watching(state(), { controller: "jane", controllerSessionId: "jane-1" }, { whenNotAllowed: "snap" });
+  await time.advance(4000);
+  video.currentTime = 500;
+  await time.advance(300);
+  assert.ok(Math.abs(video.currentTime - room.position()) < 0.1, `${video.currentTime}`);
+  video.pause();
+  await time.advance(300);
+  assert.deepEqual([video.paused, room.getSnapshot().following], [false, true]);
+});
+
+test("the refusal of a command snaps the video back [H1]", async () => {
+  const { room, video, socket } = await watching();
+  await time.advance(4000);
+  video.currentTime = 500;
+  await time.advance(300);
+  assert.ok(video.currentTime > 499);
+  const { id } = socket.of("playback").find(({ data }) => data.action === "seek");
+  await socket.say({ type: "error", id, code: "NOT_CONTROLLER", message: "", roomId: "video_1", state: state({ currentTime: 104, version: 7 }) });
+  await time.advance(300);
+  assert.ok(Math.abs(video.currentTime - room.position()) < 0.1);
+});
+
+test("a browser that wants a click first is not asked again and again", async () => {
+  const there = await inside([row("jane")], { playback: state() });
+  const video = new Video(time);
+  video.refuse = true;
+  let blocked = 0;
+  there.room.on("autoplay_blocked", () => blocked++);
+  there.room.attach(video);
+  await time.advance(3000);
+  assert.equal(blocked, 1);
+  video.refuse = false;
+  await video.play(); // the user's click
+  await time.advance(500);
+  assert.deepEqual([video.paused, Math.abs(video.currentTime - there.room.position()) < 0.1], [false, true]);
+  assert.deepEqual(there.socket.of("playback").filter(({ data }) => data.action !== "report"), [], "playing along is no command");
+});
+
+test("reports: once a second while it plays, every 5 s in a pause, at once on a change [H6]", async () => {
+  const { command, socket, reports } = await watching();
+  await time.advance(2000);
+  socket.clear();
+  await time.advance(10_000);
+  assert.ok(reports().length >= 9 && reports().length <= 11, `${reports().length}`);
+  assert.deepEqual(Object.keys(reports()[0]).sort(), ["action", "at", "buffering", "currentTime", "follow", "isPlaying", "playbackRate"]);
+  await command({ isPlaying: false });
+  await time.advance(300);
+  assert.equal(reports().at(-1).isPlaying, false);
+  socket.clear();
+  await time.advance(20_000);
+  assert.ok(reports().length >= 3 && reports().length <= 5, `${reports().length}`);
+});
+
+test("correct: false reports and corrects nothing", async () => {
+  const { video, reports } = await watching(state(), {}, { correct: false });
+  await time.advance(3000);
+  assert.deepEqual([video.paused, video.seeks, reports().length > 0], [true, [], true]);
+});
+
+test("without synchronisation the video is the person's own", async () => {
+  const { video } = await watching(state(), { syncEnabled: false });
+  await time.advance(3000);
+  assert.deepEqual([video.paused, video.seeks], [true, []]);
+});
+
+test("at the end of the film nothing is started again, and its pause is no command [H20]", async () => {
+  const { room, video, commands, reports } = await watching(state({ currentTime: 598 }));
+  await time.advance(1900);
+  video.end();
+  await time.advance(20_000);
+  assert.deepEqual([video.paused, video.ended, commands(), room.getSnapshot().following], [true, true, [], true]);
+  assert.deepEqual([reports().at(-1).isPlaying, reports().at(-1).currentTime], [false, 600]);
+  await video.play();
+  video.currentTime = 0; // as a browser does for a play at the end
+  await time.advance(100);
+  const { at, ...command } = commands()[0];
+  assert.deepEqual([commands().length, command], [1, { action: "sync", isPlaying: true, currentTime: 0, playbackRate: 1, duration: 600 }]);
+});
+
+test("a late joiner after the end stands at the end", async () => {
+  const { video } = await watching(state({ anchor: serverNow() - 700_000 }));
+  await time.advance(3000);
+  assert.deepEqual([video.paused, video.currentTime, video.seeks], [true, 600, [600]]);
+});
+
+test("detached, the video is left alone, and has its own speed back", async () => {
+  const { video, detach, command } = await watching();
+  await time.advance(4000);
+  video.slip(0.5);
+  await time.advance(500);
+  assert.equal(video.playbackRate, 1.05);
+  detach();
+  await settle();
+  assert.equal(video.playbackRate, 1);
+  await command({ isPlaying: false });
+  await time.advance(1000);
+  assert.equal(video.paused, false);
+});
+
+// --- the user's actions, and the player's own doing [H23] ------------------------------------------------------------------
+
+test("all that is done in one turn is one command, and it is not undone: a jump to a comment", async () => {
+  const { video, commands, room } = await watching(state({ isPlaying: false, currentTime: 5 }));
+  await time.advance(1000);
+  video.currentTime = 12;
+  await video.play();
+  await time.advance(3000);
+  const [{ at, ...command }, ...more] = commands();
+  assert.deepEqual([command, more], [{ action: "sync", isPlaying: true, currentTime: 12, playbackRate: 1, duration: 600 }, []]);
+  assert.deepEqual([video.paused, room.getSnapshot().playback.isPlaying, video.seeks.filter((to) => to === 12).length], [false, true, 1]);
+});
+
+test("... and so is a play before the seek", async () => {
+  const { video, commands } = await watching(state({ isPlaying: false, currentTime: 5 }));
+  await time.advance(1000);
+  await video.play();
+  video.currentTime = 12;
+  await time.advance(3000);
+  assert.deepEqual(commands().map(({ action, currentTime }) => [action, currentTime]), [["sync", 12]]);
+});
+
+test("a pause of the user whose event comes after the next tick is a command, and not undone by the tick", async () => {
+  const { video, commands } = await watching();
+  await time.advance(4000);
+  video.dispatchEvent = () => {}; // its events are due
+  video.pause();
+  await time.advance(1000);
+  delete video.dispatchEvent;
+  video.fire("pause");
+  await time.advance(1000);
+  assert.deepEqual([commands().map(({ action }) => action), video.paused], [["pause"], true]);
+});
+
+test("own calls are swallowed, whatever the room does in between", async () => {
+  const { video, command, commands } = await watching();
+  await time.advance(4000);
+  for (let i = 0; i < 5; i++) {
+    command({ isPlaying: i % 2 === 1, currentTime: 10 + i * 7 });
+    command({ isPlaying: i % 2 === 0, currentTime: 20 + i * 7, playbackRate: 1 + i / 4 });
+    await time.advance(20);
+  }
+  await time.advance(3000);
+  assert.deepEqual([commands(), video.paused], [[], false]);
+});
+
+test("a script of the page that reverses each pause is not commanded for ever: it follows, and says so", async () => {
+  const { room, video, command, commands, socket } = await watching();
+  const told = [];
+  room.on("follow", ({ following, reason }) => told.push([following, reason]));
+  await time.advance(4000);
+  video.addEventListener("pause", () => video.play());
+  let version = 1;
+  const answered = new Set();
+  for (let i = 0; i < 40; i++) {
+    await command({ isPlaying: false, currentTime: 50, version: ++version });
+    await time.advance(25);
+    for (const { id, data } of socket.of("playback").filter((sent) => sent.data.action !== "report" && !answered.has(sent.id))) {
+      answered.add(id);
+      await socket.say({ type: "ack", id, success: true, ...state({ isPlaying: data.action === "play", currentTime: 50, version: ++version }) });
+    }
+  }
+  assert.ok(commands().length <= 3, `${commands().length} commands`);
+  assert.deepEqual(told, [[true, "reversals"]]);
+  const sent = socket.sent.length;
+  await time.advance(3000);
+  assert.ok(socket.sent.length - sent < 40, "and it comes to rest");
+});
+
+test("a start that the browser refused joins the room where that is, whatever happened meanwhile", async () => {
+  const there = await inside([row("jane")], { playback: state() });
+  const video = new Video(time);
+  video.refuse = true;
+  const blocked = [];
+  there.room.on("autoplay_blocked", (each) => blocked.push(each.video));
+  there.room.attach(video);
+  await time.advance(1000);
+  const say = (data) => there.socket.say(event("playback_synced", "jane", { action: "sync", syncEnabled: true, playbackRate: 1, serverTime: serverNow(), ...data }));
+  await say({ isPlaying: false, currentTime: 120, version: 2 });
+  await time.advance(1000);
+  await say({ isPlaying: true, currentTime: 120, version: 3 });
+  await time.advance(4000);
+  assert.deepEqual([blocked.every((each) => each === video), blocked.length, there.room.getSnapshot().isBlocked], [true, 1, true]);
+  video.refuse = false;
+  await video.play();
+  await time.advance(500);
+  assert.ok(Math.abs(video.currentTime - there.room.position()) < 0.1);
+  assert.deepEqual([there.room.getSnapshot().isBlocked, there.socket.of("playback").filter(({ data }) => data.action !== "report")], [false, []]);
+});
+
+test("any interaction with the page retries a start that was refused, and so does Resync", async () => {
+  for (const retry of ["click", "resync"]) {
+    const window = page();
+    const { room, video } = await watching(state(), {}, {}, Object.assign(new Video(time), { refuse: true }));
+    await time.advance(1000);
+    assert.equal(room.getSnapshot().isBlocked, true);
+    video.refuse = false;
+    if (retry === "click") await window.fire("keydown");
+    else await room.follow(true);
+    await time.advance(500);
+    assert.deepEqual([video.paused, room.getSnapshot().isBlocked, Math.abs(video.currentTime - room.position()) < 0.1], [false, false, true]);
+    room.leave();
+  }
+});
+
+test("autoplay of a newcomer does not start a paused room; a script before any interaction neither", async () => {
+  const { video, commands } = await watching(state({ isPlaying: false, currentTime: 30 }), {}, {}, Object.assign(new Video(time), { autoplay: true }));
+  await video.play();
+  await time.advance(1000);
+  assert.deepEqual([commands(), video.paused, video.currentTime], [[], true, 30]);
+
+  Object.defineProperty(globalThis, "navigator", { value: { userActivation: { hasBeenActive: false } }, configurable: true });
+  later(() => delete globalThis.navigator);
+  const other = await watching(state({ isPlaying: false, currentTime: 30 }));
+  await other.video.play();
+  await time.advance(1000);
+  assert.deepEqual([other.commands(), other.video.paused], [[], true]);
+});
+
+test("buffering ends with the pause, and with the data", async () => {
+  const { video, reports, room } = await watching(state(), {}, {}, new FrameVideo(time));
+  await time.advance(4000);
+  video.readyState = 2;
+  video.stall(true);
+  await time.advance(1000);
+  assert.equal(reports().at(-1).buffering, true);
+  video.pause();
+  await time.advance(100);
+  assert.deepEqual([reports().at(-1).buffering, reports().at(-1).isPlaying], [false, false]);
+  video.readyState = 4;
+  video.stall(false);
+  room.playback({ action: "play" });
+  await time.advance(1000);
+  assert.equal(reports().at(-1).buffering, false);
+});
+
+test("the wait of a seek is not reported as buffering", async () => {
+  const { video, reports, command } = await watching();
+  await time.advance(4000);
+  await command({ currentTime: 300 });
+  video.fire("waiting");
+  await time.advance(60);
+  video.fire("playing");
+  await time.advance(1000);
+  assert.equal(reports().some(({ buffering }) => buffering), false);
+});
+
+test("what a browser does while another film is loaded is no command; then it is in step again", async () => {
+  const { video, commands, drift, room } = await watching(state({ playbackRate: 1.5 }));
+  await time.advance(4000);
+  video.load();
+  await time.advance(50);
+  assert.equal(video.playbackRate, 1);
+  await time.advance(3000);
+  assert.deepEqual([commands(), video.paused, video.playbackRate, room.getSnapshot().following], [[], false, 1.5, true]);
+  assert.ok(Math.abs(drift()) < 0.08, `${drift()}`);
+});
+
+test("a media key while the page is hidden pauses for all; the browser's own pause of a page that is being hidden does not", async () => {
+  const window = page();
+  const { video, commands, room } = await watching();
+  await time.advance(4000);
+  await window.hide();
+  video.pause();
+  await time.advance(2000);
+  assert.deepEqual([commands(), video.paused], [[], true], "not fought against, either");
+  await window.hide(false);
+  await time.advance(1000);
+  assert.deepEqual([video.paused, Math.abs(video.currentTime - room.position()) < 0.1], [false, true]);
+  await window.hide();
+  await time.advance(5000);
+  video.pause();
+  await time.advance(2000);
+  assert.deepEqual([commands().map(({ action }) => action), video.paused], [["pause"], true]);
+});
+
+test("a small jump of the player is drift; the same while paused is a step of the user", async () => {
+  const { video, commands, command, room } = await watching(state(), { controller: "me", controllerSessionId: "s0" });
+  await time.advance(4000);
+  video.currentTime += 0.2;
+  await time.advance(2000);
+  assert.deepEqual([commands(), room.getSnapshot().following], [[], true]);
+  await command({ isPlaying: false, currentTime: 50 });
+  await time.advance(500);
+  video.currentTime = 50.04;
+  await time.advance(500);
+  assert.deepEqual(commands().map(({ action, currentTime }) => [action, currentTime]), [["seek", 50.04]]);
+});
+
+test("a film that loops is refused in words, and does not end the following", async () => {
+  const there = await inside([row("jane")], { playback: state() });
+  const errors = [];
+  there.room.on("error", ({ code }) => errors.push(code));
+  const video = Object.assign(new Video(time), { loop: true });
+  there.room.attach(video);
+  await time.advance(1000);
+  assert.deepEqual([errors, video.loop, there.room.getSnapshot().following], [["LOOP"], false, true]);
+});
+
+test("a live stream is refused in words, and left alone", async () => {
+  const { room, video, commands } = await watching(state(), {}, {}, Object.assign(new Video(time), { duration: Infinity }));
+  const errors = [];
+  room.on("error", ({ code }) => errors.push(code));
+  await time.advance(1000);
+  video.currentTime = 7;
+  await video.play();
+  await time.advance(1000);
+  assert.deepEqual([video.paused, video.seeks, commands(), room.getSnapshot().following], [false, [7], [], true]);
+});
+
+test("rates at the ends of the browser's range are corrected within it; a small change of the user is a command", async () => {
+  for (const playbackRate of [0.0625, 16]) {
+    const { room, video, drift } = await watching(state({ playbackRate }));
+    await time.advance(4000);
+    video.slip(playbackRate > 1 ? 0.5 : -0.5);
+    await time.advance(1000);
+    assert.ok(video.playbackRate >= 0.0625 && video.playbackRate <= 16, `${video.playbackRate}`);
+    room.leave();
+    await settle();
+  }
+  const { video, commands } = await watching();
+  await time.advance(4000);
+  video.playbackRate = 1.05;
+  await time.advance(1000);
+  assert.deepEqual(commands().map(({ action, playbackRate }) => [action, playbackRate]), [["rate", 1.05]]);
+  assert.equal(video.playbackRate, 1.05);
+});
+
+test("a speed that is none is refused, and the player has the room's again", async () => {
+  const { room, video, commands } = await watching();
+  const errors = [];
+  room.on("error", ({ code }) => errors.push(code));
+  await time.advance(4000);
+  video.playbackRate = 0;
+  await time.advance(500);
+  assert.deepEqual([commands(), errors, video.playbackRate], [[], ["INVALID_DATA"], 1]);
+});
+
+test("alone in the room the own player is reported", async () => {
+  const { room, socket } = await inside([], { playback: state() });
+  room.attach(new Video(time));
+  await time.advance(3000);
+  assert.ok(socket.of("playback").length > 0);
+});
+
+test("an element that was taken out of the page is not started again behind its back", async () => {
+  const { video, commands } = await watching();
+  await time.advance(4000);
+  video.isConnected = false;
+  video.pause();
+  await time.advance(3000);
+  assert.deepEqual([commands(), video.paused], [[], true]);
+});
+
+// --- to the frame [H21, H22] -----------------------------------------------------------------------------------------------
+
+const MEDIA = { main: { mediaId: "film", frameRate: 25 } };
+
+test("while it plays it is judged by the shown frames, and corrected to within half a frame", async () => {
+  for (const fps of [24, 25, 50, 60]) {
+    const { room, video, drift } = await watching(state(), {}, {}, new FrameVideo(time, fps));
+    await time.advance(4000);
+    for (const slip of [0.06, -0.05, 0.35]) {
+      video.slip(slip);
+      await time.advance(9000);
+      // a frame is shown at a refresh of the screen, up to 1/60 s after its time
+      assert.ok(Math.abs(drift() - 0.5 / 60) < 0.5 / 60 + 0.008, `${drift()} at ${fps}`);
+    }
+    room.leave();
+    await settle();
+  }
+});
+
+test("a late start is made up for at once, without a seek", async () => {
+  const { video, drift, command } = await watching(state({ isPlaying: false, currentTime: 50 }), {}, {}, new FrameVideo(time, 60));
+  await time.advance(2000);
+  const seeks = video.seeks.length;
+  await command({ currentTime: 50, isPlaying: true });
+  video.stall(true);
+  await time.advance(400);
+  video.stall(false);
+  await time.advance(1500);
+  assert.deepEqual([video.seeks.length, Math.abs(drift()) < 0.008], [seeks, true], `${drift()}`);
+});
+
+test("paused with a known frame rate: the middle of the frame that was shown, and all stand on it", async () => {
+  const { video, commands } = await watching(state(), { media: MEDIA }, {}, new FrameVideo(time));
+  await time.advance(4003);
+  const { shown } = video;
+  video.pause();
+  await time.advance(300);
+  assert.ok(Math.abs(commands()[0].currentTime - (shown + 0.5) / 25) < 1e-9);
+  assert.deepEqual([video.shown, commands()[0].mediaId, video.paused], [shown, "film", true]);
+});
+
+test("paused without one: the shown frame's time and 1 ms; a follower that shows another frame seeks there", async () => {
+  const { video, commands } = await watching(state(), {}, {}, new FrameVideo(time));
+  await time.advance(4003);
+  const { shown } = video;
+  video.pause();
+  await time.advance(300);
+  assert.ok(Math.abs(commands()[0].currentTime - (shown / 25 + 0.001)) < 1e-9);
+
+  const follower = await watching(state(), {}, {}, new FrameVideo(time));
+  await time.advance(4003);
+  await follower.command({ isPlaying: false, currentTime: 51 / 25 + 0.001 });
+  await time.advance(300);
+  assert.deepEqual([follower.video.shown, follower.video.paused], [51, true]);
+});
+
+test("a pause by a button of the page means the shown frame, too", async () => {
+  const { room, video, commands } = await watching(state(), { media: MEDIA }, {}, new FrameVideo(time));
+  await time.advance(4003);
+  const { shown } = video;
+  room.playback({ action: "pause" });
+  await time.advance(300);
+  assert.ok(Math.abs(commands()[0].currentTime - (shown + 0.5) / 25) < 1e-9);
+});
+
+test("a seek that lands beside is repeated once, and not for ever", async () => {
+  const { video, command } = await watching(state({ isPlaying: false, currentTime: 10.02 }), { media: MEDIA }, {}, new FrameVideo(time));
+  await time.advance(1000);
+  const { frameOf } = video;
+  let wrong = 1;
+  video.frameOf = (seconds) => frameOf(seconds) - (wrong-- > 0 ? 1 : 0);
+  video.seeks = [];
+  await command({ isPlaying: false, currentTime: 20.02 });
+  await time.advance(500);
+  assert.deepEqual([video.seeks, video.shown], [[20.02, 20.02], 500]);
+  video.frameOf = (seconds) => frameOf(seconds) - 1;
+  video.seeks = [];
+  await command({ isPlaying: false, currentTime: 30.02 });
+  await time.advance(5000);
+  assert.deepEqual(video.seeks, [30.02, 30.02]);
+});
+
+test("steps by frames: by the room's rate, or by the shown frames where it has none", async () => {
+  const { room, video, commands } = await watching(state({ isPlaying: false, currentTime: 10.02 }), { media: MEDIA }, {}, new FrameVideo(time));
+  await time.advance(1000);
+  room.step(3);
+  await time.advance(300);
+  assert.deepEqual([commands()[0].action, commands()[0].frames, video.shown], ["step", 3, 253]);
+
+  const unknown = await watching(state(), {}, {}, new FrameVideo(time));
+  await time.advance(4003);
+  unknown.video.pause();
+  await time.advance(300);
+  const { shown } = unknown.video;
+  for (const frames of [1, 1, -3]) unknown.room.step(frames);
+  await time.advance(600);
+  assert.equal(unknown.video.shown, shown - 1);
+});
+
+test("the time that a seek takes is measured for each player", async () => {
+  const video = Object.assign(new FrameVideo(time), { seekMs: 300 });
+  const { drift, command } = await watching(state(), {}, {}, video);
+  for (let i = 0; i < 5; i++) {
+    await command({ currentTime: 100 + i * 20 });
+    await time.advance(5000);
+  }
+  const seekedTo = video.seeks.at(-1);
+  assert.ok(Math.abs(seekedTo - 180 - 0.3) < 0.05, `${seekedTo}`);
+  assert.ok(Math.abs(drift()) < 0.02);
+});
+
+// --- targets [H17, H19] ----------------------------------------------------------------------------------------------------
+
+test("two films of one room have one playhead, each at its offset", async () => {
+  const media = { main: { mediaId: "a", frameRate: 25 }, right: { mediaId: "b", frameRate: "30000/1001", offset: 2.4 } };
+  const { room, video, socket, commands, command } = await watching(state(), { media, type: "comparison" }, {}, new FrameVideo(time));
+  const right = new FrameVideo(time, 30_000 / 1001);
+  room.attach(right, { target: "right", mediaId: "b" });
+  await time.advance(5000);
+  assert.ok(Math.abs(video.currentTime - room.position()) < 0.02);
+  assert.ok(Math.abs(right.currentTime - room.position() - 2.4) < 0.02);
+  right.pause();
+  await time.advance(300);
+  const [pause, ...more] = commands();
+  assert.deepEqual([more, pause.target, pause.mediaId, video.paused, right.paused], [[], "right", "b", true, true]);
+  assert.ok(Math.abs(pause.currentTime + 2.4 - (right.shown + 0.5) / right.fps) < 1e-6, "the middle of the frame on the right");
+  const [{ id }] = socket.of("playback").filter(({ data }) => data.action === "pause");
+  await socket.say({ type: "ack", id, success: true, ...room.getSnapshot().playback, version: 2 });
+  await command({ isPlaying: false, currentTime: 20.02 });
+  await time.advance(300);
+  assert.deepEqual([video.shown, right.shown], [500, Math.floor((22.42 * 30_000) / 1001)]);
+  assert.deepEqual(room.getSnapshot().shownMedia, { right: "b" });
+});
+
+test("a player that shows another film neither follows nor commands, until the room or the player has the same", async () => {
+  const { room, video, commands, reports, socket } = await watching(state(), { media: { main: { mediaId: "cut 2" } } }, { mediaId: "cut 1" });
+  await time.advance(2000);
+  video.currentTime = 7;
+  await video.play();
+  await time.advance(1000);
+  assert.deepEqual([commands(), video.seeks, reports().at(-1).mediaId, room.getSnapshot().following], [[], [7], "cut 1", true]);
+  await socket.say(event("media_changed", "jane", { target: "main", medium: { mediaId: "cut 1" }, playback: state({ isPlaying: false, currentTime: 40, version: 9 }) }));
+  await time.advance(500);
+  assert.deepEqual([video.paused, video.currentTime, room.getSnapshot().playback.version], [true, 40, 9]);
+});
+
+test("a device that shows the film late plays ahead of the room, and reports what is seen", async () => {
+  const there = await inside([row("jane")], { playback: state() });
+  const video = new FrameVideo(time);
+  const attachment = there.room.attach(video, { outputOffset: 0.2 });
+  await time.advance(6000);
+  const ahead = () => video.currentTime - there.room.position();
+  assert.ok(Math.abs(ahead() - 0.2) < 0.02, `${ahead()}`);
+  const report = there.socket.of("playback").at(-1).data;
+  assert.ok(Math.abs(report.currentTime - there.room.position(report.at)) < 0.03);
+  attachment.setOutputOffset(-0.1);
+  await time.advance(6000);
+  assert.ok(Math.abs(ahead() + 0.1) < 0.02, `${ahead()}`);
+});
+
+// --- other players -----------------------------------------------------------------------------------------------------------
+
+/** An object with the six methods around a video, for a player that embeds a foreign one: calls take effect later. */
+function foreignPlayer(video, { lateMs = 300, rates } = {}) {
+  return {
+    abilities: { canSetRate: !rates, frameAccurate: false },
+    getState: () => ({ paused: video.paused, currentTime: video.currentTime, playbackRate: video.playbackRate, duration: video.duration }),
+    play: () => void setTimeout(() => video.play(), lateMs),
+    pause: () => void setTimeout(() => video.pause(), lateMs),
+    seek: (seconds) => void setTimeout(() => (video.currentTime = seconds), lateMs),
+    setRate: (rate) => void setTimeout(() => (video.playbackRate = rates ? rates.findLast((each) => each <= rate) : rate), lateMs),
+    subscribe: (listener) => {
+      const life = new AbortController();
+      for (const type of ["play", "pause", "seeking", "seeked", "ratechange"]) {
+        video.addEventListener(type, () => listener(type), { signal: life.signal });
+      }
+      return () => life.abort();
+    },
+  };
+}
+
+test("an object with six methods, whose calls take effect later: it follows, and nothing of it is a command", async () => {
+  const there = await inside([row("jane")], { playback: state() });
+  const video = new Video(time);
+  const detach = there.room.attach(foreignPlayer(video, { rates: [0.5, 1, 1.25, 2] }));
+  await time.advance(5000);
+  assert.ok(Math.abs(video.currentTime - there.room.position()) < 0.5, `${video.currentTime - there.room.position()}`);
+  await there.socket.say(event("playback_synced", "jane", { action: "pause", syncEnabled: true, isPlaying: false, currentTime: 50, playbackRate: 1, version: 2, serverTime: serverNow() }));
+  await time.advance(3000);
+  assert.deepEqual([video.paused, Math.abs(video.currentTime - 50) < 0.1], [true, true]);
+  assert.deepEqual(there.socket.of("playback").filter(({ data }) => data.action !== "report"), []);
+  video.play();
+  await time.advance(1000);
+  assert.deepEqual(there.socket.of("playback").filter(({ data }) => data.action !== "report").map(({ data }) => data.action), ["play"]);
+  detach();
+  await settle();
+});
+
+test("what is no player is refused in words", async () => {
+  const { room } = await inside();
+  const errors = [];
+  room.on("error", ({ code, message }) => errors.push(`${code} ${message}`));
+  room.attach({ play() {} });
+  await settle();
+  assert.match(errors.join(), /^INVALID_DATA attach\(\) takes a <video>/);
+});
