@@ -499,7 +499,8 @@ def test_events_to_a_socket_behind_a_proxy_are_followed_by_a_ping_of_the_transpo
                     if is_proxied:
                         while got[-1].type != aiohttp.WSMsgType.PING:
                             got.append(await ws.receive())
-                assert sum(each.type == aiohttp.WSMsgType.PING for each in got) == is_proxied
+                # one more if its own join is already half a window
+                assert any(each.type == aiohttp.WSMsgType.PING for each in got) == is_proxied
                 assert "PING" not in [each.data for each in got]
 
     run(test())
