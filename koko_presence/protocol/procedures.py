@@ -108,6 +108,7 @@ class PlaybackResult(Success, kw_only=True):
     anchor: int | UnsetType = UNSET
     version: int | UnsetType = UNSET
     frame: int | UnsetType = UNSET
+    frame_target: str | UnsetType = UNSET
     ended: bool = False
     sync_enabled: bool | UnsetType = UNSET
 

@@ -162,6 +162,8 @@ def _as_dict(row: PlaybackRow) -> dict[str, object]:
     }
     if row.frame is not UNSET:
         fields["frame"] = row.frame
+    if row.frame_target is not UNSET:
+        fields["frameTarget"] = row.frame_target
     if row.ended:
         fields["ended"] = True
     return fields

@@ -622,6 +622,7 @@ export interface PlaybackResult extends Success {
   anchor?: number;
   version?: number;
   frame?: number;
+  frameTarget?: string;
   ended?: boolean;
   syncEnabled?: boolean;
 }

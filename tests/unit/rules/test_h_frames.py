@@ -337,6 +337,7 @@ def test_h21_with_several_media_the_frames_are_those_of_the_target_that_was_name
     ann.send(play("step", frames=1, target="right"))
     # 12.42 s of the right one are in its frame 372
     assert (state(bob)["frame"], state(bob)["frameTarget"]) == (373, "right")
+    assert (ann.last("ack")["frame"], ann.last("ack")["frameTarget"]) == (373, "right")
     middle = float(Fraction(747, 2) * Fraction(1001, 30000) - Fraction(2.4))
     assert state(bob)["currentTime"] == middle
     ann.send(play("step", frames=-1, target="left"))

@@ -69,6 +69,31 @@ def test_h1_control_mode_of_the_room(mode: Any) -> None:
     assert ann.last("ack")["granted"] is (mode == "controller")
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'"action":"seek","currentTime":NaN',
+        b'"action":"seek","currentTime":Infinity',
+        b'"action":"seek","currentTime":-0.5',
+        b'"action":"seek","currentTime":1e7',
+        b'"action":"rate","playbackRate":0',
+        b'"action":"rate","playbackRate":-1',
+        b'"action":"rate","playbackRate":17',
+        b'"action":"play","currentTime":"5"',
+        b'"action":"sync","isPlaying":true,"currentTime":5,"playbackRate":null',
+    ],
+)
+def test_h3_h12_a_wrong_number_is_refused_and_nothing_moves(pair: tuple[Client, Client], data: bytes) -> None:
+    ann, bob = pair
+    sync(ann, 10.0, playing=False)
+    bob.take()
+    ann.send(b'{"type":"playback","roomId":"video_123","data":{%b}}' % data)
+    assert ann.last("error")["code"] == ("INVALID_JSON" if b":NaN" in data or b":Inf" in data else "INVALID_DATA")
+    assert bob.take() == []
+    row = ann.world.client().auth("c").join().last("joined")["room"]["playback"]
+    assert (row["currentTime"], row["version"], row["playbackRate"], row["isPlaying"]) == (10.0, 1, 1.0, False)
+
+
 def test_h2_another_tab_of_the_controller_takes_over(pair: tuple[Client, Client]) -> None:
     ann, bob = pair
     tab = ann.world.person("ann")
