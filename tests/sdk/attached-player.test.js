@@ -610,6 +610,68 @@ test("a seek that lands beside is repeated once, and not for ever", async () => 
   assert.deepEqual(video.seeks, [30.02, 30.02]);
 });
 
+test("a seek of the user to a frame is not repeated to its middle", async () => {
+  const { video, commands } = await watching(state({ isPlaying: false, currentTime: 10.02 }), { media: MEDIA }, {}, new FrameVideo(time));
+  await time.advance(1000);
+  Object.assign(video, { seeks: [], seekMs: 400 });
+  video.currentTime = 20.001;
+  await time.advance(2000);
+  assert.deepEqual([video.seeks, video.shown, commands().length], [[20.001], 500, 1]);
+});
+
+test("a browser that does not tell which frame stands after a pause is brought to it by one seek", async () => {
+  for (const room of [{}, { media: MEDIA }]) {
+    const video = Object.assign(new FrameVideo(time), { tellsSeeks: true });
+    const { commands } = await watching(state(), room, {}, video);
+    await time.advance(4003);
+    const { shown } = video;
+    video.seeks = [];
+    video.pause();
+    await time.advance(1000);
+    assert.deepEqual([video.shown, video.seeks, Math.floor(commands()[0].currentTime * 25)], [shown, [commands()[0].currentTime], shown]);
+
+    const follower = await watching(state(), room, {}, Object.assign(new FrameVideo(time), { tellsSeeks: true }));
+    await time.advance(4003);
+    for (let round = 1; round < 4; round++) {
+      await time.advance(1000);
+      follower.video.seeks = [];
+      const frame = follower.video.shown;
+      await follower.command({ isPlaying: false, currentTime: frame / 25 + 0.001 });
+      await time.advance(1000);
+      assert.deepEqual([follower.video.shown, follower.video.seeks.length], [frame, 1]);
+      await follower.command({ isPlaying: true, currentTime: frame / 25 });
+      await time.advance(50);
+    }
+  }
+});
+
+test("... and steps from there", async () => {
+  const { room, video } = await watching(state(), {}, {}, Object.assign(new FrameVideo(time), { tellsSeeks: true }));
+  await time.advance(4003);
+  const { shown } = video;
+  video.pause();
+  await time.advance(1000);
+  for (const frames of [1, 5, -2]) {
+    room.step(frames);
+    await time.advance(500);
+  }
+  assert.equal(video.shown, shown + 4);
+});
+
+test("a seek of the user is a command also where the browser leaves out the event of the own seek before it", async () => {
+  const video = Object.assign(new FrameVideo(time), { seekMs: 400 });
+  const { command, commands } = await watching(state({ isPlaying: false, currentTime: 10.02 }), { media: MEDIA }, {}, video);
+  await time.advance(2000);
+  const fire = video.fire.bind(video);
+  let left = 1;
+  video.fire = (type) => type === "seeking" && left-- > 0 ? undefined : fire(type);
+  await command({ isPlaying: false, currentTime: 20.02 });
+  await time.advance(100);
+  video.currentTime = 30.02;
+  await time.advance(2000);
+  assert.deepEqual([commands().map(({ action, currentTime }) => [action, currentTime]), video.shown], [[["seek", 30.02]], 750]);
+});
+
 test("steps by frames: by the room's rate, or by the shown frames where it has none", async () => {
   const { room, video, commands } = await watching(state({ isPlaying: false, currentTime: 10.02 }), { media: MEDIA }, {}, new FrameVideo(time));
   await time.advance(1000);

@@ -321,6 +321,8 @@ export class FrameVideo extends Video {
   /** The frame of a position; a test may replace it by a decoder that is wrong. */
   frameOf = (seconds) => Math.max(0, Math.floor(seconds * this.fps + 1e-6));
   shown = -1;
+  /** As Firefox: after a seek its position is told, and the frame after the one that was told may stand after a pause. */
+  tellsSeeks = false;
   #callbacks = new Map();
   #ids = 0;
   #timer;
@@ -345,9 +347,15 @@ export class FrameVideo extends Video {
     const frame = this.frameOf(this.currentTime);
     if (onlyNew && frame === this.shown) return;
     this.shown = frame;
+    const mediaTime = this.tellsSeeks && !onlyNew ? this.currentTime : frame / this.fps;
     const now = performance.now();
     const callbacks = [...this.#callbacks.values()];
     this.#callbacks.clear();
-    for (const callback of callbacks) callback(now, { mediaTime: frame / this.fps, expectedDisplayTime: now, presentedFrames: 0 });
+    for (const callback of callbacks) callback(now, { mediaTime, expectedDisplayTime: now, presentedFrames: 0 });
+  }
+
+  pause() {
+    super.pause();
+    if (this.tellsSeeks) this.shown++;
   }
 }

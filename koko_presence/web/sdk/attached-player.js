@@ -48,6 +48,8 @@ const SAME_POSITION_S = 0.0006;
 const ABOUT_POSITION_S = 0.1;
 /** A shown frame is the present one if its time is so near to the position. */
 const NEAR_SHOWN_S = 0.25;
+/** A seek leads to the middle of a frame or to its begin: a frame that began earlier than this part of one is another one. */
+const MOST_INTO_FRAME = 0.75;
 /** Longest time from `seeked` until the frame is shown. */
 const SHOW_MS = 150;
 /** So near to its end a film is left to end by itself. */
@@ -84,11 +86,12 @@ const INTERACTIONS = ["pointerup", "touchend", "keydown", "click"];
  */
 
 /**
- * A seek of this module.
+ * A seek of this module, or one of the user after its end.
  * @typedef {object} OwnSeek
  * @property {number} to s
  * @property {number} startedAt Local ms.
  * @property {boolean} isRepeated Whether the same seek before it landed beside.
+ * @property {import("./types.js").ShownFrame | null | undefined} frameBefore The last frame that was told before it.
  */
 
 export class AttachedPlayer {
@@ -137,10 +140,15 @@ export class AttachedPlayer {
   /** @type {OwnSeek | null} */
   #seek = null;
   /**
-   * The last own seek after its end, as long as nothing has moved the player since.
+   * The last seek after its end, as long as nothing has moved the player since.
    * @type {OwnSeek | null}
    */
   #stood = null;
+  /**
+   * Whether the player has told the begin of a frame to which a seek led, so that it shows what it tells. Firefox tells the
+   * position of the seek, and after a pause it may show the frame after the one that it tells.
+   */
+  #tellsFrames = false;
   #evenMotionSince = 0;
   /** Where the player was last seen, for the distance of a seek. */
   #seen = { position: 0, at: 0, speed: 0, isConnected: true };
@@ -272,7 +280,9 @@ export class AttachedPlayer {
     const state = this.#player.getState();
     const goal = this.#timeline ? this.#goalAt(this.#timeline, state) : null;
     const isShown = !goal || goal.isPlaying || (!this.#seek && isFrameOf(last.mediaTime, goal.position, null, interval));
-    const position = isShown ? last.mediaTime + interval / 2 : goal.position; // that of a step before this one
+    const isTold = isShown && (this.#tellsFrames || !state.paused);
+    // otherwise the position of a step before this one
+    const position = isTold ? last.mediaTime + interval / 2 : goal?.position ?? state.currentTime;
     return this.#toRoom(position + frames * interval, state);
   }
 
@@ -331,7 +341,7 @@ export class AttachedPlayer {
       case "emptied":
         return this.#onEmptied();
       case "seeking":
-        if (this.#dueSeekEvents > 0) this.#dueSeekEvents--;
+        if (this.#dueSeekEvents > 0 && this.#isSeekingItself) this.#dueSeekEvents--;
         else this.#hasJumped = true;
         break;
       case "seeked":
@@ -364,14 +374,26 @@ export class AttachedPlayer {
     this.#frames?.forget();
   }
 
+  /** Whether the position is that of the own seek. A browser may leave out the event of a seek that another one replaces. */
+  get #isSeekingItself() {
+    const to = this.#seek?.to;
+    return to === undefined || !this.#isFrameAccurate || Math.abs(this.#player.getState().currentTime - to) < ABOUT_POSITION_S;
+  }
+
   #onSeeked() {
     const now = performance.now();
+    if (!this.#player.getState().seeking) this.#dueSeekEvents = 0;
     this.#isSeeking = this.#isWaiting = false;
     if (this.#seek) {
       this.#seekS = Math.min(1, (this.#seekS + (now - this.#seek.startedAt) / 1000) / 2);
       this.#stood = this.#seek;
       this.#seek = null;
+    } else {
+      const { paused, currentTime } = this.#player.getState();
+      const frameBefore = this.#frames?.last; // it is not known which frame was shown before
+      this.#stood = paused ? { to: currentTime, startedAt: now, isRepeated: false, frameBefore } : null;
     }
+    this.#noticeTold();
     this.#settle();
   }
 
@@ -382,7 +404,17 @@ export class AttachedPlayer {
       this.#startS = Math.min(0.5, (this.#startS + Math.max(0, takenS)) / 2);
       this.#start = null;
     }
+    this.#noticeTold();
     if (this.#paused) this.#update(); // the frame that stands may be another one
+  }
+
+  #noticeTold() {
+    const { last, interval = 0 } = this.#frames ?? {};
+    if (!last || !this.#stood || last === this.#stood.frameBefore) return;
+    const rate = this.#frameRate;
+    const intoFrameS = this.#stood.to - last.mediaTime;
+    const withinS = (rate ? frameDuration(rate) : interval) * MOST_INTO_FRAME;
+    if (intoFrameS > SAME_POSITION_S && intoFrameS < withinS) this.#tellsFrames = true;
   }
 
   #onVisibility() {
@@ -662,7 +694,7 @@ export class AttachedPlayer {
     const rate = this.#frameRate;
     const to = rate && position < duration ? middleOfFrameAt(position, rate, duration) : position;
     if (this.#seek?.to === to || this.#standsAt(to, state, now)) return;
-    const isRepeated = this.#stood?.to === to;
+    const isRepeated = this.#stood !== null && isSameFrame(this.#stood.to, to, rate);
     this.#seekTo(to, now, isRepeated);
   }
 
@@ -672,18 +704,21 @@ export class AttachedPlayer {
    * @param {PlayerState} state
    * @param {number} now
    */
-  #standsAt(to, { currentTime }, now) {
+  #standsAt(to, { currentTime, seeking }, now) {
     if (!this.#isFrameAccurate) return Math.abs(currentTime - to) < ABOUT_POSITION_S;
     const shown = this.#hiddenAt ? undefined : this.#frames?.last?.mediaTime;
     const rate = this.#frameRate;
-    const hasSought = this.#stood?.to === to;
-    if (shown === undefined) return hasSought || Math.abs(currentTime - to) < SAME_POSITION_S;
-    if (hasSought) {
-      if (this.#stood?.isRepeated || isFrameOf(shown, to, rate, this.#frames?.interval)) return true;
+    if ((seeking || this.#isSeeking) && !this.#seek && isSameFrame(currentTime, to, rate)) return true; // the user's seek to it is under way
+    const stood = this.#stood && isSameFrame(this.#stood.to, to, rate) ? this.#stood : null;
+    if (shown === undefined) return stood !== null || Math.abs(currentTime - to) < SAME_POSITION_S;
+    if (stood) {
+      const isTold = isFrameOf(shown, to, rate, this.#frames?.interval) || Math.abs(shown - stood.to) < SAME_POSITION_S;
+      if (stood.isRepeated || isTold) return true;
       const shownInMs = this.#evenMotionSince + SHOW_MS - now;
       if (shownInMs > 0) this.#schedule(shownInMs);
       return shownInMs > 0;
     }
+    if (!this.#tellsFrames) return false;
     if (rate) return isFrameOf(shown, to, rate) && Math.abs(currentTime - to) <= frameDuration(rate);
     return Math.abs(shown + INTO_FRAME_S - to) < SAME_POSITION_S;
   }
@@ -779,7 +814,7 @@ export class AttachedPlayer {
    * @param {boolean} [isRepeated]
    */
   #seekTo(to, now, isRepeated = false) {
-    this.#seek = { to, startedAt: now, isRepeated };
+    this.#seek = { to, startedAt: now, isRepeated, frameBefore: this.#frames?.last };
     this.#stood = null;
     this.#isSeeking = true;
     this.#dueSeekEvents++;
@@ -863,6 +898,16 @@ export class AttachedPlayer {
     const rate = this.#frameRate;
     return rate ? middleOfFrame(frameOfTimestamp(shown, rate), rate) : shown + INTO_FRAME_S;
   }
+}
+
+/**
+ * Whether a player that goes to either position shows the same frame.
+ * @param {number} one s
+ * @param {number} other s
+ * @param {import("./frames.js").FrameRate | null} rate Null: the positions have to be the same.
+ */
+function isSameFrame(one, other, rate) {
+  return rate ? frameAt(one, rate) === frameAt(other, rate) : Math.abs(one - other) < SAME_POSITION_S;
 }
 
 /**

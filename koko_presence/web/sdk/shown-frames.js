@@ -71,7 +71,8 @@ export class ShownFrames {
 
   /** @param {ShownFrame} frame */
   #add(frame) {
-    const before = this.motion.at(-1);
+    // the first one after a seek may tell the position of the seek instead of its own begin, as in Firefox
+    const before = this.motion.length > 1 ? this.motion.at(-1) : undefined;
     const interval = before ? frame.mediaTime - before.mediaTime : 0;
     if (interval > LEAST_INTERVAL_S) {
       this.#intervals.push(interval);
