@@ -152,7 +152,7 @@ class Playback:
         self.anchor = min(now + (known.anchor - wall.ms(now)) / 1000.0, now)
         if known.target is not UNSET:
             self.target = known.target
-        if known.duration is not UNSET and self.targets.end is None:
+        if known.duration is not UNSET and not self.targets.media:  # it is the room's, which media give themselves
             self.targets.note_duration(known.target, known.duration)
         self.current_time = self._limited(known.current_time)
         self.current_time = self.position(now)

@@ -63,16 +63,18 @@ class Targets:
 
     def final_position_of(self, target: str) -> float | None:
         """Return the position of the room, in seconds, at which the medium of a target ends; None when it is not
-        known."""
+        known, or before the room begins."""
         duration, medium = self.duration_of(target), self.media.get(target)
         if duration is None:
             return None
-        return max(duration - (0.0 if medium is None or medium.offset is UNSET else medium.offset), 0.0)
+        position = duration - (0.0 if medium is None or medium.offset is UNSET else medium.offset)
+        return position if position > 0.0 else None
 
     @property
     def end(self) -> float | None:
-        """The end of the room in seconds: where the last of its media ends. None: it is not known [H20]."""
-        ends = (self.final_position_of(target) for target in {**self.media, **self.durations})
+        """The end of the room in seconds: where the last of its media ends; without media, by the durations that
+        commands have named. None: it is not known [H20]."""
+        ends = (self.final_position_of(target) for target in self.media or self.durations)
         return max((end for end in ends if end is not None), default=None)
 
     def grid_at(self, position: float, target: str | None) -> tuple[str, FrameGrid] | None:

@@ -97,6 +97,20 @@ def test_h20_the_duration_is_that_of_the_medium_else_that_of_the_last_command_pe
     assert snapshot(ann.world)["playback"]["duration"] == 50.0
 
 
+def test_h20_where_there_are_media_the_duration_of_another_target_does_not_count(pair: tuple[Client, Client]) -> None:
+    ann, bob = pair
+    ann.send(medium("left_1", target="left", duration=60))
+    ann.send(play("play", currentTime=58.0, duration=600.0))
+    assert state(bob)["duration"] == 60.0
+
+
+def test_h20_a_medium_that_is_over_before_the_room_begins_gives_no_end(pair: tuple[Client, Client]) -> None:
+    ann, bob = pair
+    ann.send(medium(offset=5))
+    ann.send(play("play", currentTime=3.0, duration=4.0))
+    assert state(bob)["isPlaying"] and "duration" not in state(bob)
+
+
 def test_h20_another_medium_forgets_the_duration_that_commands_have_named(pair: tuple[Client, Client]) -> None:
     ann, bob = pair
     ann.send(play("seek", currentTime=5.0, duration=60.0))
