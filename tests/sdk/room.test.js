@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
-import { Socket, Time, event, finish, inside, later, presence, row, settle, snapshot } from "./fake.js";
+import { Socket, Time, Video, event, finish, inside, later, presence, row, settle, snapshot } from "./fake.js";
 
 let time;
 beforeEach(() => (time = new Time()));
@@ -528,4 +528,130 @@ test("who became invisible in a room that was entered visibly is invisible when 
   await Socket.last.lose();
   const again = await back();
   assert.deepEqual(again.of("join")[0].privacy, { invisible: true, shareCursor: false });
+});
+
+test("a refusal of any kind takes everything back: with the state, without it, and of a number before it is sent [H1, H16]", async () => {
+  const { room, socket } = await inside([row("jane")], { playback: playing });
+  const before = room.getSnapshot().playback;
+  for (const [command, code, more] of [
+    [{ action: "pause" }, "INVISIBLE", {}],
+    [{ action: "seek", currentTime: 100 }, "FORBIDDEN", { state: playing }],
+    [{ action: "rate", playbackRate: 2 }, "STALE", { state: playing }],
+    [{ action: "play", currentTime: 3 }, "RATE_LIMITED", {}],
+  ]) {
+    socket.clear();
+    await time.advance(300);
+    const answer = room.playback(command);
+    await settle();
+    assert.notDeepEqual(room.getSnapshot().playback, before);
+    await socket.say({ type: "error", id: socket.of("playback")[0].id, code, message: "", roomId: "video_1", ...more });
+    assert.equal((await answer).code, code);
+    const { isPlaying, currentTime, playbackRate, anchor, version } = room.getSnapshot().playback;
+    assert.deepEqual({ isPlaying, currentTime, playbackRate, anchor, version }, playing, code);
+  }
+  socket.clear();
+  const errors = [];
+  room.on("error", ({ code }) => errors.push(code));
+  for (const wrong of [
+    { action: "seek", currentTime: NaN }, { action: "seek", currentTime: -0.5 }, { action: "seek" }, { action: "rate", playbackRate: 0 },
+    { action: "rate", playbackRate: 17 }, { action: "rate", playbackRate: "2" }, { action: "step", frames: 0 }, { action: "step", frames: 0.5 },
+    { action: "play", startDelayMs: -1 }, { action: "sync", isPlaying: 1, currentTime: 1, playbackRate: 1 },
+  ]) {
+    const snapshot = room.getSnapshot();
+    const { success, code, message } = await room.playback(wrong);
+    assert.deepEqual([success, code, room.getSnapshot() === snapshot], [false, "INVALID_DATA", true], message);
+  }
+  assert.deepEqual([errors.length, socket.sent], [10, []]);
+});
+
+test("a duration that is not known is not sent", async () => {
+  const { room, socket } = await inside([row("jane")], { playback: playing });
+  for (const duration of [NaN, Infinity, 0, undefined]) room.playback({ action: "pause", duration });
+  await settle();
+  assert.ok(socket.of("playback").every(({ data }) => !("duration" in data)));
+});
+
+test("a command without a connection is dropped after 2 s, and the room's state counts", async () => {
+  const { room, socket } = await inside([row("jane")], { playback: playing });
+  await socket.lose();
+  const answer = room.playback({ action: "pause", currentTime: 1 });
+  await settle();
+  assert.equal(room.getSnapshot().playback.isPlaying, false);
+  await time.advance(2100);
+  const again = Socket.last;
+  again.open();
+  await settle();
+  await joined(again, [row("jane")], { playback: { ...playing, version: 4 } });
+  assert.deepEqual([(await answer).code, again.of("playback"), room.getSnapshot().playback.isPlaying], ["OFFLINE", [], true]);
+});
+
+test("rights, settings and the controller decide whether one may control", async () => {
+  const { room, socket } = await inside();
+  const rejoin = (rights, more = {}) => socket.say({ ...snapshot([row("jane")], more), rights });
+  const all = { control: true, broadcast: true, moderate: false };
+  await rejoin({ ...all, control: false });
+  assert.deepEqual([room.mayControl, room.getSnapshot().rights.control], [false, false]);
+  await rejoin(all);
+  assert.equal(room.mayControl, true);
+  await rejoin(all, { settings: { controlMode: "controller", title: "Cut 3" } });
+  assert.equal(room.mayControl, false);
+  await rejoin(all, { settings: { controlMode: "controller" }, controller: "me", controllerSessionId: "s0" });
+  assert.equal(room.mayControl, true);
+  await rejoin(all, { settings: { controlMode: "moderators" } });
+  assert.equal(room.mayControl, false);
+  await rejoin({ ...all, moderate: true }, { settings: { controlMode: "moderators" } });
+  assert.equal(room.mayControl, true);
+  await rejoin(all, { settings: { controlMode: "controller", title: "Cut 3" } });
+  await socket.say(event("room_changed", "system", { controlMode: null, title: "Cut 4" }));
+  assert.deepEqual([room.mayControl, room.getSnapshot().settings], [true, { title: "Cut 4" }]);
+});
+
+test("what is known of the playback is said when the room is joined again [H24]", async () => {
+  const media = { main: { mediaId: "film", duration: 600 } };
+  const { socket } = await inside([row("jane")], { playback: playing, media });
+  assert.equal(socket.of("join").length, 0);
+  await socket.lose();
+  const again = await back();
+  assert.deepEqual(again.of("join")[0].data, { known: { playback: playing, media } });
+  await joined(again, [row("jane")], {});
+  await again.lose();
+  const third = await back();
+  assert.equal(third.of("join")[0].data, undefined, "the server has none");
+});
+
+test("the room waits, and goes on: who it waits for is in the snapshot only meanwhile [H9]", async () => {
+  const { room, socket } = await inside([row("jane")], { playback: playing });
+  const say = (data) => socket.say(event("playback_synced", "system", { currentTime: 12, playbackRate: 1, syncEnabled: true, serverTime: 7, ...data }, { sessionId: "system" }));
+  await say({ action: "wait", isPlaying: false, version: 4, waitingFor: ["jane"] });
+  assert.deepEqual([room.getSnapshot().playback.waitingFor, room.getSnapshot().playback.isPlaying], [["jane"], false]);
+  await say({ action: "play", isPlaying: true, version: 5 });
+  assert.equal(room.getSnapshot().playback.waitingFor, undefined);
+});
+
+test("the film of a target is set, changed and removed [H17, H18]", async () => {
+  const { room, socket } = await inside([row("jane")], { playback: playing });
+  room.setMedia({ mediaId: "a", frameRate: 25 });
+  await settle();
+  assert.deepEqual(socket.of("media")[0].data, { mediaId: "a", frameRate: 25 });
+  const changed = (data) => socket.say(event("media_changed", "me", { playback: { ...playing, version: 9 }, ...data }, { sessionId: "s0" }));
+  await changed({ target: "main", medium: { mediaId: "a", frameRate: 25 } });
+  await changed({ target: "right", medium: { mediaId: "b" } });
+  await changed({ target: "right", medium: null });
+  assert.deepEqual([room.getSnapshot().media, room.getSnapshot().playback.version], [{ main: { mediaId: "a", frameRate: 25 } }, 9]);
+  room.playback({ action: "pause" });
+  await settle();
+  assert.equal(socket.of("playback")[0].data.mediaId, "a", "a late command for it does nothing to the next film");
+});
+
+test("a cursor in another film than the room's says so, one in the room's does not [H19]", async () => {
+  const { room, socket } = await inside([row("jane")], { playback: playing, media: { main: { mediaId: "a" } } });
+  const attachment = room.attach(new Video(time), { mediaId: "a" });
+  await settle();
+  room.updateCursor({ timestamp: 1 });
+  attachment.setMediaId("b");
+  await settle();
+  await time.advance(100);
+  room.updateCursor({ timestamp: 2 });
+  await time.advance(100);
+  assert.deepEqual(socket.of("cursor").map(({ data }) => data.mediaId), [undefined, "b"]);
 });

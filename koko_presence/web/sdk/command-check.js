@@ -17,16 +17,25 @@ const REQUIRED = {
   report: ["isPlaying", "currentTime", "playbackRate"],
 };
 
+/**
+ * @param {unknown} value
+ * @param {number} least
+ * @param {number} most
+ */
+function isBetween(value, least, most) {
+  return typeof value === "number" && value >= least && value <= most;
+}
+
 /** What a field must be, in words and as a function. @type {Record<string, [string, (value: any) => boolean]>} */
 const CHECKS = {
-  currentTime: [`seconds from 0 to ${MAX_SECONDS}`, (value) => value >= 0 && value <= MAX_SECONDS],
-  playbackRate: [`a rate from ${MIN_RATE} to ${MAX_RATE}`, (value) => value >= MIN_RATE && value <= MAX_RATE],
+  currentTime: [`seconds from 0 to ${MAX_SECONDS}`, (value) => isBetween(value, 0, MAX_SECONDS)],
+  playbackRate: [`a rate from ${MIN_RATE} to ${MAX_RATE}`, (value) => isBetween(value, MIN_RATE, MAX_RATE)],
   isPlaying: ["true or false", (value) => typeof value === "boolean"],
   frames: [
     `a number of frames from -${MAX_STEP_FRAMES} to ${MAX_STEP_FRAMES}, not 0`,
     (value) => Number.isInteger(value) && value !== 0 && Math.abs(value) <= MAX_STEP_FRAMES,
   ],
-  startDelayMs: [`"auto", or ms from 0 to ${MAX_DELAY_MS}`, (value) => value === "auto" || (value >= 0 && value <= MAX_DELAY_MS)],
+  startDelayMs: [`"auto", or ms from 0 to ${MAX_DELAY_MS}`, (value) => value === "auto" || isBetween(value, 0, MAX_DELAY_MS)],
 };
 
 /**

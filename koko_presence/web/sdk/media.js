@@ -47,7 +47,9 @@ export class SharedPlayback {
 
   /** What a server that was restarted may want to know [H24]. */
   get known() {
-    return this.#playback.known;
+    const { playback } = this.#playback;
+    const { media } = this.#context.store.snapshot;
+    return playback ? { playback, media } : undefined;
   }
 
   /**

@@ -21,7 +21,7 @@
  */
 const EMPTY_SNAPSHOT = {
   roomId: "", status: "connecting", error: null, self: null, others: [], playback: null, syncEnabled: false, controller: null,
-  controllerSessionId: null, requests: [], synced: null, following: true, shownMedia: {}, isBlocked: false,
+  controllerSessionId: null, requests: [], synced: null, following: true, shownMedia: {}, isBlocked: false, rights: null,
 };
 
 /**

@@ -68,8 +68,8 @@ export class RoomPlayback {
     });
   }
 
-  /** What a server that was restarted may want to know [H24]. */
-  get known() {
+  /** As the server last said; null before the first command. */
+  get playback() {
     return this.#confirmed?.version ? this.#confirmed : null;
   }
 

@@ -104,7 +104,8 @@ export class RoomClient {
     clearTimeout(this.#joinTimer);
     if (this.#expectsPlayback) await this.#loadMedia(); // it applies the events of the room from the first one on
     if (this.#isOver) return; // left meanwhile
-    const answer = await this.#context.requests.ask(this.#joinMessage);
+    const known = this.#media?.known;
+    const answer = await this.#context.requests.ask({ ...this.#joinMessage, data: known && { known } });
     if (answer.success) return;
     const { code, retryAfterMs } = answer;
     // FORBIDDEN has a retry time if access could not be checked
@@ -358,8 +359,11 @@ export class RoomClient {
         return store.snapshot.others;
       },
       get mayControl() {
-        const { controller, self } = store.snapshot;
-        return !controller || controller === self?.userId;
+        const { controller, self, rights, settings } = store.snapshot;
+        if (rights && !rights.control) return false;
+        if (controller) return controller === self?.userId;
+        const mode = settings?.controlMode ?? "open";
+        return mode === "open" || (mode === "moderators" && Boolean(rights?.moderate));
       },
       getSnapshot: () => store.snapshot,
       subscribe: (callback) => this.#events.on("change", callback),

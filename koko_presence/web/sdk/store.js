@@ -9,7 +9,9 @@
  */
 
 /** State of shared playback before anything is known of it. */
-const NO_PLAYBACK = { playback: null, controller: null, controllerSessionId: null, synced: null, media: undefined };
+const NO_PLAYBACK = {
+  playback: null, controller: null, controllerSessionId: null, synced: null, media: undefined, settings: undefined,
+};
 
 export class RoomStore {
   /**
@@ -43,7 +45,7 @@ export class RoomStore {
   constructor(roomId) {
     this.#snapshot = {
       roomId, status: "connecting", error: null, self: null, others: [], syncEnabled: false, requests: [], following: true,
-      shownMedia: {}, isBlocked: false, ...NO_PLAYBACK,
+      shownMedia: {}, isBlocked: false, rights: null, ...NO_PLAYBACK,
     };
   }
 
@@ -94,6 +96,7 @@ export class RoomStore {
         return this.updateMember(message.sessionId, { isTyping: false, typingContext: undefined });
       case "status_changed": return this.#applyStatus(message);
       case "media_changed": return this.#applyMedia(message);
+      case "room_changed": return this.#applySettings(message);
     }
   }
 
@@ -117,7 +120,7 @@ export class RoomStore {
   // --- events ------------------------------------------------------------------------------------------------------
 
   /** @param {Joined} message */
-  #applyJoined({ room, sessionId, assignedColor }) {
+  #applyJoined({ room, sessionId, assignedColor, rights }) {
     const { users, controlRequests = [], id, userCount, sessionCount, ...fields } = room;
     this.#members.clear();
     this.#sessionIds.clear();
@@ -125,7 +128,7 @@ export class RoomStore {
     this.#own = { sessionId, color: assignedColor };
     for (const member of users) this.#put(member);
     this.#isStale = true; // also without users: others may have left
-    this.patch({ ...NO_PLAYBACK, ...fields, requests: controlRequests });
+    this.patch({ ...NO_PLAYBACK, ...fields, rights: rights ?? null, requests: controlRequests });
   }
 
   /** @param {RoomEvents["user_joined"]} event */
@@ -164,6 +167,12 @@ export class RoomStore {
   #applyMedia({ data: { target, medium } }) {
     const { [target]: _, ...others } = this.#snapshot.media ?? {};
     this.patch({ media: medium ? { ...others, [target]: medium } : others });
+  }
+
+  /** @param {RoomEvents["room_changed"]} event */
+  #applySettings({ data }) {
+    const settings = Object.entries({ ...this.#snapshot.settings, ...data }).filter(([, value]) => value !== null);
+    this.patch({ settings: Object.fromEntries(settings) });
   }
 
   /** @param {Member} member */

@@ -3,7 +3,8 @@
  */
 
 import type {
-  Activity, ControlRequestRow, Cursor, Medium as MediumRow, PlaybackRow, PresenceUser, Privacy, ProtocolEvents, RoomType, Selection, ServerNotice, Status,
+  Activity, ControlRequestRow, Cursor, Medium as MediumRow, PlaybackRow, PresenceUser, Privacy, ProtocolEvents, Rights, RoomSettings,
+  RoomType, Selection, ServerNotice, Status,
   SyncRow,
 } from "./protocol.js";
 
@@ -78,6 +79,10 @@ export interface RoomSnapshot {
   readonly synced: { readonly synced: number; readonly total: number } | null;
   /** What the attached players follow: the room (true), nothing (false), or a person (user id). */
   readonly following: boolean | string;
+  /** What you may do in the room, by your token and your back end; null before the first snapshot. */
+  readonly rights: Readonly<Rights> | null;
+  /** Settings of the room that your back end has made; absent when there are none. */
+  readonly settings?: Readonly<RoomSettings>;
   /** The film of each target; absent when there is none. */
   readonly media?: Readonly<Record<string, Medium>>;
   /** The films that the attached players show, by target, where `attach` was told. Draw no cursor of another film there. */
@@ -301,7 +306,7 @@ export interface Room {
   setMedia(change: MediumChange): Promise<Answer<{ playback?: Playback }>>;
   /** Playback position of the room in seconds, now or at a server time in ms; 0 before the first command. */
   position(serverTime?: number): number;
-  /** Whether this user may play, pause and seek, according to the snapshot. */
+  /** Whether this user may play, pause and seek, by the controller, the rights and the room's settings. */
   readonly mayControl: boolean;
   requestControl(): Promise<Answer<{ granted: boolean; controller: string | null }>>;
   cancelRequest(): Promise<Answer>;
