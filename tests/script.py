@@ -108,14 +108,25 @@ class _Extra:
 
     def next(self) -> list[Action]:
         chances = self._chances
-        room, person, chance = chances.choice(ROOMS), chances.choice(self._people), chances.random()
-        if chance < 0.05:
-            key, *values = chances.choice(
-                (("title", None, "Cut 3", "Cut 4"), ("waitForViewers", None, 1.0, 2.0), ("autoGrantAway", None, 4.5))
+        room, chance = chances.choice(ROOMS), chances.random()
+        person, other = chances.sample(self._people, 2)
+        if chance < 0.03:
+            return [["settings", room, {"title": chances.choice((None, "Cut 3", "Cut 4"))}]]
+        if chance < 0.06:  # the room waits for a viewer
+            seconds, moment = chances.choice((None, 0.5, 2.0)), ["wait", 0.1]
+            # some of them are in the room, and some may command playback
+            some = chances.sample(self._people, min(4, len(self._people)))
+            plays, steady, stuck = (
+                [[each, *what] for each in some]
+                for what in (("play", room, 10), ("report", room, False), ("report", room, True))
             )
-            return [["settings", room, {key: chances.choice(values)}]]
-        if chance < 0.12:
+            return [["settings", room, {"waitForViewers": seconds}], *plays, moment, *steady, moment, *stuck]
+        if chance < 0.09:
             return [[person, "report", room, chances.random() < 0.5]]
+        if chance < 0.12:  # the holder of control is away
+            requests: list[Action] = [[each, "control_request", room] for each in (person, other)]
+            seconds = chances.choice((None, 0.5, 4.0))
+            return [["settings", room, {"autoGrantAway": seconds}], *requests, [person, "status", "away", ""]]
         if chance < 0.14:
             return [[person, "play", room, chances.randrange(99), chances.choice((300, 1500))]]
         if chance < 0.16:

@@ -253,7 +253,7 @@ class ControlRequestRow(Wire, kw_only=True):
 AutoGrantAway = Annotated[float, Meta(ge=0.0, le=86_400.0)]
 WaitForViewers = Annotated[float, Meta(ge=0.0, le=10.0)]
 MaxUsers = Annotated[int, Meta(ge=1, le=100_000)]
-MediaByTarget = Annotated[dict[TargetName, Medium], Meta(min_length=1, max_length=4)]
+MediaByTarget = Annotated[dict[TargetName, Medium], Meta(min_length=1, max_length=MAX_TARGETS)]
 
 
 class RoomSettings(Struct, rename="camel", omit_defaults=True, kw_only=True, frozen=True):

@@ -22,7 +22,8 @@ from koko_presence.cluster.cluster_bus import ClusterBus
 from koko_presence.owner import reconcile
 from koko_presence.owner.shard import Shard
 from koko_presence.protocol.commands import EnterRoom, RemoveMember
-from koko_presence.rooms import presence_state, room, webhook_recorder
+from koko_presence.protocol.settings import NO_SETTINGS, merged
+from koko_presence.rooms import playback_sync, presence_state, room, room_settings, webhook_recorder
 from koko_presence.server.reauthorization import Reauthorization
 from koko_presence.users.user import User
 from tests import witness
@@ -373,3 +374,30 @@ def test_what_a_back_end_makes_of_repeats() -> None:
     left = UserLeft(id="2", timestamp="2025-01-15T10:30:01.000Z", reason="left", **common)  # type: ignore[arg-type]
     assert witness.Receiver([left, entered, entered]).inside["video_1"] == set()
     assert witness.Receiver([entered]).inside["video_1"] == {"s"}
+
+
+@pytest.mark.long
+def test_settings_that_are_lost_with_their_owner_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted fault: a room's record has no settings."""
+    whole = reconcile.head_of
+    monkeypatch.setattr(reconcile, "head_of", lambda room: structs.replace(whole(room), settings=NO_SETTINGS))
+    found("has the settings|with a worker went")
+
+
+@pytest.mark.long
+def test_a_change_of_settings_that_is_not_sent_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted fault: a room changes its settings without an event."""
+
+    def change(room: room.Room, change: Any, now: float) -> bool:
+        room.settings = merged(room.settings, change)
+        return True
+
+    monkeypatch.setattr(room_settings, "change_settings", change)
+    found("has the settings")
+
+
+@pytest.mark.long
+def test_a_wait_for_viewers_that_is_forgotten_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted fault: a command that plays does not end the wait."""
+    monkeypatch.setattr(playback_sync, "end_wait", lambda room: None)
+    found("waits for")

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from koko_presence.auth.hmac_jwt import HmacVerifier, ResumeTokens, TokenRefused, issue_token
+from koko_presence.protocol.models import RoomSettings
 
 SECRET = "a secret that is long enough for HS256, and then some"
 NOW = 1_700_000_000
@@ -245,10 +246,12 @@ def test_a5_a_picture_stands_in_for_an_image_that_is_not_usable() -> None:
 
 def test_issue_and_verify() -> None:
     token = issue_token(
-        SECRET, user="u", name="N", rooms={"a*": ["join"]}, ttl_s=60, now_s=NOW, issuer="i", audience="a"
-    )
+        SECRET, user="u", name="N", rooms={"a*": ["join"]}, settings={"a*": {"title": "Cut 3"}}, ttl_s=60, now_s=NOW,
+        issuer="i", audience="a",
+    )  # fmt: skip
     who = HmacVerifier(SECRET, issuer="i", audience="a").verify(token, NOW + 30)
     assert (who.user_id, who.name, who.expires_at_s) == ("u", "N", NOW + 60)
+    assert who.settings == {"a*": RoomSettings(title="Cut 3")}
 
 
 @pytest.mark.parametrize(
@@ -257,7 +260,8 @@ def test_issue_and_verify() -> None:
      ({"user": "x" * 129}, "longer than 128"), ({"user": "a", "ttl_s": 1.5}, "whole numbers"), ({"user": "a", "ttl_s": True}, "whole numbers"),
      ({"user": "a", "algorithm": "RS256"}, "no algorithm 'RS256' here: use HS256"), ({"user": "a", "algorithm": "none"}, "no algorithm 'none'"),
      ({"user": "a", "name": "x" * 7000}, "longer than 8192"), ({"user": "a", "rooms": {"r": "join"}}, "no such scope: join"),
-     ({"user": "a", "rooms": {"r": ["fly"]}}, "no such scope: fly"), ({"user": "a", "rooms": {"a*b": ["join"]}}, "at its end")],
+     ({"user": "a", "rooms": {"r": ["fly"]}}, "no such scope: fly"), ({"user": "a", "rooms": {"a*b": ["join"]}}, "at its end"),
+     ({"user": "a", "settings": {"r": {"title": 1}}}, "would be refused: the settings of a room are not usable")],
 )  # fmt: skip
 def test_issuing_a_token_that_would_be_refused_raises(more: dict[str, Any], text: str) -> None:
     with pytest.raises(ValueError, match=text):

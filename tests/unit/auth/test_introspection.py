@@ -14,6 +14,7 @@ from koko_presence.auth.identity import Identity, TokenRefused, TooManyQueries, 
 from koko_presence.auth.introspection import Endpoint, IntrospectVerifier, Question, Verdict, VerdictCache
 from koko_presence.auth.ttl_cache import CachedValue
 from koko_presence.config.schema import Auth, Config, load
+from koko_presence.protocol.models import RoomSettings
 from koko_presence.server.http.trpc_http import unauthorized
 from tests.unit.config.test_schema import written
 from tests.waiting import until
@@ -30,7 +31,7 @@ BETTER_AUTH = Question(
 )  # fmt: skip
 GENERIC = Question(
     url="https://id.example/introspect", method="POST", token_in="form", token_name="token",
-    id="sub", name="name", image="picture", expires="exp", rooms="rooms", authorization="Basic c2VjcmV0",
+    id="sub", name="name", image="picture", expires="exp", rooms="rooms", settings="settings", authorization="Basic c2VjcmV0",
 )  # fmt: skip
 
 
@@ -116,6 +117,12 @@ def test_a_refusal_by_status_is_a_refusal(status: int) -> None:
         told(verifier(answering({"error": "no"}, status)))
 
 
+def test_an_answer_may_have_the_settings_of_rooms() -> None:
+    said = {"active": True, "sub": "ann", "settings": {"video_*": {"title": "Cut 3", "later": 1}}}
+    assert told(verifier(answering(said), GENERIC)).settings == {"video_*": RoomSettings(title="Cut 3")}
+    assert told(verifier(answering({"active": True, "sub": "ann"}), GENERIC)).settings == {}
+
+
 @pytest.mark.parametrize(
     ("said", "reason"),
     [
@@ -126,6 +133,8 @@ def test_a_refusal_by_status_is_a_refusal(status: int) -> None:
         ({"active": True, "sub": "ann", "exp": "soon"}, "is not a valid time"), ({"active": True, "sub": "ann", "exp": -1}, "is not a valid time"),
         ({"active": True, "sub": "ann", "exp": 1e308}, "is not a valid time"), ({"active": True, "sub": "ann", "exp": True}, "is not a valid time"), ({"active": True, "sub": "ann", "exp": []}, "is not a valid time"),
         ({"active": True, "sub": "ann", "rooms": ["video_1"]}, "rooms must be an object"), ({"active": True, "sub": "ann", "rooms": {"a*b": []}}, "only at its end"),
+        ({"active": True, "sub": "ann", "settings": ["video_1"]}, "settings must be an object"),
+        ({"active": True, "sub": "ann", "settings": {"video_1": {"maxUsers": 0}}}, "settings of a room are not usable.*maxUsers"),
     ],
 )  # fmt: skip
 def test_an_invalid_answer_authenticates_no_client(said: dict[str, Any], reason: str) -> None:

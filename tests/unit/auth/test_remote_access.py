@@ -15,6 +15,7 @@ from koko_presence.access.webhook import WebhookAccess
 from koko_presence.auth.http_client import Answer, RequestFailed, ResponseTimeout, UnusableResponse
 from koko_presence.auth.identity import Identity
 from koko_presence.config.trpc_rules import Rule, parse_rule
+from koko_presence.protocol.models import RoomSettings
 from koko_presence.webhooks.signature import verify
 
 SECRET = "a secret of at least 32 bytes, from your vault"
@@ -634,3 +635,30 @@ def test_what_is_no_rule_is_refused(text: str) -> None:
 def test_a_rule_as_it_is_read() -> None:
     assert parse_rule("video_* -> video.getById(id)") == Rule("video_", None, "video.getById", "id", False)
     assert parse_rule("comparison -> c(id)") == Rule("", "comparison", "c", "id", True)
+
+
+# --- settings of a room [Q10]
+
+
+def test_the_answer_may_have_settings_of_the_room() -> None:
+    async def test() -> None:
+        access, _ = webhook(FakeHttpClient({"allow": True, "settings": {"title": "Cut 3", "later": 1}}))
+        assert (await query(access)).settings == RoomSettings(title="Cut 3")
+        access, _ = webhook(FakeHttpClient({"allow": True}))
+        assert (await query(access)).settings is None
+        access, _ = webhook(FakeHttpClient({"allow": False, "settings": {"title": 1}}))
+        assert await query(access) == NO, "a refusal needs none"
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize("settings", [{"title": 1}, {"maxUsers": 0}, [], "x", {"title": "x" * 201}])
+def test_unusable_settings_make_the_answer_unusable_and_are_named_in_the_log(
+    settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        access, _ = webhook(FakeHttpClient({"allow": True, "settings": settings}))
+        assert await query(access) == UNSURE
+
+    asyncio.run(test())
+    assert "settings" in caplog.records[-1].why  # type: ignore[attr-defined]
