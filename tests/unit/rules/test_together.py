@@ -360,3 +360,18 @@ def test_h10_a_delayed_start_survives_the_death_of_the_owner() -> None:
     assert position(world) == 10
     world.sleep(3)
     assert position(world) == pytest.approx(10 + world.now - starts_at, abs=0.01)
+
+
+def test_h9_the_room_waits_on_a_frame() -> None:
+    world = World(RoomOptions(wait_for_viewers_s=5.0))
+    world.verifier.settings = {"*": {"media": {"main": {"mediaId": "cut_3", "frameRate": 25}}}}
+    ann, bob = world.person("ann"), world.person("bob")
+    ann.send(play("sync", isPlaying=True, currentTime=10, playbackRate=1))
+    report(bob)
+    world.sleep(0.333)
+    report(bob, buffering=True)
+    data = ann.last("playback_synced")["data"]
+    assert data["action"] == "wait" and data["currentTime"] == pytest.approx((data["frame"] + 0.5) / 25)
+    world.sleep(5)
+    after = ann.last("playback_synced")["data"]
+    assert (after["action"], after["currentTime"]) == ("play", data["currentTime"])
