@@ -3,7 +3,9 @@ import * as React from "react";
 import {
   createPresence,
   type Answer,
+  type Attachment,
   type Person,
+  type Player,
   type Presence,
   type PresenceError,
   type Room,
@@ -92,6 +94,30 @@ answers();
 
 const detach: () => void = room.attach(document.createElement("video"), { correct: true, whenNotAllowed: "snap" });
 detach();
+const player: Player = {
+  abilities: { canSetRate: false },
+  getState: () => ({ paused: true, currentTime: 0, playbackRate: 1 }),
+  play() {}, pause() {}, seek(seconds) { seconds.toFixed(); }, setRate(rate) { rate.toFixed(); },
+  subscribe(listener) { listener("seeking"); return () => {}; },
+};
+const attachment: Attachment = room.attach(player, { target: "right", mediaId: "cut-7", outputOffset: 0.1, abilities: { frameAccurate: true } });
+attachment.setOutputOffset(0.2);
+attachment.setMediaId(undefined);
+attachment();
+// @ts-expect-error a player has six methods
+room.attach({ play() {}, pause() {} });
+// @ts-expect-error no such event
+player.subscribe((type) => type === "volumechange");
+room.step(-1).then((answer) => answer.success && answer.frame);
+room.setMedia({ mediaId: "cut-7", frameRate: "24000/1001", offset: 2.4, target: "right" });
+room.setMedia({ mediaId: null });
+// @ts-expect-error mediaId is missing
+room.setMedia({ frameRate: 25 });
+room.playback({ action: "play", startDelayMs: "auto" });
+room.on("media_changed", ({ data }) => data.medium?.title ?? data.target);
+room.on("follow", ({ reason }) => reason === "reversals");
+const { media, shownMedia, isBlocked, rights, settings } = room.getSnapshot();
+console.log(media?.main?.frameRate, shownMedia.right, isBlocked, rights?.moderate, settings?.controlMode);
 const second: number = room.position() + room.position(room.clock.now()) + room.clock.offset + room.clock.rtt;
 const { playback, controller: holder, requests, synced, following, error, self } = room.getSnapshot();
 console.log(second, playback?.anchor, holder, requests[0]?.requesterName, synced?.total, following, error?.code, self?.sessionId);
