@@ -526,6 +526,26 @@ test("an element that was taken out of the page is not started again behind its 
   video.pause();
   await time.advance(3000);
   assert.deepEqual([commands(), video.paused], [[], true]);
+  video.isConnected = true;
+  await time.advance(1000);
+  assert.equal(video.paused, false, "it is in the page again");
+});
+
+test("while the room waits for this player, it buffers until it has data to play, although it is paused [H9]", async () => {
+  const { video, command, reports } = await watching(state(), {}, {}, new FrameVideo(time));
+  await time.advance(4000);
+  video.readyState = 2;
+  video.stall(true);
+  await time.advance(500);
+  assert.equal(reports().at(-1).buffering, true);
+  await command({ action: "wait", isPlaying: false, waitingFor: ["me"] });
+  await time.advance(2000);
+  assert.deepEqual([reports().at(-1).buffering, video.paused], [true, true]);
+  video.readyState = 4;
+  video.stalled = false;
+  video.fire("canplay");
+  await time.advance(100);
+  assert.equal(reports().at(-1).buffering, false);
 });
 
 // --- to the frame [H21, H22] -----------------------------------------------------------------------------------------------

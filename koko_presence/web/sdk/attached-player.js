@@ -359,7 +359,7 @@ export class AttachedPlayer {
         this.#isWaiting = this.#isEmptied = false;
         break;
       case "pause":
-        this.#isWaiting = false;
+        this.#isWaiting &&= this.#roomWaits;
     }
     this.#update(true);
   }
@@ -483,6 +483,7 @@ export class AttachedPlayer {
    */
   #look(now) {
     const { currentTime, paused, playbackRate, seeking, isConnected = true } = this.#player.getState();
+    if (isConnected && !this.#seen.isConnected) this.#isSuspended = false; // it is in the page again
     this.#seen = { position: currentTime, at: now, speed: paused || seeking ? 0 : playbackRate, isConnected };
     if (!paused) this.#isFirstStart = false;
   }
@@ -883,8 +884,14 @@ export class AttachedPlayer {
   /** @param {PlayerState} state */
   #isBuffering({ paused, ended, readyState, currentTime, duration = Infinity }) {
     if (ended || duration - currentTime < NEAR_END_S) return false;
-    if (readyState === undefined) return this.#isWaiting && !paused;
-    return readyState < (paused ? 2 : 3); // HAVE_CURRENT_DATA, HAVE_FUTURE_DATA
+    const needsFuture = !paused || this.#roomWaits;
+    if (readyState === undefined) return this.#isWaiting && needsFuture;
+    return readyState < (needsFuture ? 3 : 2); // HAVE_FUTURE_DATA, HAVE_CURRENT_DATA
+  }
+
+  /** Whether the room stands until all players have data [H9]: then a pause ends no wait for them. */
+  get #roomWaits() {
+    return Boolean(this.#context.room.getSnapshot().playback?.waitingFor);
   }
 
   /**
