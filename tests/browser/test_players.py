@@ -28,7 +28,7 @@ PAGE = """<!doctype html><meta charset="utf-8">
 <script type="module">
   import { createPresence } from "/sdk/presence.js";
   window.film = document.querySelector("#film");
-  window.come = async (user, id, { privacy, attach = true, options } = {}) => {
+  window.come = async (user, id, { privacy, kind = "video", options } = {}) => {
     const auth = async () => (await (await fetch(`/dev/token?user=${user}&name=${user}`)).json()).token;
     window.presence = createPresence({ url: "/presence", auth, worker: false });
     window.room = presence.enter(id, { type: "video", privacy });
@@ -39,8 +39,42 @@ PAGE = """<!doctype html><meta charset="utf-8">
     }
     room.on("playback_synced", ({ userId, data }) => userId === presence.userId && sent.push(data.action));
     if (film.readyState === 0) await new Promise((done) => film.addEventListener("loadedmetadata", done, { once: true }));
-    if (attach) room.attach(film, options);
+    room.attach(players[kind](), options);
     if (!(await room.ready())) throw new Error(JSON.stringify(room.getSnapshot().error));
+  };
+  // what stands for the film in `attach`, besides itself: an element with the same interface, and an object with six methods
+  const STATE = ["paused", "currentTime", "playbackRate", "duration", "seeking", "ended"];
+  const EVENTS = [
+    "play", "pause", "playing", "waiting", "canplay", "seeking", "seeked", "ratechange", "ended", "emptied", "loadedmetadata",
+  ];
+  class FilmElement extends HTMLElement {
+    constructor() {
+      super();
+      for (const type of EVENTS) film.addEventListener(type, () => this.dispatchEvent(new Event(type)));
+    }
+    play() { return film.play(); }
+    pause() { film.pause(); }
+  }
+  for (const name of [...STATE, "readyState", "autoplay", "loop"]) {
+    Object.defineProperty(FilmElement.prototype, name, { get: () => film[name], set: (value) => (film[name] = value) });
+  }
+  customElements.define("film-element", FilmElement);
+  window.players = {
+    video: () => film,
+    element: () => document.body.appendChild(new FilmElement()),
+    object: () => ({
+      abilities: { canSetRate: true, frameAccurate: false },
+      getState: () => Object.fromEntries(STATE.map((name) => [name, film[name]])),
+      play: () => film.play(),
+      pause: () => film.pause(),
+      seek: (seconds) => (film.currentTime = seconds),
+      setRate: (rate) => (film.playbackRate = rate),
+      subscribe(listener) {
+        const life = new AbortController();
+        for (const type of EVENTS) film.addEventListener(type, () => listener(type), { signal: life.signal });
+        return () => life.abort();
+      },
+    }),
   };
   window.apart = () => Math.abs(film.currentTime - room.position());
   window.inStep = () => {
@@ -53,6 +87,8 @@ PAGE = """<!doctype html><meta charset="utf-8">
   };
   window.ready = true;
 </script>"""
+
+KINDS = pytest.mark.parametrize("kind", ["video", "element", "object"])
 
 SYNC = "room.playback({action: 'sync', isPlaying: true, currentTime: %s, playbackRate: %s})"
 
@@ -81,6 +117,8 @@ def viewer(server: Server, browser: Browser, request: pytest.FixtureRequest) -> 
 
     yield open_page
     for context in contexts:
+        for page in context.pages:
+            page.goto("about:blank")  # a page that is closed with its context sends no leave
         context.close()
 
 
@@ -93,9 +131,10 @@ def commands(page: Page) -> list[str]:
     return list(page.evaluate("sent"))
 
 
-def test_a_jump_to_a_comment_is_one_command_and_nobody_is_closed(viewer: Viewer) -> None:
+@KINDS
+def test_a_jump_to_a_comment_is_one_command_and_nobody_is_closed(viewer: Viewer, kind: str) -> None:
     """`currentTime = 12; play()` in one turn, on a paused film."""
-    ann, ben = viewer("ann"), viewer("ben")
+    ann, ben = viewer("ann", kind=kind), viewer("ben", kind=kind)
     ann.evaluate("room.playback({action: 'pause', currentTime: 3})")
     wait_in_step(ann, ben)
     ann.evaluate("sent.length = 0; film.currentTime = 12; film.play(); 0")
@@ -108,11 +147,12 @@ def test_a_jump_to_a_comment_is_one_command_and_nobody_is_closed(viewer: Viewer)
     assert ann.evaluate("events") == ben.evaluate("events") == []
 
 
-def test_a_late_click_joins_the_room_and_rewinds_no_other_viewer(viewer: Viewer) -> None:
+@KINDS
+def test_a_late_click_joins_the_room_and_rewinds_no_other_viewer(viewer: Viewer, kind: str) -> None:
     """The browser refuses to start; meanwhile the room is paused and goes on."""
-    ann = viewer("ann")
+    ann = viewer("ann", kind=kind)
     ann.evaluate(SYNC % (1, 1))
-    late = viewer("late", blocked=True)
+    late = viewer("late", blocked=True, kind=kind)
     late.wait_for_function("room.getSnapshot().isBlocked")
     ann.evaluate("room.playback({action: 'pause'})")
     late.wait_for_function("!room.getSnapshot().playback.isPlaying")
@@ -149,8 +189,9 @@ def test_autoplay_of_a_newcomer_does_not_start_a_paused_room(viewer: Viewer) -> 
     assert ann.evaluate("film.paused") is True
 
 
-def test_a_pause_just_behind_a_seek_leaves_no_viewer_buffering(viewer: Viewer) -> None:
-    ann, ben = viewer("ann"), viewer("ben")
+@KINDS
+def test_a_pause_just_behind_a_seek_leaves_no_viewer_buffering(viewer: Viewer, kind: str) -> None:
+    ann, ben = viewer("ann", kind=kind), viewer("ben", kind=kind)
     ann.evaluate(SYNC % (1, 1))
     wait_in_step(ann, ben)
     ann.evaluate(
@@ -162,9 +203,10 @@ def test_a_pause_just_behind_a_seek_leaves_no_viewer_buffering(viewer: Viewer) -
         )
 
 
-def test_at_the_end_all_have_ended_and_none_is_shown_as_paused(viewer: Viewer) -> None:
+@KINDS
+def test_at_the_end_all_have_ended_and_none_is_shown_as_paused(viewer: Viewer, kind: str) -> None:
     """H20. The next play begins at 0 for both."""
-    ann, ben = viewer("ann"), viewer("ben")
+    ann, ben = viewer("ann", kind=kind), viewer("ben", kind=kind)
     ann.evaluate("film.currentTime = film.duration - 1.5; film.play(); 0")
     for page in (ann, ben):
         page.wait_for_function("film.ended && room.getSnapshot().playback.ended")
@@ -184,9 +226,10 @@ def test_a_film_that_loops_is_refused_in_words_and_still_follows(viewer: Viewer)
     assert commands(ben) == []
 
 
-def test_another_source_keeps_the_rate_and_the_position_of_the_room(viewer: Viewer) -> None:
+@KINDS
+def test_another_source_keeps_the_rate_and_the_position_of_the_room(viewer: Viewer, kind: str) -> None:
     """The browser resets speed, position and play state of an element whose source changes."""
-    ann, ben = viewer("ann"), viewer("ben")
+    ann, ben = viewer("ann", kind=kind), viewer("ben", kind=kind)
     ann.evaluate(SYNC % (2, 1.5))
     wait_in_step(ann, ben)
     ben.evaluate("film.src = '/demo/clip.mp4?quality=2'; 0")
@@ -196,8 +239,9 @@ def test_another_source_keeps_the_rate_and_the_position_of_the_room(viewer: View
     assert ann.evaluate("room.getSnapshot().playback.playbackRate") == 1.5
 
 
-def test_a_media_key_in_a_hidden_page_pauses_for_all_and_a_hidden_page_follows(viewer: Viewer) -> None:
-    ann, ben = viewer("ann"), viewer("ben")
+@KINDS
+def test_a_media_key_in_a_hidden_page_pauses_for_all_and_a_hidden_page_follows(viewer: Viewer, kind: str) -> None:
+    ann, ben = viewer("ann", kind=kind), viewer("ben", kind=kind)
     ann.evaluate(SYNC % (1, 1))
     wait_in_step(ann, ben)
     ben.evaluate("hide(true)")
@@ -211,9 +255,10 @@ def test_a_media_key_in_a_hidden_page_pauses_for_all_and_a_hidden_page_follows(v
     assert commands(ben) == ["pause"]
 
 
-def test_a_small_jump_of_the_player_ends_no_following(viewer: Viewer) -> None:
+@KINDS
+def test_a_small_jump_of_the_player_ends_no_following(viewer: Viewer, kind: str) -> None:
     """As a library jumps over a gap in the stream."""
-    ann, ben = viewer("ann"), viewer("ben")
+    ann, ben = viewer("ann", kind=kind), viewer("ben", kind=kind)
     ann.evaluate("room.requestControl()")
     ann.evaluate(SYNC % (1, 1))
     wait_in_step(ann, ben)
