@@ -172,8 +172,8 @@ class OwnershipTransfer:
             self._awaiting_ownership.append(command)
             return None
         if owner == self._bus.me:
-            if stage == QUIESCED and self._change.rings[0].owner(key) == self._bus.me:
-                return owner  # owned from the first view of the change on, and not given up yet
+            if stage == QUIESCED and not self._change.has_released(key):
+                return owner  # owned since before the change, and not given up yet
             self._awaiting_ownership.append(command)
         else:
             self._held.append(command)
@@ -306,6 +306,7 @@ class OwnershipTransfer:
             bus.forget_replica_holder(user_id)
         owners = self._change.target
         self._own_by(owners)
+        self._change.release()
         for room_id, ends in bus.shard.ends(now).items():  # a replica holder may have sent an older record
             if moved(room_key(room_id)):
                 self._send_to_peer(

@@ -24,12 +24,13 @@ class ViewChange:
     """The stage of one worker on its way to the newest view. `stage` is the one it is in, STABLE between changes;
     `rings` are the views since it was last stable, beginning with the one that it leaves."""
 
-    __slots__ = ("_done", "_given_up", "_me", "deadline", "rings", "stage")
+    __slots__ = ("_done", "_given_up", "_me", "_released", "deadline", "rings", "stage")
 
     def __init__(self, me: int) -> None:
         self._me = me
         self._done: dict[int, dict[int, int]] = {}  # worker -> epoch -> last stage that it has reported
         self._given_up: set[int] = set()  # in this change: they did not answer in time
+        self._released = 0  # how many of `rings` there were when this worker last gave up its keys
         self.rings: list[Ring] = []
         self.stage = STABLE
         self.deadline = 0.0
@@ -61,7 +62,16 @@ class ViewChange:
 
     def moved(self, key: str) -> bool:
         """Return whether `key` has more than one owner in the views of this change."""
-        return len({ring.owner(key) for ring in self.rings}) > 1
+        return _moves(key, self.rings)
+
+    def release(self) -> None:
+        """Record that this worker has given up its keys that have moved so far in this change."""
+        self._released = len(self.rings)
+
+    def has_released(self, key: str) -> bool:
+        """Return whether `key` had moved when this worker last gave up keys in this change. When a later view makes the
+        change begin again, also a key that moves back to this worker is given up until the change is over."""
+        return _moves(key, self.rings[: self._released])
 
     def note(self, worker: int, epoch: int, stage: int) -> None:
         """Record that a worker has finished a stage. A worker that has begun with a later view has not finished this
@@ -102,9 +112,15 @@ class ViewChange:
     def settle(self) -> None:
         """End the change: only the newest view is kept."""
         del self.rings[:-1]
+        self._released = 0
         self.stage = STABLE
 
     def forget(self, workers: Iterable[int]) -> None:
         """Drop workers that are gone; their ids are not reused."""
         for worker in workers:
             self._done.pop(worker, None)
+
+
+def _moves(key: str, rings: list[Ring]) -> bool:
+    """Return whether `key` has more than one owner in `rings`."""
+    return len({ring.owner(key) for ring in rings}) > 1

@@ -146,6 +146,29 @@ def test_a_stage_of_a_later_view_does_not_count_for_this_one() -> None:
     assert change.may_advance(1.1) and not change.missing() and not change.gave_up, "what it said early still counts"
 
 
+def test_a_key_that_moves_back_is_given_up_until_the_change_is_over() -> None:
+    """A key that was given up in a change of owners is given up until the end of the change, also when the change begins
+    again and the key moves back. Its worker took commands for it meanwhile, and made a room anew, with numbers that its
+    members had received, beside the record that it had given up."""
+    one, two = Peer(id=1, slot=1, address=""), Peer(id=2, slot=2, address="")
+    leaving = Peer(id=1, slot=1, address="", owns=False)
+    change = ViewChange(me=1)
+    change.begin(View(epoch=1, peers=(one, two)), 0.0)
+    change.settle()
+    kept = next(f"r:{n}" for n in range(100) if change.target.owner(f"r:{n}") == 2)
+    given = next(f"r:{n}" for n in range(100) if change.target.owner(f"r:{n}") == 1)
+    change.begin(View(epoch=2, peers=(leaving, two)), 1.0)
+    assert change.moved(given) and not change.has_released(given)
+    change.release()
+    change.begin(View(epoch=3, peers=(one, two)), 1.1)
+    assert change.target.owner(given) == 1 and change.has_released(given)
+    assert not change.has_released(kept)
+    change.begin(View(epoch=4, peers=(one,)), 1.2)
+    assert change.moved(kept) and not change.has_released(kept), "it has moved since"
+    change.settle()
+    assert not change.has_released(given)
+
+
 def test_a_retried_resume_does_not_restore_an_old_connection() -> None:
     """A retried ResumeMember of an earlier connection changes nothing. It gave the member back to that connection's
     edge: when that edge was lost, so was the member, though it was connected elsewhere [N-b, D16]."""
