@@ -199,7 +199,9 @@ def restore_room(room_id: str, record: RoomRecord, seq: int, context: ShardConte
     room.seq = seq + gap if room.shown else 0
     room.note_restored(record.revision, seq)
     if head.media is not None:
-        room.targets.restore(head.media.media, head.media.durations, from_back_end=head.media.from_back_end)
+        targets = room.targets
+        targets.media, targets.durations = dict(head.media.media), dict(head.media.durations)
+        targets.from_back_end = head.media.from_back_end
     if head.playback is not None:
         room.playback = Playback(now, room.targets)
         for name in (

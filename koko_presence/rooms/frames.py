@@ -3,6 +3,7 @@
 
 from fractions import Fraction
 from math import ceil, floor
+from typing import NamedTuple
 
 from msgspec import UNSET
 
@@ -13,23 +14,24 @@ EARLY_S = Fraction(1, 2000)
 HALF = Fraction(1, 2)
 
 
-class FrameGrid:
+class FrameGrid(NamedTuple):
     """The frames of one medium on the time of its room: frame n, from 0, is shown from n / `rate` - `offset` on, in
-    seconds. `last` is the number of the last frame, None when the duration is not known: a container's duration is
-    rounded, so the number of frames is the nearest one."""
+    seconds. `duration` is that of the medium, None when it is not known."""
 
-    __slots__ = ("_begins_at", "_ends_at", "last", "offset", "rate")
+    rate: Fraction
+    offset: Fraction
+    duration: Fraction | None
 
-    def __init__(self, rate: Fraction, offset: Fraction, duration: Fraction | None) -> None:
-        self.rate = rate
-        self.offset = offset
-        self.last = None if duration is None else max(ceil(duration * rate - HALF) - 1, 0)
-        self._begins_at = float(-offset - EARLY_S)
-        self._ends_at = None if duration is None else float(duration - offset + EARLY_S)
+    @property
+    def last(self) -> int | None:
+        """The number of the last frame; None when it is not known. A container's duration is rounded, so the number of
+        frames is the nearest one."""
+        return None if self.duration is None else max(ceil(self.duration * self.rate - HALF) - 1, 0)
 
     def runs_at(self, position: float) -> bool:
         """Return whether the medium has begun and is not over at a position of the room."""
-        return position >= self._begins_at and (self._ends_at is None or position <= self._ends_at)
+        own = Fraction(position) + self.offset
+        return own >= -EARLY_S and (self.duration is None or own <= self.duration + EARLY_S)
 
     def frame_at(self, position: float) -> int:
         """Return the frame that is shown at a position of the room in seconds: before the medium begins its first, and
@@ -38,7 +40,8 @@ class FrameGrid:
 
     def limited(self, number: int) -> int:
         """Return the number of the medium's frame that is nearest to `number`."""
-        return max(number if self.last is None else min(number, self.last), 0)
+        last = self.last
+        return max(number if last is None else min(number, last), 0)
 
     def middle_of(self, frame: int) -> float:
         """Return the position of the room, in seconds, at the middle of a frame; every decoder shows that frame there.

@@ -5,6 +5,7 @@ A state means: at monotonic second `anchor` the position was `current_time`. The
 when it is read. `version` counts accepted commands; the highest one is valid [H16].
 """
 
+from fractions import Fraction
 from math import inf
 
 from msgspec import UNSET, UnsetType
@@ -298,7 +299,7 @@ class Viewer:
             return None
         grid = found[1]
         if self.state.is_playing or room.is_playing:
-            return round(drift * float(grid.rate))
+            return round(Fraction(drift) * grid.rate)
         return grid.frame_at(self.state.current_time) - grid.frame_at(position)
 
 

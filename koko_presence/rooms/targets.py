@@ -1,5 +1,5 @@
 """Holds the media of a room: one for each of its targets [H17]. State only; written by media.py, playback_sync.py and
-lifetime.py and known_state.py, and by owner/reconcile.py while it restores the room."""
+lifetime.py, and by owner/reconcile.py while it restores the room."""
 
 from collections.abc import Mapping
 
@@ -18,25 +18,14 @@ def named(target: object) -> str:
 class Targets:
     """The medium of each target of a room, in the order in which the targets were set. `durations` has for a target the
     one that the last command has named, in seconds, for media that have none [H20]. `from_back_end`: the back
-    end has set the media, so members may not [H18].
+    end has set the media, so members may not [H18]."""
 
-    `end` is the end of the room in seconds: where the last of its media ends; without media, by the durations that
-    commands have named; None when it is not known [H20]. It and the frames are derived at each change, because every
-    report of a viewer needs them."""
-
-    __slots__ = ("_grids", "durations", "end", "from_back_end", "media")
+    __slots__ = ("durations", "from_back_end", "media")
 
     def __init__(self) -> None:
         self.media: dict[str, Medium] = {}
         self.durations: dict[str, float] = {}
         self.from_back_end = False
-        self.end: float | None = None
-        self._grids: dict[str, FrameGrid] = {}
-
-    def restore(self, media: dict[str, Medium], durations: dict[str, float], *, from_back_end: bool) -> None:
-        """Take the state of another owner."""
-        self.media, self.durations, self.from_back_end = dict(media), dict(durations), from_back_end
-        self._derive()
 
     def put(self, target: str, medium: Medium | None) -> None:
         """Set the medium of a target; None removes the target. The duration that commands have named for another
@@ -48,7 +37,6 @@ class Targets:
             self.media.pop(target, None)
         else:
             self.media[target] = medium
-        self._derive()
 
     def put_by_back_end(self, media: Mapping[str, Medium]) -> None:
         """Set the media that the back end names when the room begins [Q10]."""
@@ -58,9 +46,7 @@ class Targets:
 
     def note_duration(self, target: object, duration: float) -> None:
         """Record the duration in seconds that a command names for `target`, as it stands in the message."""
-        if self.durations.get(named(target)) != duration:
-            self.durations[named(target)] = duration
-            self._derive()
+        self.durations[named(target)] = duration
 
     def is_other(self, target: object, media_id: object) -> bool:
         """Return whether `media_id`, as it stands in a message, is not the medium of `target`. Without an id in the
@@ -84,17 +70,19 @@ class Targets:
         position = duration - (0.0 if medium is None or medium.offset is UNSET else medium.offset)
         return position if position > 0.0 else None
 
-    def _derive(self) -> None:
+    @property
+    def end(self) -> float | None:
+        """The end of the room in seconds: where the last of its media ends; without media, by the durations that
+        commands have named. None: it is not known [H20]."""
         ends = (self.final_position_of(target) for target in self.media or self.durations)
-        self.end = max((end for end in ends if end is not None), default=None)
-        grids = {target: grid_of(medium, self.duration_of(target)) for target, medium in self.media.items()}
-        self._grids = {target: grid for target, grid in grids.items() if grid is not None}
+        return max((end for end in ends if end is not None), default=None)
 
     def grid_at(self, position: float, target: str | None) -> tuple[str, FrameGrid] | None:
         """Return the target whose frames count at a position of the room, and its frames [H21]: of those with a frame
         rate that run there, `target`, else `main`, else the first one. None: there is none."""
-        for name in dict.fromkeys((named(target), MAIN, *self._grids)) if self._grids else ():
-            grid = self._grids.get(name)
+        for name in dict.fromkeys((named(target), MAIN, *self.media)):
+            medium = self.media.get(name)
+            grid = None if medium is None else grid_of(medium, self.duration_of(name))
             if grid is not None and grid.runs_at(position):
                 return name, grid
         return None
