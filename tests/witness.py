@@ -373,6 +373,7 @@ def memory(world: World) -> dict[str, Any]:
             dict(room.targets.media),
             dict(room.targets.durations),
             room.targets.from_back_end,
+            list(room.targets.removed),
         )
         for member in room.members.values():
             found[f"{member.session_id} in {room.id}"] = (

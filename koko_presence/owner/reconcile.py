@@ -126,6 +126,7 @@ def head_of(room: Room) -> RoomHead:
         media=MediaRecord(
             media=dict(room.targets.media),
             durations=dict(room.targets.durations),
+            removed=list(room.targets.removed),
             from_back_end=room.targets.from_back_end,
         ),
         settings=room.settings,
@@ -199,9 +200,8 @@ def restore_room(room_id: str, record: RoomRecord, seq: int, context: ShardConte
     room.seq = seq + gap if room.shown else 0
     room.note_restored(record.revision, seq)
     if head.media is not None:
-        targets = room.targets
-        targets.media, targets.durations = dict(head.media.media), dict(head.media.durations)
-        targets.from_back_end = head.media.from_back_end
+        media = head.media
+        room.targets.restore(media.media, media.durations, media.removed, from_back_end=media.from_back_end)
     if head.playback is not None:
         room.playback = Playback(now, room.targets)
         for name in (

@@ -70,12 +70,13 @@ class WaitRecord(Struct, array_like=True, kw_only=True):
 
 
 class MediaRecord(Struct, array_like=True, kw_only=True):
-    """The state of `rooms.targets.Targets`: the media and the durations that commands have named, by target,
-    and whether the back end has set the media."""
+    """The state of `rooms.targets.Targets`: the media and the durations that commands have named, by target, whether
+    the back end has set the media, and the targets that were removed last."""
 
     media: dict[str, Medium]
     durations: dict[str, float]
     from_back_end: bool = False
+    removed: list[str] = []
 
 
 class RoomHead(Struct, array_like=True, kw_only=True):

@@ -43,7 +43,7 @@ def handle_media(room: Room, member: Member, message: MediaMessage, now: float) 
     if medium is not None and before is not None and medium.media_id == before.media_id:
         medium = _completed(medium, before)
     author = (member.user_id, member.session_id)
-    set_media(room, target, medium, now, keep_position=data.keep_position, author=author)
+    set_media(room, {target: medium}, now, keep_position=data.keep_position, author=author)
     playback = room.playback
     if playback is None or not playback.version:
         return {"success": True}
@@ -62,54 +62,60 @@ def check_count(room: Room, target: str, medium: Medium | None) -> None:
 
 def set_media(
     room: Room,
-    target: str,
-    medium: Medium | None,
+    changes: Mapping[str, Medium | None],
     now: float,
     *,
     keep_position: bool = False,
     author: tuple[str, str] = (SYSTEM, SYSTEM),
-    from_back_end: bool = False,
 ) -> bool:
-    """Set the medium of a target, or remove the target with None, and emit `media_changed`. Return whether anything
-    has changed; when not, there is no event.
+    """Set the media of some targets, where None removes the target, and emit a `media_changed` for each that has
+    changed. They all have the playback after the whole change. Return whether anything has changed.
 
     Another `media_id` pauses the room at 0, unless `keep_position`; a new description of the same medium never does. In
-    both cases the version of the playback is increased [H18].
-    `author` are the user and the session in the event. `from_back_end`: from now on members may not set media. A room
-    that is not shown has no media, and nothing is done. The caller has checked the number of targets
-    (`check_count`)."""
-    if not room.shown:
-        return False
+    both cases the version of the playback is increased, by 1 [H18].
+    `author` are the user and the session in the events. A room that is not shown has no media, and nothing is done. The
+    caller has checked the number of targets (`check_count`)."""
     targets = room.targets
-    targets.from_back_end = targets.from_back_end or from_back_end
-    before = targets.media.get(target)
-    if before == medium:
+    before = dict(targets.media)
+    changed = {target: medium for target, medium in changes.items() if before.get(target) != medium}
+    if not room.shown or not changed:
         return False
-    targets.put(target, medium)
+    for target in sorted(changed, key=lambda target: changed[target] is not None):  # removals first, for `MAX_TARGETS`
+        targets.put(target, changed[target])
     if room.playback is None:
         room.playback = Playback(now, targets)
-    is_same = before is not None and medium is not None and before.media_id == medium.media_id
-    room.playback.media_changed(now, keep_position=keep_position or is_same)
+    keeps = keep_position or all(_is_same(before.get(target), medium) for target, medium in changed.items())
+    room.playback.media_changed(now, keep_position=keeps)
     room.schedule_end()
-    if not (keep_position or is_same):
+    if not keeps:
         end_wait(room)
     note_superseded(room)
     room.urgent = True
-    data = MediaChanged(target=target, medium=medium, playback=room.playback.row(room.context.wall))
-    room.out.append(StreamFrame(room.frame(data, *author, now, public=True)))
+    playback = room.playback.row(room.context.wall)
+    for target, medium in changed.items():
+        data = MediaChanged(target=target, medium=medium, playback=playback)
+        room.out.append(StreamFrame(room.frame(data, *author, now, public=True)))
     return True
 
 
 def set_by_back_end(room: Room, media: Mapping[str, Medium] | None, now: float) -> None:
     """Give the room exactly these media, of the back end, by `set_media`; a target that has none any more is removed,
-    and the position stays. None: members may set media again, and the present ones stay [H18, Q10]."""
+    and members may not set media. None: they may again, and the present media stay [H18, Q10].
+
+    While one of the media stays and none is replaced by another one, the position stays, too: a film to compare with is
+    added or removed."""
+    room.targets.from_back_end = media is not None
     if media is None:
-        room.targets.from_back_end = False
         return
-    for target in room.targets.media.keys() - media.keys():
-        set_media(room, target, None, now, keep_position=True)
-    for target, medium in media.items():
-        set_media(room, target, medium, now, from_back_end=True)
+    before = room.targets.media
+    one_remains = any(_is_same(before.get(target), media[target]) for target in media)
+    replaced = any(target in before and not _is_same(before[target], media[target]) for target in media)
+    removed = dict.fromkeys(target for target in before if target not in media)
+    set_media(room, {**removed, **media}, now, keep_position=one_remains and not replaced)
+
+
+def _is_same(before: Medium | None, medium: Medium | None) -> bool:
+    return before is not None and medium is not None and before.media_id == medium.media_id
 
 
 def _completed(medium: Medium, before: Medium) -> Medium:

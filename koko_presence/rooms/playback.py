@@ -5,7 +5,6 @@ A state means: at monotonic second `anchor` the position was `current_time`. The
 when it is read. `version` counts accepted commands; the highest one is valid [H16].
 """
 
-from fractions import Fraction
 from math import inf
 
 from msgspec import UNSET, UnsetType
@@ -266,7 +265,7 @@ class Viewer:
 
     def _judge(self, data: PlaybackData, room: Playback, at: float) -> None:
         position, reported = room.position(at), self.state.current_time
-        end = room.targets.final_position_of(named(data.target))
+        end = room.targets.end_of(named(data.target))
         end = room.duration if end is None else end
         drift = reported - (position if end is None else min(position, end))
         self.drift_ms = round(drift * 1000.0)
@@ -299,7 +298,7 @@ class Viewer:
             return None
         grid = found[1]
         if self.state.is_playing or room.is_playing:
-            return round(Fraction(drift) * grid.rate)
+            return round(drift * grid.per_second)
         return grid.frame_at(self.state.current_time) - grid.frame_at(position)
 
 

@@ -72,9 +72,12 @@ def handle_playback(room: Room, member: Member, message: PlaybackMessage, now: f
 
 
 def end_playback(room: Room, now: float) -> None:
-    """Stop the room at its end and broadcast that, as user `system` [H20]."""
+    """Stop the room at its end and broadcast that, as user `system` [H20]. While synchronisation is off players are
+    left alone, and nothing is broadcast."""
     assert room.playback is not None
     room.playback.stop_at_end()
+    if not room.sync_enabled:
+        return
     room.playback_waits = (SYSTEM, SYSTEM, "end")
     release_playback(room, now, at_once=True)
 

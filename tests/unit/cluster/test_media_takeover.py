@@ -68,6 +68,18 @@ def test_a_duration_that_a_command_has_named_outlives_the_owner() -> None:
     assert ada.last("playback_synced")["data"]["duration"] == 60.0
 
 
+def test_a_late_command_for_a_removed_target_is_stale_at_the_next_owner() -> None:
+    world, ada, owner = stage()
+    say(ada, "media", mediaId="film_1")
+    say(ada, "media", target="alt", mediaId="film_2")
+    say(ada, "media", target="alt", mediaId=None)
+    world.sleep(0.5)
+    world.kill(owner)
+    world.sleep(1.0)
+    say(ada, "playback", action="seek", currentTime=77.0, target="alt", mediaId="film_2")
+    assert ada.last("error")["code"] == "STALE"
+
+
 def test_media_of_the_back_end_stay_the_back_ends() -> None:
     world, ada, owner = stage()
     room = world.shard.rooms[ROOM]

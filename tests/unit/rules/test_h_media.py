@@ -225,7 +225,7 @@ def test_h18_media_of_the_back_end_are_not_changed_by_members(pair: tuple[Client
     ann, bob = pair
     room = ann.world.shard.rooms["video_123"]
     ann.send(play("play", currentTime=30.0))
-    assert media.set_media(room, "main", Medium(media_id="film_1"), ann.world.now, from_back_end=True)
+    media.set_by_back_end(room, {"main": Medium(media_id="film_1")}, ann.world.now)
     ann.send(medium("film_2"))
     assert refusal(ann) == "FORBIDDEN"
     event = bob.last("media_changed")
