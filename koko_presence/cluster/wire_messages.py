@@ -48,6 +48,7 @@ class RelayedAction(ClusterMessage, kw_only=True):
     authority: Authority | None
     hidden: bool
     round_trip_ms: int
+    step: int
 
 
 class UndecodableAction(BadMessage):
@@ -161,6 +162,7 @@ def encode_command(command: Command) -> bytes:
                 authority=command.authority,
                 hidden=command.hidden,
                 round_trip_ms=command.round_trip_ms,
+                step=command.step,
             )
         )
     return _encode(command)
@@ -185,6 +187,7 @@ def decode_command(body: bytes) -> Command:
         authority=command.authority,
         hidden=command.hidden,
         round_trip_ms=command.round_trip_ms,
+        step=command.step,
     )
 
 

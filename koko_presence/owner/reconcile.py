@@ -76,6 +76,7 @@ def member_record(member: Member) -> MemberRecord:
         typing=member.typing,
         watching=member.watching,
         profile=member.person.profile,
+        last_step=member.last_step,
     )
 
 
@@ -262,7 +263,7 @@ def _restore_member(room: Room, record: MemberRecord, private_room: PrivateRoom,
     member = Member(enter, record.membership_id, person, limits, now)
     for name in (
         "color", "index", "joined_at", "last_active_at", "connected", "cursor", "cursor_put_away", "selection",
-        "typing", "watching", "session_version", "granted",
+        "typing", "watching", "session_version", "granted", "last_step",
     ):  # fmt: skip
         setattr(member, name, getattr(record, name))
     if record.attached:

@@ -466,8 +466,12 @@ class Shard:
             member.round_trip_s = command.round_trip_ms / 1000.0
         outcome: Any = None
         try:
-            if authority is None and not hides:
+            if command.step and member.has_done_step(command.step):
+                outcome = playback_sync.repeated_answer(room)
+            elif authority is None and not hides:
                 outcome = self._do(handler, room, member, message, now)
+                if command.step:
+                    member.note_step(command.step)
             else:
                 with call_scopes.restricted(member, authority, hidden=hides):
                     if not call_scopes.is_dropped(member, message, authority):

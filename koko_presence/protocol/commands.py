@@ -14,7 +14,7 @@ for each value and ignores a message with a lower one. docs/architecture.md list
 from msgspec import UNSET, Struct, UnsetType
 
 from .delivery import Delivery
-from .messages import ClientMessage, GetActive, Join, RoomMessage, StatusData
+from .messages import ClientMessage, GetActive, Join, PlaybackMessage, RoomMessage, StatusData
 from .models import Activity, Known, MessageId, Privacy, RoomSettings, RoomType, Status
 from .settings import SettingsChange
 
@@ -460,7 +460,8 @@ class RoomAction(RoomCommand, kw_only=True):
     another worker; empty for one that is encoded again: made or changed by this server, or too long. `hidden`: the
     session was invisible when its edge received the message, whatever privacy the room has applied since [K3].
     `round_trip_ms` comes with playback messages: the last ping's to the session's client, 0 when it is unknown
-    [H10]."""
+    [H10]. `step` is the number of a step on its connection, from 1, by which the room recognises a repeated one [H21];
+    0 for all else."""
 
     session_id: str
     message: RoomMessage
@@ -469,11 +470,15 @@ class RoomAction(RoomCommand, kw_only=True):
     authority: Authority | None = None
     hidden: bool = False
     round_trip_ms: int = 0
+    step: int = 0
 
     @property
     def delivery(self) -> Delivery:
-        """That of the client's message."""
-        return self.message.delivery
+        """That of the client's message; a step by a call has no number and is not repeated."""
+        message = self.message
+        if isinstance(message, PlaybackMessage) and message.adds_up and not self.step:
+            return Delivery.AT_MOST_ONCE
+        return message.delivery
 
     @property
     def refused_as(self) -> ClientMessage:

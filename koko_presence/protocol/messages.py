@@ -338,6 +338,13 @@ class PlaybackMessage(RoomMessage, tag="playback", kw_only=True):
 
     data: PlaybackData
 
+    @property
+    def adds_up(self) -> bool:
+        """Whether the command counts twice when it is done twice: a step that says neither from where it goes nor from
+        which version of the state."""
+        data = self.data
+        return data.action == "step" and data.current_time is UNSET and data.base_version is UNSET
+
 
 class MediaData(Wire, kw_only=True):
     """The medium of a target, `main` when none is named [H17, H18]. Where the target has this `media_id` already, an

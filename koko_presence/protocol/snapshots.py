@@ -12,7 +12,8 @@ from .models import Activity, Cursor, Medium, RoomSettings, RoomType, Selection
 
 class MemberRecord(Struct, array_like=True, kw_only=True):
     """One member of a room: the state of `rooms.member.Member`. `joined_at`, `last_active_at`, `lease_until` and
-    `grace_until` are monotonic seconds, the same for all workers of a host; the last two are 0.0 when not set."""
+    `grace_until` are monotonic seconds, the same for all workers of a host; the last two are 0.0 when not set.
+    `last_step` has the connection and number of the last step [H21]."""
 
     session_id: str
     user_id: str
@@ -45,6 +46,7 @@ class MemberRecord(Struct, array_like=True, kw_only=True):
     typing: str | None
     watching: bool
     profile: Profile
+    last_step: tuple[int, int] = (0, 0)
 
 
 class PlaybackRecord(Struct, array_like=True, kw_only=True):

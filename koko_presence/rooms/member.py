@@ -77,7 +77,7 @@ class Member(MemberCore):
 
     __slots__ = (
         "_row", "_row_shows", "away_at", "can_broadcast", "can_control", "connection", "edge", "grace_until",
-        "granted", "image", "joined_at", "lease_until", "membership_id", "moderator", "name", "person",
+        "granted", "image", "joined_at", "last_step", "lease_until", "membership_id", "moderator", "name", "person",
         "privacy_version", "report", "round_trip_s", "selection", "session_version", "share_selection", "typing",
         "viewer", "watching",
     )  # fmt: skip
@@ -108,9 +108,19 @@ class Member(MemberCore):
         self.watching = False
         self.round_trip_s = 0.0  # to its client, by the last ping before its last playback message; 0.0: unknown
         self.viewer: Viewer | None = None
+        self.last_step = (0, 0)  # connection, and number on it
         self._row = b""
         self._row_shows: tuple[object, ...] = ()  # the values from which `_row` was encoded
         self.report = TokenBucket(limits.report_hz, limits.report_hz)
+
+    def has_done_step(self, number: int) -> bool:
+        """Return whether the step with this number on the present connection was done before [H21]."""
+        connection, last = self.last_step
+        return connection == self.connection and number <= last
+
+    def note_step(self, number: int) -> None:
+        """Record that the step with this number on the present connection is done."""
+        self.last_step = (self.connection, number)
 
     @property
     def leased(self) -> bool:

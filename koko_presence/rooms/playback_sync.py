@@ -71,6 +71,11 @@ def handle_playback(room: Room, member: Member, message: PlaybackMessage, now: f
     return {"success": True, **_as_dict(playback.row(room.context.wall))}
 
 
+def repeated_answer(room: Room) -> Result:
+    """Return the answer to a command that was done before the loss of the room's owner, and has arrived again."""
+    return {"success": True, **({} if room.playback is None else _as_dict(room.playback.row(room.context.wall)))}
+
+
 def end_playback(room: Room, now: float) -> None:
     """Stop the room at its end and broadcast that, as user `system` [H20]. While synchronisation is off players are
     left alone, and nothing is broadcast."""

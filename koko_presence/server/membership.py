@@ -136,8 +136,8 @@ class Memberships(Reauthorization):
     """The rooms of one session at its edge. Its session, the hub and the rooms' subscriptions send it events."""
 
     __slots__ = (
-        "_catching_up", "_join_bucket", "_selections", "_session", "_waiting", "behind_joins", "cursors", "joining",
-        "max_bytes", "rooms",
+        "_catching_up", "_join_bucket", "_selections", "_session", "_steps", "_waiting", "behind_joins", "cursors",
+        "joining", "max_bytes", "rooms",
     )  # fmt: skip
 
     def __init__(self, session: MembershipsSession) -> None:
@@ -148,6 +148,7 @@ class Memberships(Reauthorization):
         self.rooms: dict[str, RoomMembership] = {}
         self.joining = 0  # memberships whose messages are held
         self.behind_joins: HeldQueue | None = None  # a change of privacy and the messages after it; None without one
+        self._steps = 0  # that were passed on
         self._catching_up = False  # messages older than those in `behind_joins` are being handled
         self._join_bucket = TokenBucket(limits.join_hz, limits.join_burst)
         self.cursors = TokenBucket(limits.cursor_hz, MERGED_BURST)
@@ -613,11 +614,13 @@ class Memberships(Reauthorization):
     def act(self, message: RoomMessage, raw: bytes, within: bool, now: float) -> None:
         """Handle a room message that is not coalesced. Errors: NOT_IN_ROOM, RATE_LIMITED, TOO_LARGE; the room answers
         with its own."""
-        membership, round_trip_ms = self._require(message.room_id), 0
+        membership, round_trip_ms, step = self._require(message.room_id), 0, 0
         if not within and not isinstance(message, Typing):
             raise PresenceError("RATE_LIMITED", retry_after_s=0.1)
         if isinstance(message, PlaybackMessage):
             round_trip_ms = round(self._session.round_trip_s * 1000.0)
+            if message.adds_up:
+                self._steps = step = self._steps + 1
         if isinstance(message, Typing):
             self._check_size(len(raw))
             if message.data.is_typing:
@@ -626,7 +629,7 @@ class Memberships(Reauthorization):
             self._session.activity.note_activity(now)
         else:
             self.interacted(now)
-        self._pass_on(membership, message, now, raw, round_trip_ms)
+        self._pass_on(membership, message, now, raw, round_trip_ms, step)
 
     def show(self, message: CursorMessage | SelectionMessage, raw: bytes, within: bool, now: float) -> None:
         """Handle a cursor or selection: send it at once within the session's rate, else keep it as the newest waiting
@@ -802,6 +805,7 @@ class Memberships(Reauthorization):
         now: float,
         raw: bytes = b"",
         round_trip_ms: int = 0,
+        step: int = 0,
     ) -> None:
         session = self._session
         if isinstance(message, CursorMessage) and membership.route is not None:
@@ -814,6 +818,7 @@ class Memberships(Reauthorization):
             reply_to=reply_to(session, message.id),
             hidden=session.hidden,
             round_trip_ms=round_trip_ms,
+            step=step,
         )
         session.hub.bus.send(command, now)
 

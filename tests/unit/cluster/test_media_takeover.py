@@ -102,3 +102,26 @@ def test_a_medium_that_is_set_while_its_owner_dies_is_set_once() -> None:
     world.sleep(1.0)
     assert snapshot(world)["media"] == {"main": {"mediaId": "film_1"}}
     assert ada.last("ack")["id"] == 5 and len(ada.of("media_changed")) == 1
+
+
+def test_a_step_is_done_once_and_answered_when_its_owner_dies() -> None:
+    """Its effect may be known elsewhere before it is acknowledged; it is sent again then [H21]."""
+    for dies_after_ms in range(1, 40, 3):
+        world, ada, owner = stage()
+        say(ada, "media", mediaId="film_1", frameRate=25, duration=20)
+        say(ada, "playback", action="pause", currentTime=4.02)
+        world.sleep(1.0)
+        backup = owner.bus.transfer.backup_owner(room_key(ROOM))
+        number = next(number for number in world.nodes if number not in (owner.number, backup))
+        bea = Client(world, world.nodes[number].hub).auth("bea").join(ROOM)
+        slow = (owner.number, number)
+        world.link_delay_s = lambda sender, receiver, slow=slow: 0.1 if (sender, receiver) == slow else 0.002  # type: ignore[misc]
+        for step in (8, 9):
+            bea.post({"type": "playback", "roomId": ROOM, "id": step, "data": {"action": "step", "frames": 1}})
+        world.sleep(dies_after_ms / 1000.0)
+        world.kill(owner)
+        world.sleep(1.0)
+        assert snapshot(world)["playback"]["frame"] == 102, dies_after_ms
+        assert [each["id"] for each in bea.of("ack")] == [8, 9]
+        say(bea, "playback", action="step", frames=1)
+        assert snapshot(world)["playback"]["frame"] == 103
