@@ -292,6 +292,8 @@ class PresenceClient:
         for pacer in (self.cursors, self.selections, self.singles):
             pacer.clear()
         for room in self.rooms.values():
+            if room.joined:
+                room.heard_at_ms = self.server_clock.now_ms(self._line.heard_at)
             room.joined = False
         self._requests.on_lost(error)
 

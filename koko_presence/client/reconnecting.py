@@ -74,6 +74,7 @@ class ReconnectingConnection:
         self.activity: Activity = "active"
         self.retry_after_s: float | None = None
         self.server_clock = ServerClock()
+        self.heard_at = 0.0  # the monotonic second of the last message of the server
         self._owner = owner
         self._url = _checked_url(url)
         self._token = token
@@ -268,6 +269,7 @@ class ReconnectingConnection:
     def on_message(self, data: bytes) -> None:
         """Pass one text message on to the client."""
         self._received = True
+        self.heard_at = self._clock()
         self._owner.on_message(data)
 
     def on_closed(self, code: int) -> None:

@@ -80,6 +80,7 @@ class Room(RoomState):
     def __init__(self, client: Client, room_id: str, room_type: RoomType | None, privacy: Privacy | None) -> None:
         super().__init__(room_id)
         self.joined = False
+        self.heard_at_ms: float | None = None  # server time of the last message before the connection was lost
         self.ended: Exception | None = None
         self.was_joined = False
         self.entering: asyncio.Future[Any] | None = None
@@ -347,7 +348,10 @@ class Room(RoomState):
         for medium in media.values():
             for name in [name for name, value in medium.items() if value is None]:
                 del medium[name]
-        return msgspec.convert({"playback": fields, "media": media}, Known)
+        known: dict[str, Any] = {"playback": fields, "media": media}
+        if self.heard_at_ms is not None:
+            known["at"] = self.heard_at_ms
+        return msgspec.convert(known, Known)
 
     # --- called by the client --------------------------------------------------------------------------------------
 

@@ -27,12 +27,15 @@ SyncState = Annotated[
 
 # Eleven days of video. A finite position is not enough: 1e308 seconds times a rate of 16 is infinite [B14].
 MAX_MEDIA_TIME_S = 1e6
+MIN_RATE, MAX_RATE = 0.0625, 16.0
+MAX_SERVER_MS = 1e15
+MAX_VERSION = 2**53  # above it a browser's numbers are not exact
 
 MediaTime = Annotated[float, Meta(ge=0.0, le=MAX_MEDIA_TIME_S)]
 Normalised = Annotated[float, Meta(ge=0.0, le=1.0)]
-Rate = Annotated[float, Meta(ge=0.0625, le=16.0)]
-ServerMs = Annotated[float, Meta(ge=0.0, le=1e15)]
-Version = Annotated[int, Meta(ge=0, le=2**53)]
+Rate = Annotated[float, Meta(ge=MIN_RATE, le=MAX_RATE)]
+ServerMs = Annotated[float, Meta(ge=0.0, le=MAX_SERVER_MS)]
+Version = Annotated[int, Meta(ge=0, le=MAX_VERSION)]
 RoomId = Annotated[str, Meta(min_length=1, max_length=128)]
 UserId = Annotated[str, Meta(min_length=1, max_length=128)]
 Label = Annotated[str, Meta(max_length=64)]
@@ -176,14 +179,15 @@ class PlaybackRow(Wire, kw_only=True):
 
 
 class KnownPlayback(Wire, kw_only=True):
-    """The playback of a room as a client has it, with the fields of `PlaybackRow` [H24]."""
+    """The playback of a room as a client has it, with the fields of `PlaybackRow` [H24]. With a number out of range it
+    is not taken; the join goes on."""
 
     is_playing: bool
-    current_time: MediaTime
-    playback_rate: Rate
-    anchor: ServerMs
-    version: Version
-    duration: Duration | UnsetType = UNSET
+    current_time: float
+    playback_rate: float
+    anchor: float
+    version: int
+    duration: float | UnsetType = UNSET
     target: Label | UnsetType = UNSET
 
 
@@ -194,6 +198,13 @@ class Known(Wire, kw_only=True):
     media: Annotated[
         Annotated[dict[TargetName, Medium], Meta(max_length=MAX_TARGETS)] | UnsetType,
         Meta(description="By target, as in `room.media`."),
+    ] = UNSET
+    at: Annotated[
+        float | UnsetType,
+        Meta(
+            description="Server time in ms of the last message that the client has received. What was playing is taken "
+            "paused after a minute, and nothing after ten."
+        ),
     ] = UNSET
 
 

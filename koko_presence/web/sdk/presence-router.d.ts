@@ -92,7 +92,10 @@ export interface PlaybackRow {
   ended?: boolean;
 }
 
-/** The playback of a room as a client has it, with the fields of `PlaybackRow`. */
+/**
+ * The playback of a room as a client has it, with the fields of `PlaybackRow`. With a number out of range it is not
+ * taken; the join goes on.
+ */
 export interface KnownPlayback {
   isPlaying: boolean;
   currentTime: number;
@@ -108,6 +111,11 @@ export interface Known {
   playback: KnownPlayback;
   /** By target, as in `room.media`. */
   media?: Record<string, Medium>;
+  /**
+   * Server time in ms of the last message that the client has received. What was playing is taken paused after a
+   * minute, and nothing after ten.
+   */
+  at?: number;
 }
 
 /** What a session may do in a room, by its token and the answer of the back end. */

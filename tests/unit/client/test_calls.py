@@ -68,10 +68,13 @@ def test_a_rejoin_says_what_is_known_of_the_playback_h24() -> None:
             room = await joining
             assert "known" not in join
             assert room.rights is not None and room.rights.control and not room.rights.moderate
+            heard_at_ms = client.server_now_ms()
             await peer.close(1012)
             again = await it.meet_after(0.5)
             await again.welcome()
             join = await again.expect("join")
+            at = join["known"].pop("at")
+            assert at == pytest.approx(heard_at_ms, abs=1.0)
             assert join["known"] == {
                 "playback": PLAYING | {"duration": 60.0, "anchor": 1_736_937_000_000.0},
                 "media": media,

@@ -7,6 +7,7 @@ import pytest
 
 from koko_presence.access.policy import ClaimsAccess
 from koko_presence.protocol.limits import RoomOptions
+from koko_presence.protocol.models import Medium
 from tests.world import Client, World
 
 PLAYER, WATCHER = 'ann:Ann:{"*":["join","control"]}', 'bob:Bob:{"*":["join"]}'
@@ -110,12 +111,69 @@ def test_h24_the_media_come_back_with_it() -> None:
     assert bob.last("media_changed")["data"]["playback"] == room_of(ann)["playback"]
 
 
-def test_h24_the_playback_of_another_medium_is_not_taken() -> None:
+@pytest.mark.one_worker
+def test_h24_the_playback_of_another_medium_than_the_back_ends_is_not_taken() -> None:
     world = World()
-    enter(world, "ann", known=known(world, 41) | {"media": {"main": {"mediaId": "film_2"}}})
+    enter(world, "ann")
+    world.shard.rooms["video_123"].targets.put_by_back_end({"main": Medium(media_id="film_2")})
     bob = enter(world, "bob", known=known(world, 99, currentTime=99.0) | {"media": {"main": {"mediaId": "film_1"}}})
-    assert room_of(bob)["playback"]["currentTime"] == 30.0
-    assert room_of(bob)["media"] == {"main": {"mediaId": "film_2"}}
+    assert "playback" not in room_of(bob) and room_of(bob)["media"] == {"main": {"mediaId": "film_2"}}
+    same = {"main": {"mediaId": "film_2"}, "alt": {"mediaId": "film_3"}}
+    carol = enter(world, "carol", known=known(world, 41) | {"media": same})
+    assert room_of(carol)["playback"]["currentTime"] == 30.0
+    assert room_of(carol)["media"] == {"main": {"mediaId": "film_2"}}
+
+
+def test_h24_the_film_of_the_highest_version_is_taken() -> None:
+    world = World()
+    ann = enter(world, "ann", known=known(world, 5) | {"media": {"main": {"mediaId": "old"}, "alt": {"mediaId": "b"}}})
+    bob = enter(world, "bob", known=known(world, 9, currentTime=50.0) | {"media": {"main": {"mediaId": "new"}}})
+    room = room_of(bob)
+    assert room["media"] == {"main": {"mediaId": "new"}} and room["playback"]["currentTime"] == 50.0
+    events = [event["data"] for event in ann.of("media_changed")]
+    assert {event["target"]: event["medium"] for event in events} == {"main": {"mediaId": "new"}, "alt": None}
+    assert all(event["playback"] == room["playback"] for event in events)
+    carol = enter(world, "carol", known=known(world, 7) | {"media": {"main": {"mediaId": "old"}}})
+    assert room_of(carol)["media"] == {"main": {"mediaId": "new"}}
+
+
+def test_h24_a_film_that_members_have_set_since_is_not_replaced() -> None:
+    world = World()
+    ann = enter(world, "ann", known=known(world, 5) | {"media": {"main": {"mediaId": "old"}}})
+    ann.send({"type": "media", "roomId": "video_123", "data": {"mediaId": "newest"}})
+    bob = enter(world, "bob", known=known(world, 9) | {"media": {"main": {"mediaId": "new"}}})
+    assert room_of(bob)["media"] == {"main": {"mediaId": "newest"}}
+
+
+@pytest.mark.parametrize(
+    ("age_s", "expected"),
+    [(40.0, (True, 70.0)), (70.0, (False, 30.0)), (590.0, (False, 30.0)), (610.0, None), (8 * 3600.0, None)],
+)
+def test_h24_a_client_that_has_slept_does_not_play_on(age_s: float, expected: tuple[bool, float] | None) -> None:
+    """It has heard last from the server when the film was at 30 s, `age_s` ago."""
+    world = World()
+    heard_at = now_ms(world) - age_s * 1000.0
+    state = known(world, isPlaying=True, currentTime=10.0, anchor=heard_at - 20_000)
+    row = room_of(enter(world, "ann", known=state | {"at": heard_at})).get("playback")
+    if expected is None:
+        assert row is None
+    else:
+        assert row["isPlaying"] is expected[0] and row["currentTime"] == pytest.approx(expected[1], abs=0.1)
+
+
+def test_h24_while_a_member_has_control_no_other_is_believed() -> None:
+    world = World()
+    ann = enter(world, "ann")
+    ann.send(type="control_request", roomId="video_123")
+    bob = enter(world, "bob", known=known(world))
+    assert "playback" not in room_of(bob)
+    assert room_of(enter(world, "ann", known=known(world)))["playback"]["currentTime"] == 30.0
+
+
+def test_h24_in_the_mode_controller_those_are_believed_who_may_have_control() -> None:
+    world = World(RoomOptions(control_mode="controller"), access=ClaimsAccess())
+    assert "playback" not in room_of(enter(world, WATCHER, known=known(world)))
+    assert "playback" in room_of(enter(world, PLAYER, known=known(world)))
 
 
 def test_h24_a_duration_is_taken_and_the_end_comes() -> None:
@@ -136,9 +194,39 @@ def test_h24_at_the_top_level_and_over_http_too() -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{"version": -1}, {"currentTime": -0.5}, {"playbackRate": 0}, {"anchor": "now"}, {"isPlaying": 1}],
+    [
+        {"version": -1},
+        {"version": 0},
+        {"currentTime": -0.5},
+        {"currentTime": 1e7},
+        {"playbackRate": 0},
+        {"duration": 0.0},
+        {"duration": 2e6},
+        {"anchor": -1e300, "isPlaying": True},
+    ],
 )
-def test_h24_wrong_values_refuse_the_join(fields: dict[str, Any]) -> None:
+def test_h24_numbers_out_of_range_are_not_taken_and_refuse_no_join(fields: dict[str, Any]) -> None:
+    world = World()
+    ann = enter(world, "ann", known=known(world, **fields))
+    assert ann.of("error") == [] and "playback" not in room_of(ann)
+
+
+def test_h24_the_servers_own_state_is_always_taken() -> None:
+    world = World()
+    ann = enter(world, "ann")
+    for number, data in enumerate(({"offset": 5}, {"duration": 1e6, "offset": -1e6})):
+        ann.send({"type": "media", "roomId": "video_123", "data": {"mediaId": f"film_{number}", **data}})
+        ann.send(type="playback", roomId="video_123", data={"action": "seek", "currentTime": 1e6, "duration": 1.0})
+        room = room_of(enter(world, "bob"))
+        row = room["playback"]
+        fields = {"playback": row, "media": room["media"], "at": now_ms(world)}
+        after = room_of(enter(World(), "bob", known=fields))
+        assert after["playback"] | {"anchor": 0} == row | {"anchor": 0, "version": 1}
+        world.sleep(1)
+
+
+@pytest.mark.parametrize("fields", [{"anchor": "now"}, {"isPlaying": 1}])
+def test_h24_values_of_a_wrong_type_refuse_the_join(fields: dict[str, Any]) -> None:
     world = World()
     ann = enter(world, "ann", known=known(world, **fields))
     assert ann.last("error")["code"] in ("INVALID_DATA", "INVALID_MESSAGE") and ann.of("joined") == []
