@@ -229,6 +229,9 @@ def check_room(room: Any) -> None:
         raise Broken(f"{room.id} waits for {room.wait.users} and plays, or waits for none")
     if room.control.away_since and room.control.user_id is None:
         raise Broken(f"{room.id} has an absent holder of control and no holder")
+    person = room.people.get(room.control.user_id)
+    if bool(room.control.away_since) != (person is not None and person.is_away):
+        raise Broken(f"{room.control.user_id} has control of {room.id}, away since {room.control.away_since}")
     holder = room.control.session_id
     if holder is not None and holder not in room.members:
         raise Broken(f"the controller of {room.id} is not in it")

@@ -65,8 +65,10 @@ class Person:
 
     @property
     def is_away(self) -> bool:
-        """Whether the user is shown as away in the room, by the status or because every session is lost."""
-        return self.profile.status == "away" or not any(member.shown_connected for member in self.members.values())
+        """Whether the user is shown as away in the room, by the status or because every visible session is lost."""
+        if self.profile.status == "away":
+            return True
+        return not any(member.visible and member.shown_connected for member in self.members.values())
 
 
 class Member(MemberCore):

@@ -122,6 +122,7 @@ class Room(RoomState):
         send_snapshot(self, member, enter.message_id, now)
         if not member.visible:
             self._emit_joined(member, now)
+        self.watch_holder(now)  # a new session of the holder may be present again
 
     def _take_known(self, member: Member, enter: EnterRoom, now: float) -> None:
         """Restore the playback from what a joining member knows, before its snapshot, and show it to the others
@@ -164,6 +165,7 @@ class Room(RoomState):
         self.emit(member, UserLeft(reason=reason, session_count=person.visible_count), now)
         webhook_recorder.left(self, member, reason, now)
         self.pass_control_on(member, reason, now)
+        self.watch_holder(now)
         lifetime.note_removal(self, reason, now, visible=member.visible)
 
     def suspend(self, member: Member, now: float, grace_until: float = 0.0, away_at: float = 0.0) -> None:
@@ -287,6 +289,7 @@ class Room(RoomState):
         repeat_snapshot(self, member, now)  # its colour, its number and the room may have changed
         if not member.shown_connected:  # user_joined does not carry the grace period
             self.emit_status(member, now)
+        self.watch_holder(now)
 
     def _wait_no_longer_for(self, member: Member, now: float) -> None:
         """Let the deadline of the wait for viewers judge anew whether it is over: `member` is not one of them any more
@@ -316,6 +319,7 @@ class Room(RoomState):
             if other.attached and other.person is not member.person:
                 self.out.append(StreamFrame(frame, skip=member.session_id, only=other.session_id))
         self.pass_control_on(member, "left", now)
+        self.watch_holder(now)
         lifetime.note_removal(self, "left", now)
 
     def apply_profile(self, person: Person, profile: Profile, session_id: str, interacted: bool, now: float) -> None:
@@ -475,7 +479,7 @@ class Room(RoomState):
 
     def watch_holder(self, now: float) -> None:
         """Record since when the holder of control is shown as away, and set or cancel the deadline at which control is
-        passed on [I7]. Called after every change of the holder, of its status, and of the setting."""
+        passed on [I7]. Called after every change of the holder, of its status and sessions, and of the setting."""
         control = self.control
         person = None if control.user_id is None else self.people.get(control.user_id)
         if person is None or not person.is_away:

@@ -138,6 +138,40 @@ def test_a_holder_in_the_grace_period_is_away() -> None:
     assert [(data["toUserId"], data["fromUserId"]) for data in granted(bob)] == [("bob", "ann")]
 
 
+def test_a_holder_who_joins_again_in_another_session_is_there() -> None:
+    world, (ann, bob) = room_of("ann", "bob")
+    ann.hang_up(1006)
+    world.sleep(1)
+    ann = world.person("ann")
+    world.sleep(50)
+    bob.send(say("control_request"))
+    world.sleep(600)
+    assert granted(bob) == []
+
+
+def test_the_time_begins_when_the_last_session_that_is_there_leaves() -> None:
+    world, (ann, bob) = room_of("ann", "bob", options=RoomOptions(auto_grant_away_s=3.0), grace_s=20.0)
+    bob.send(say("control_request"))
+    ann.hang_up(1006)
+    world.sleep(1)
+    tab = world.person("ann")
+    world.sleep(1)
+    tab.send(say("leave"))
+    world.sleep(2.9)
+    assert granted(bob) == []
+    world.sleep(0.2)
+    assert [(data["toUserId"], data["fromUserId"]) for data in granted(bob)] == [("bob", "ann")]
+
+
+def test_an_invisible_session_of_the_holder_is_not_there() -> None:
+    world, (ann, bob) = room_of("ann", "bob", options=RoomOptions(auto_grant_away_s=2.0))
+    world.client().auth("ann", privacy={"invisible": True}).join(ROOM, "video")
+    bob.send(say("control_request"))
+    ann.hang_up(1006)
+    world.sleep(2.1)
+    assert [(data["toUserId"], data["fromUserId"]) for data in granted(bob)] == [("bob", "ann")]
+
+
 def test_in_the_mode_moderators_only_their_requests_are_granted() -> None:
     options = RoomOptions(control_mode="moderators", auto_grant_away_s=60.0)
     world = World(options, access=ClaimsAccess(), control_request_s=1000.0, missed_heartbeats=1000)
