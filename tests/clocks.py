@@ -29,7 +29,7 @@ TIMES: dict[type, tuple[str, ...]] = {
     snapshots.MemberRecord: ("lease_until", "grace_until", "joined_at", "last_active_at"),
     snapshots.PlaybackRecord: ("anchor", "acted_at"),
     snapshots.RoomHead: ("created_at", "holder_away_since"),
-    snapshots.WaitRecord: ("until",),
+    snapshots.WaitRecord: ("began", "until"),
     snapshots.MembershipEnd: ("notified_at", "noted_at", "created_at"),
     snapshots.UserRecord: ("idle_at",),
     snapshots.SessionRecord: ("accepted_at", "lease_until", "grace_until"),

@@ -120,7 +120,8 @@ class _Extra:
                 [[each, *what] for each in some]
                 for what in (("play", room, 10), ("report", room, False), ("report", room, True))
             )
-            return [["settings", room, {"waitForViewers": seconds}], *plays, moment, *steady, moment, *stuck]
+            settled = [*steady, ["wait", 5.0], *steady, moment]  # no newcomers any more
+            return [["settings", room, {"waitForViewers": seconds}], *plays, moment, *settled, *stuck]
         if chance < 0.09:
             return [[person, "report", room, chances.random() < 0.5]]
         if chance < 0.12:  # the holder of control is away

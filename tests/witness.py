@@ -225,8 +225,11 @@ def check_room(room: Any) -> None:
         raise Broken(f"{room.id} reaches its end at {ends_at}, and has another deadline for it")
     if not room.shown and (room.wait is not None or room.settings != NO_SETTINGS):
         raise Broken(f"{room.id} is not there for others, and waits for viewers or has {room.settings}")
-    if room.wait is not None and (room.playback.is_playing or not room.wait.viewers):
-        raise Broken(f"{room.id} waits for {room.wait.users} and plays, or waits for none")
+    ends_wait = ("wait", room.id, "")
+    if room.wait is not None and (room.playback.is_playing or room.wait.viewers.keys() - room.members.keys()):
+        raise Broken(f"{room.id} waits for {room.wait.viewers} and plays, or for sessions that are not in it")
+    if (room.wait is not None) != (room.context.deadlines.at(ends_wait) is not None):
+        raise Broken(f"{room.id} waits for {room.wait}, and has another deadline for it")
     if room.control.away_since and room.control.user_id is None:
         raise Broken(f"{room.id} has an absent holder of control and no holder")
     person = room.people.get(room.control.user_id)

@@ -118,6 +118,7 @@ def head_of(room: Room) -> RoomHead:
             duration=playback.duration,
             target=playback.target,
             known_version=playback.known_version,
+            decided_version=playback.decided_version,
         ),
         controller=room.control.user_id,
         controller_session=room.control.session_id,
@@ -132,11 +133,15 @@ def head_of(room: Room) -> RoomHead:
         ),
         settings=room.settings,
         holder_away_since=room.control.away_since,
-        wait=None if room.wait is None else WaitRecord(until=room.wait.until, viewers=room.wait.viewers),
+        wait=None if room.wait is None else _wait_record(room.wait),
         private_rooms=[]
         if room.shown
         else [(user_id, *person.private_room) for user_id, person in room.people.items()],
     )
+
+
+def _wait_record(wait: Wait) -> WaitRecord:
+    return WaitRecord(began=wait.began, until=wait.until, viewers=dict(wait.viewers))
 
 
 def full_delta(room: Room) -> RoomDelta:
@@ -207,9 +212,11 @@ def restore_room(room_id: str, record: RoomRecord, seq: int, context: ShardConte
         room.playback = Playback(now, room.targets)
         for name in (
             "is_playing", "current_time", "playback_rate", "anchor", "acted_at", "version", "target", "known_version",
+            "decided_version",
         ):  # fmt: skip
             setattr(room.playback, name, getattr(head.playback, name))
         room.schedule_end()
+        room.playback.decided_version += gap
         room.playback.version += gap  # clients that have the lost owner's last command must accept the next one [H16]
     private_rooms = {user_id: PrivateRoom(*shown) for user_id, *shown in head.private_rooms}  # type: ignore[arg-type]
     for each in record.members.values():
@@ -225,8 +232,13 @@ def restore_room(room_id: str, record: RoomRecord, seq: int, context: ShardConte
     control.away_since = head.holder_away_since
     room.watch_holder(now)
     if head.wait is not None:
-        room.wait = Wait(head.wait.until, dict(head.wait.viewers))
-        deadlines.set(("wait", room.id, ""), max(head.wait.until, now))
+        viewers = {
+            session_id: user_id for session_id, user_id in head.wait.viewers.items() if session_id in room.members
+        }
+        room.wait = Wait(head.wait.began, head.wait.until, viewers)
+        deadlines.set(("wait", room.id, ""), max(head.wait.until, now) if viewers else now)
+        for user_id in viewers.values():
+            room.people[user_id].waited_at = head.wait.began
     if not any(member.visible for member in room.members.values()):
         deadlines.set(("empty", room.id, ""), now + limits.room_linger_s)
     return room

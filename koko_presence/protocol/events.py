@@ -176,7 +176,7 @@ class PlaybackSynced(EventData, kw_only=True):
         Meta(description="ms of the server at which playing starts; `currentTime` stands until then."),
     ] = UNSET
     waiting_for: Annotated[
-        list[str] | UnsetType, Meta(description="User ids of the viewers for whom the room waits.")
+        list[str] | UnsetType, Meta(description="User ids of the viewers for whom the room waits, the first ten.")
     ] = UNSET
 
 

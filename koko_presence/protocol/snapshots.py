@@ -62,11 +62,13 @@ class PlaybackRecord(Struct, array_like=True, kw_only=True):
     target: str | None
     acted_at: float
     known_version: int = 0
+    decided_version: int = 0
 
 
 class WaitRecord(Struct, array_like=True, kw_only=True):
-    """The state of `rooms.wait.Wait`; `until` is a monotonic second."""
+    """The state of `rooms.wait.Wait`; `began` and `until` are monotonic seconds."""
 
+    began: float
     until: float
     viewers: dict[str, str]
 

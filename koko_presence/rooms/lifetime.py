@@ -19,6 +19,7 @@ from .member import Member, PrivateRoom
 from .room_state import SYNCED_TYPES, RoomState
 from .snapshot_delivery import repeat_snapshot
 from .targets import Targets
+from .wait import WaitTimes
 
 
 def begin(
@@ -80,6 +81,7 @@ def _reset(room: RoomState, room_type: RoomType, settings: RoomSettings, now: fl
     room.gone.clear()
     room.type, room.created_at = room_type, now
     room.playback = room.playback_waits = room.wait = None
+    room.wait_times = WaitTimes()
     room.targets = Targets()
     if settings.media is not UNSET and room_type in SYNCED_TYPES:
         room.targets.put_by_back_end(settings.media)

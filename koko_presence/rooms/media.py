@@ -30,10 +30,11 @@ def handle_media(room: Room, member: Member, message: MediaMessage, now: float) 
     if room.targets.from_back_end:
         raise PresenceError("FORBIDDEN", "The back end sets the media of this room.")
     data = message.data
-    version = 0 if room.playback is None else room.playback.version
-    if isinstance(data.base_version, int) and data.base_version != version:
-        state = room.playback.row(room.context.wall) if room.playback is not None and version else None
-        raise PresenceError("STALE", state=state)
+    if isinstance(data.base_version, int):
+        playback = room.playback
+        if data.base_version if playback is None else playback.is_late(data.base_version):
+            state = playback.row(room.context.wall) if playback is not None and playback.version else None
+            raise PresenceError("STALE", state=state)
     target = named(data.target)
     medium = data.medium()
     check_count(room, target, medium)
@@ -88,7 +89,7 @@ def set_media(
     room.playback.media_changed(now, keep_position=keeps)
     room.schedule_end()
     if not keeps:
-        end_wait(room)
+        end_wait(room, now)
     note_superseded(room)
     room.urgent = True
     playback = room.playback.row(room.context.wall)

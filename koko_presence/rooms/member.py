@@ -5,6 +5,7 @@ Written by `Room`, the other modules of this package, and the owner package. `co
 lost session is held for the grace period [D2].
 """
 
+from math import inf
 from typing import NamedTuple
 
 from msgspec import UNSET
@@ -40,15 +41,17 @@ class PrivateRoom(NamedTuple):
 
 
 class Person:
-    """One user in one room, with what the user's sessions share: the profile and the budgets of L1 [E2]."""
+    """One user in one room, with what the user's sessions share: the profile, the budgets of L1 [E2], and when the room
+    has waited for one of them."""
 
-    __slots__ = ("budgets", "members", "private_room", "profile", "user_id")
+    __slots__ = ("budgets", "members", "private_room", "profile", "user_id", "waited_at")
 
     def __init__(self, user_id: str, profile: Profile, limits: Limits, private_room: PrivateRoom) -> None:
         self.user_id = user_id
         self.profile = profile
         self.private_room = private_room  # valid while the room is not `shown`
         self.members: dict[str, Member] = {}
+        self.waited_at = -inf  # the monotonic second at which the room has begun to wait for the user [H9]
         # by the rates that the messages to rooms declare (`RoomMessage.rate`)
         self.budgets = {rate: _budget(limits, *names) for rate, names in _RATES.items()}
 

@@ -23,6 +23,7 @@ SYNC_LEAVE_S = 0.500
 SYNC_LOST_S = 2.0
 SETTLE_S = 1.0
 IN_STEP = ("synced", "ended")  # the states of viewers that count as synced
+NEWCOMER_S = 5.0  # for which a viewer is in step without a break until it is no newcomer any more [H9]
 AT_END_S = 0.250  # a player may stop this much before the duration that its container names [H20]
 
 
@@ -40,8 +41,8 @@ class Playback:
     """The playback state of a room, from its first playback command on [H5]."""
 
     __slots__ = (
-        "acted_at", "anchor", "current_time", "is_playing", "known_version", "playback_rate", "target", "targets",
-        "version",
+        "acted_at", "anchor", "current_time", "decided_version", "is_playing", "known_version", "playback_rate",
+        "target", "targets", "version",
     )  # fmt: skip
 
     def __init__(self, now: float, targets: Targets) -> None:
@@ -52,6 +53,7 @@ class Playback:
         self.anchor = now
         self.acted_at = now  # the monotonic second of the last command; before `anchor` for a delayed start [H10]
         self.version = 0
+        self.decided_version = 0  # before the room's own switches, which make no command stale [H9, H16]
         self.known_version = 0  # of the client from which the state was restored; 0 after a command [H24]
         self.target: str | None = None
 
@@ -132,7 +134,7 @@ class Playback:
         self.is_playing = plays
         self.anchor = self.acted_at = now
         self._settle()
-        self._advance()
+        self.version, self.known_version = self.version + 1, 0
 
     def media_changed(self, now: float, *, keep_position: bool) -> None:
         """Apply a change of the room's targets at monotonic second `now`. Unless `keep_position`, the room is paused at
@@ -157,7 +159,8 @@ class Playback:
         self.current_time = self.position(now)
         self.anchor = self.acted_at = now
         self._settle()
-        self.version, self.known_version = self.version + 1, known.version
+        self._advance()
+        self.known_version = known.version
 
     def stop_at_end(self) -> None:
         """Stop at the room's end, which has been reached at `ends_at` [H20]."""
@@ -167,8 +170,14 @@ class Playback:
         self.anchor = self.acted_at = ends_at
         self._advance()
 
+    def is_late(self, base_version: int) -> bool:
+        """Return whether the room has moved on since the version `base_version`, other than by its own switches for
+        viewers who buffer [H16]."""
+        return not self.decided_version <= base_version <= self.version
+
     def _advance(self) -> None:
         self.version, self.known_version = self.version + 1, 0
+        self.decided_version = self.version
 
     def may_step(self, target: str | None, at: float) -> bool:
         """Return whether the room can go by frames: those of `target` when it is named, else of any [H21]."""
@@ -221,7 +230,8 @@ class Viewer:
     """One session's last report, and the sync state derived from it [H6, H7]."""
 
     __slots__ = (
-        "drift_frames", "drift_ms", "following", "reported_at", "state", "strikes", "sync", "waited_at", "was_synced",
+        "drift_frames", "drift_ms", "following", "in_step_since", "is_newcomer", "reported_at", "state", "strikes",
+        "sync",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -232,8 +242,8 @@ class Viewer:
         self.strikes = 0
         self.following = True
         self.reported_at = 0.0
-        self.was_synced = False  # a newcomer, for whom the room does not wait, was not [H9]
-        self.waited_at = -inf  # when the room has begun to wait for it
+        self.in_step_since = inf  # the monotonic second since which each report was in step; inf: the last was not
+        self.is_newcomer = True  # for which the room does not wait [H9]
 
     def take(self, data: PlaybackData, room: Playback | None, at: float, now: float) -> bool:
         """Store a report made at monotonic second `at`. Return True when `sync` or `following` changed."""
@@ -250,7 +260,11 @@ class Viewer:
             self._become("other_media")  # [H19]
         else:
             self._judge(data, room, at)
-            self.was_synced = self.was_synced or self.sync == "synced"
+            if self.sync in IN_STEP:
+                self.in_step_since = min(self.in_step_since, now)
+                self.is_newcomer = self.is_newcomer and now < self.in_step_since + NEWCOMER_S
+            else:
+                self.in_step_since = inf
         return (self.sync, self.following) != before
 
     def lapse(self) -> bool:
@@ -262,6 +276,7 @@ class Viewer:
     def _become(self, sync: str) -> None:
         """Set a sync state in which there is no drift."""
         self.sync, self.drift_ms, self.drift_frames, self.strikes = sync, 0, None, 0
+        self.in_step_since = inf
 
     def _judge(self, data: PlaybackData, room: Playback, at: float) -> None:
         position, reported = room.position(at), self.state.current_time

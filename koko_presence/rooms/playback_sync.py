@@ -24,10 +24,9 @@ from .presence_state import COALESCED_VALUES, CoalescedValue, spend, submit
 from .room import Room
 from .room_state import SYNCED_TYPES
 from .snapshot_view import synced
-from .wait import Wait
+from .wait import WAITS_AGAIN_S, Wait
 
 LONGEST_AUTO_DELAY_S = 0.5
-WAITS_AGAIN_S = 30.0
 
 
 @handles(PlaybackMessage)
@@ -48,7 +47,7 @@ def handle_playback(room: Room, member: Member, message: PlaybackMessage, now: f
         return {"success": True}
     check_may_play(room, member)
     playback = room.playback
-    is_late = isinstance(data.base_version, int) and playback is not None and data.base_version != playback.version
+    is_late = isinstance(data.base_version, int) and playback is not None and playback.is_late(data.base_version)
     if is_late or room.targets.is_other(data.target, data.media_id):
         raise PresenceError("STALE", state=None if playback is None else playback.row(room.context.wall))
     at = acted_at(data, room.context.wall, now)
@@ -63,7 +62,7 @@ def handle_playback(room: Room, member: Member, message: PlaybackMessage, now: f
     playback.apply(data, at, _start_delay_s(room, data))
     room.schedule_end()
     if data.action not in ("seek", "rate"):  # a person has decided whether the video plays
-        end_wait(room)
+        end_wait(room, now)
     if room.control.user_id == member.user_id and not member.leased:
         room.control.session_id = member.session_id  # another session of the controller takes over [H2]
     room.playback_waits = (member.user_id, member.session_id, data.action)
@@ -137,7 +136,7 @@ def _switch_sync(room: Room, member: Member, message: PlaybackMessage, now: floa
     if room.playback is None:
         room.playback = Playback(now, room.targets)
     if room.wait is not None:  # all players were asked to stop
-        end_wait(room)
+        end_wait(room, now)
         room.playback.switch(now, plays=True)
         room.schedule_end()
     room.playback_waits = (member.user_id, member.session_id, message.data.action)
@@ -199,7 +198,7 @@ def lapse_report(room: Room, member: Member, now: float) -> None:
     _set_watching(room, member, False, now)
     if member.viewer is not None and member.viewer.lapse():
         _emit_viewer(room, member, now)
-        judge_wait(room, now)
+        _judge_viewer(room, member, now)
 
 
 def _set_watching(room: Room, member: Member, watching: bool, now: float) -> None:
@@ -249,48 +248,62 @@ COALESCED_VALUES["report"] = CoalescedValue(lambda member: member.report, _take_
 
 def _wait_for(room: Room, member: Member, viewer: Viewer, now: float) -> None:
     """Stop the playback for a viewer who buffers while it plays, or add the viewer to those that are waited for: at
-    most once in `WAITS_AGAIN_S` for each, and only for one that has been in step before. A report of one that is waited
-    for may end the wait."""
-    playback = room.playback
-    if room.wait is not None and member.session_id in room.wait.viewers:
-        judge_wait(room, now)
+    most once in `WAITS_AGAIN_S` for each user, not for a newcomer, and within the limit of `WaitTimes`. A report of one
+    that is waited for may end the wait."""
+    wait, playback, person = room.wait, room.playback, member.person
+    if wait is not None and member.session_id in wait.viewers:
+        _judge_viewer(room, member, now)
         return
-    if not (viewer.sync == "buffering" and viewer.following and member.visible and room.wait_for_viewers_s):
+    if playback is None or not room.sync_enabled or viewer.is_newcomer or not _buffers(member):
         return
-    if not viewer.was_synced or now < viewer.waited_at + WAITS_AGAIN_S or playback is None or not room.sync_enabled:
+    if wait is not None and not wait.viewers.keys().isdisjoint(person.members):  # for another session of the user
+        wait.viewers[member.session_id] = member.user_id
         return
-    if room.wait is None:
-        if not playback.is_playing:
+    if now < person.waited_at + WAITS_AGAIN_S:
+        return
+    if wait is None:
+        longest_s = room.wait_times.left_s(room.wait_for_viewers_s, now)
+        if not (playback.is_playing and longest_s):
             return
-        room.wait = Wait(now + room.wait_for_viewers_s)
-        room.context.deadlines.set(("wait", room.id, ""), room.wait.until)
-    viewer.waited_at = now
-    room.wait.viewers[member.session_id] = member.user_id
-    _switch_by_system(room, "wait", now, plays=False)
+        wait = room.wait = Wait(now, now + longest_s)
+        room.context.deadlines.set(("wait", room.id, ""), wait.until)
+    person.waited_at = now
+    wait.viewers[member.session_id] = member.user_id
+    if member.user_id in wait.users:  # else the event would be as the one before
+        _switch_by_system(room, "wait", now, plays=False)
+
+
+def _judge_viewer(room: Room, member: Member, now: float) -> None:
+    """Remove a viewer that can play again from those that are waited for; go on playing when it was the last one."""
+    if room.wait is not None and member.session_id in room.wait.viewers and not _buffers(member):
+        del room.wait.viewers[member.session_id]
+        judge_wait(room, now)
 
 
 def judge_wait(room: Room, now: float) -> None:
-    """Go on playing when no viewer that is waited for buffers any more, or time is up [H9]."""
+    """Go on playing when no viewer is waited for any more, or time is up [H9]."""
     wait = room.wait
     if wait is None:
         return
-    if now < wait.until and any(_still_buffers(room, session_id) for session_id in wait.viewers):
+    if now < wait.until and wait.viewers:
         room.context.deadlines.set(("wait", room.id, ""), wait.until)
         return
-    end_wait(room)
+    end_wait(room, now)
     _switch_by_system(room, "play", now, plays=True)
 
 
-def _still_buffers(room: Room, session_id: str) -> bool:
-    member = room.members.get(session_id)
-    if member is None or not (member.visible and member.connected):
+def _buffers(member: Member) -> bool:
+    """Return whether a viewer who sees the room's events and follows them has run out of data."""
+    viewer = member.viewer
+    if viewer is None or not (member.visible and member.connected) or member.leased:
         return False
-    viewer = member.viewer  # None: there was no report since the room has another owner
-    return viewer is None or (viewer.following and viewer.sync == "buffering")
+    return viewer.following and viewer.sync == "buffering"
 
 
-def end_wait(room: Room) -> None:
+def end_wait(room: Room, now: float) -> None:
     """End the wait for viewers, if there is one; the playback stays as it is."""
+    if room.wait is not None:
+        room.wait_times.add(room.wait, now)
     room.wait = None
     room.context.deadlines.cancel(("wait", room.id, ""))
 

@@ -41,10 +41,11 @@ from . import colors, known_state, lifetime, webhook_recorder
 from .member import Member, Person, PrivateRoom
 from .room_state import RoomState, unnamed_type
 from .snapshot_delivery import repeat_snapshot, send_snapshot
+from .wait import WAITS_AGAIN_S
 
 # Extra time for which a place is held after a take-over: a message about a resume may be under way.
 RESUME_MARGIN_S = 0.5
-FORGET_S = 10.0  # leaving and joining again does not refill a budget [L1]
+FORGET_S = 10.0  # leaving and joining again does not refill a budget [L1]; a wait is remembered for longer [H9]
 
 
 class Room(RoomState):
@@ -157,7 +158,8 @@ class Room(RoomState):
             del self.people[person.user_id]
             if self.shown:  # budgets are kept after a leave
                 self.gone[person.user_id] = person
-                self.context.deadlines.set(("forget", self.id, person.user_id), now + FORGET_S)
+                forget_at = max(now + FORGET_S, person.waited_at + WAITS_AGAIN_S)
+                self.context.deadlines.set(("forget", self.id, person.user_id), forget_at)
         if person.visible_count == 0:
             self.control.withdraw(person.user_id)
         for kind in (*member.pending, "grace", "away", "typing_stop", "report_stale"):
@@ -292,9 +294,8 @@ class Room(RoomState):
         self.watch_holder(now)
 
     def _wait_no_longer_for(self, member: Member, now: float) -> None:
-        """Let the deadline of the wait for viewers judge anew whether it is over: `member` is not one of them any more
-        [H9]."""
-        if self.wait is not None and member.session_id in self.wait.viewers:
+        """Remove a member from those that the room waits for. After the last one the deadline ends the wait [H9]."""
+        if self.wait is not None and self.wait.viewers.pop(member.session_id, None) and not self.wait.viewers:
             self.context.deadlines.set(("wait", self.id, ""), now)
 
     def _drop_pending(self, member: Member, *kinds: str) -> None:

@@ -18,7 +18,7 @@ from .load_control import Load
 from .member import Member, Person
 from .playback import Playback
 from .targets import Targets
-from .wait import Wait
+from .wait import Wait, WaitTimes
 
 SYNCED_TYPES = frozenset(("video", "comparison"))  # playback is synchronised unless switched off [C16]
 
@@ -34,7 +34,7 @@ class RoomState(RoomCore):
     __slots__ = (
         "changed", "context", "control", "created_at", "edges", "edges_to_notify", "flushed_seq", "gone", "load",
         "moved", "people", "playback", "playback_waits", "replica_holders", "restored_revision", "revision",
-        "sent_interval_ms", "settings", "shown", "sync_enabled", "targets", "type", "wait",
+        "sent_interval_ms", "settings", "shown", "sync_enabled", "targets", "type", "wait", "wait_times",
     )  # fmt: skip
 
     def __init__(self, room_id: str, room_type: RoomType, context: ShardContext, now: float) -> None:
@@ -51,6 +51,7 @@ class RoomState(RoomCore):
         self.playback_waits: tuple[str, str, str] | None = None  # user, session, action whose broadcast waits [H11]
         self.targets = Targets()
         self.wait: Wait | None = None  # for viewers who buffer [H9]
+        self.wait_times = WaitTimes()
         self.sync_enabled = True  # until the room is shown, each user's own room type decides
         self.control = Control()
         self.settings: RoomSettings = NO_SETTINGS  # of the back end [Q10]; none while the room is not shown

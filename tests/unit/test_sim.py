@@ -399,5 +399,5 @@ def test_a_change_of_settings_that_is_not_sent_would_be_found(monkeypatch: pytes
 @pytest.mark.long
 def test_a_wait_for_viewers_that_is_forgotten_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted fault: a command that plays does not end the wait."""
-    monkeypatch.setattr(playback_sync, "end_wait", lambda room: None)
+    monkeypatch.setattr(playback_sync, "end_wait", lambda room, now: None)
     found("waits for")

@@ -294,7 +294,7 @@ export interface PlaybackSynced {
   ended?: true;
   /** ms of the server at which playing starts; `currentTime` stands until then. */
   effectiveAt?: number;
-  /** User ids of the viewers for whom the room waits. */
+  /** User ids of the viewers for whom the room waits, the first ten. */
   waitingFor?: string[];
 }
 

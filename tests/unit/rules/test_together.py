@@ -1,5 +1,6 @@
 """Decisions H9 and H10: a room that waits for viewers who buffer, and players that start together."""
 
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -26,6 +27,16 @@ def report(client: Client, *, buffering: bool = False, playing: bool | None = No
     client.send(play("report", isPlaying=is_playing, currentTime=at, playbackRate=1, buffering=buffering, **more))
 
 
+def settled(*viewers: Client) -> None:
+    """Let the viewers be in step for 5 s, after which they are no newcomers."""
+    for _ in range(2):
+        for viewer in viewers:
+            report(viewer)
+        viewers[0].world.sleep(5.0)
+    for viewer in viewers:
+        viewer.take()
+
+
 def states(client: Client) -> list[tuple[str, bool, str, Any]]:
     """Action, playing, user and waited-for users of the new playback events."""
     return [
@@ -41,10 +52,7 @@ def trio() -> tuple[Client, Client, Client]:
     people = world.person("ann"), world.person("bob"), world.person("cat")
     people[0].send(play("sync", isPlaying=True, currentTime=10, playbackRate=1))
     world.sleep(1)
-    for person in people:
-        report(person)
-    for person in people:
-        person.take()
+    settled(*people)
     return people
 
 
@@ -55,8 +63,7 @@ def test_h9_by_default_the_room_does_not_wait(trio: tuple[Client, Client, Client
     world = World()
     ann, bob = world.person("ann"), world.person("bob")
     ann.send(play("sync", isPlaying=True, currentTime=10, playbackRate=1))
-    report(bob)
-    ann.take()
+    settled(ann, bob)
     report(bob, buffering=True)
     assert [event["type"] for event in ann.take()] == ["viewer_sync"]
 
@@ -105,7 +112,7 @@ def test_h9_it_waits_for_all_of_several(trio: tuple[Client, Client, Client]) -> 
     assert states(ann) == [("play", True, "system", None)]
 
 
-def test_h9_once_per_30_s_and_viewer(trio: tuple[Client, Client, Client]) -> None:
+def test_h9_once_per_30_s_and_user(trio: tuple[Client, Client, Client]) -> None:
     ann, bob, cat = trio
     report(bob, buffering=True)
     began_at = ann.world.now
@@ -135,8 +142,157 @@ def test_h9_newcomers_never_cause_it(trio: tuple[Client, Client, Client]) -> Non
     report(dan, buffering=True)
     assert states(ann) == []
     report(dan)
+    ann.world.sleep(0.2)
     report(dan, buffering=True)
-    assert states(ann) == [("wait", False, "system", ["dan"])], "once in step it is no newcomer"
+    assert states(ann) == [], "a player that has just sought says so before it has data"
+    settled(dan)
+    report(dan, buffering=True)
+    assert states(ann) == [("wait", False, "system", ["dan"])], "in step for 5 s it is no newcomer"
+
+
+def test_h9_a_break_makes_the_5_s_of_a_newcomer_begin_anew(trio: tuple[Client, Client, Client]) -> None:
+    ann, *_ = trio
+    dan = ann.world.person("dan")
+    for _ in range(2):
+        report(dan)
+        ann.world.sleep(4)
+        report(dan)
+        report(dan, buffering=True)
+        ann.world.sleep(1)
+    assert states(ann) == []
+
+
+def test_h9_leaving_and_joining_again_causes_no_other_wait(trio: tuple[Client, Client, Client]) -> None:
+    ann, bob, _ = trio
+    report(bob, buffering=True)
+    began_at = ann.world.now
+    bob.send(type="leave", roomId=ROOM)
+    ann.world.sleep(11)
+    bob = ann.world.person("bob")
+    settled(bob)
+    states(ann)
+    report(bob, buffering=True)
+    assert states(ann) == [], "it is the same user"
+    while ann.world.now < began_at + 30:
+        report(bob)
+        ann.world.sleep(2)
+    report(bob, buffering=True)
+    assert states(ann) == [("wait", False, "system", ["bob"])]
+
+
+def test_h9_becoming_invisible_and_visible_causes_no_other_wait(trio: tuple[Client, Client, Client]) -> None:
+    ann, bob, _ = trio
+    report(bob, buffering=True)
+    for invisible in (True, False):
+        bob.send(type="privacy", data={"invisible": invisible})
+    settled(bob)
+    states(ann)
+    report(bob, buffering=True)
+    assert states(ann) == []
+
+
+def test_h9_the_tabs_of_a_user_cause_one_wait(trio: tuple[Client, Client, Client]) -> None:
+    ann, bob, _ = trio
+    tab = ann.world.person("bob")
+    settled(bob, tab)
+    states(ann)
+    report(bob, buffering=True)
+    report(tab, buffering=True, playing=False)
+    assert states(ann) == [("wait", False, "system", ["bob"])]
+    report(bob)
+    assert states(ann) == [], "the other tab buffers still"
+    report(tab)
+    assert states(ann) == [("play", True, "system", None)]
+    for each in (bob, tab):
+        report(each)
+        report(each, buffering=True)
+    assert states(ann) == []
+
+
+def test_h9_many_viewers_cannot_stop_the_room_for_longer_than_the_setting_in_30_s() -> None:
+    world = World(RoomOptions(wait_for_viewers_s=4.0))
+    people = [world.person(f"user{number}") for number in range(20)]
+    people[0].send(play("sync", isPlaying=True, currentTime=10, playbackRate=1))
+    settled(*people)
+    for second in range(60):
+        for each in people:
+            report(each)
+        report(people[second % 20], buffering=True)
+        world.sleep(1.0)
+    times = [datetime.fromisoformat(event["timestamp"]).timestamp() for event in people[0].take("playback_synced")]
+    waits = list(zip(times[::2], times[1::2], strict=False))  # `wait` and `play` take turns
+    for _, end in waits:
+        stood_s = sum(max(ended - max(began, end - 30.0), 0.0) for began, ended in waits if ended <= end)
+        assert stood_s <= 4.01, f"in the 30 s before {end}"
+    assert sum(ended - began for began, ended in waits) > 7.0, "and it does wait"
+
+
+def test_h9_a_seek_in_a_large_room_makes_few_short_events() -> None:
+    world = World(RoomOptions(wait_for_viewers_s=5.0))
+    people = [world.person(f"user{number}") for number in range(40)]
+    people[0].send(play("sync", isPlaying=True, currentTime=10, playbackRate=1))
+    settled(*people)
+    people[0].send(play("seek", currentTime=100))
+    states(people[1])
+    for each in people:
+        report(each, buffering=True)
+    events = states(people[1])
+    users = [f"user{number}" for number in range(10)]
+    assert events == [("wait", False, "system", users[:count]) for count in range(1, 11)]
+    for each in people[:-1]:
+        report(each)
+    assert states(people[1]) == [], "it waits also for those that it has not named"
+    report(people[-1])
+    assert states(people[1]) == [("play", True, "system", None)]
+
+
+@pytest.mark.parametrize("how", ["plays", "leave", "hang up", "invisible", "unfollow"])
+def test_h9_only_those_who_still_buffer_are_named(trio: tuple[Client, Client, Client], how: str) -> None:
+    ann, bob, cat = trio
+    report(bob, buffering=True)
+    report(cat, buffering=True, playing=False)
+    if how == "leave":
+        bob.send(type="leave", roomId=ROOM)
+    elif how == "hang up":
+        bob.hang_up(1006)
+    elif how == "invisible":
+        bob.send(type="privacy", data={"invisible": True})
+    else:
+        report(bob, buffering=how != "plays", follow=how != "unfollow")
+    states(ann)
+    ann.send(play("seek", currentTime=50))
+    assert states(ann) == [("seek", False, "ann", ["cat"])]
+
+
+def test_h9_a_viewer_without_socket_does_not_stop_the_room(trio: tuple[Client, Client, Client]) -> None:
+    ann, *_ = trio
+    phone = ann.world.http("phone")
+    phone.session = phone.call("join", roomId=ROOM, roomType="video")["sessionId"]
+    for buffering in (False, False, True):
+        fields = {"isPlaying": True, "currentTime": position(ann.world), "playbackRate": 1, "buffering": buffering}
+        phone.call("syncPlayback", roomId=ROOM, action="report", follow=True, **fields)
+        assert states(ann) == []
+        ann.world.sleep(5)
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["during the wait", "after the wait"])
+@pytest.mark.parametrize("action", ["pause", "seek"])
+def test_h9_a_wait_makes_no_command_of_a_person_stale(
+    trio: tuple[Client, Client, Client], action: str, ended: bool
+) -> None:
+    ann, bob, _ = trio
+    version = ann.world.shard.rooms[ROOM].playback.version
+    report(bob, buffering=True)
+    if ended:
+        report(bob)
+    fields = {"currentTime": 30} if action == "seek" else {}
+    ann.send(play(action, baseVersion=version, **fields) | {"id": 1})
+    assert ann.last("ack")["version"] == version + (3 if ended else 2)
+    if action == "pause":
+        ann.world.sleep(10)
+        assert ann.world.shard.rooms[ROOM].playback.is_playing is False
+    ann.send(play("play", baseVersion=version) | {"id": 2})
+    assert ann.last("error")["code"] == "STALE", "the one before was a person's"
 
 
 @pytest.mark.parametrize("how", ["invisible", "not following", "paused room", "sync off"])
@@ -217,7 +373,7 @@ def test_h9_the_setting_of_one_room() -> None:
     world = World()
     ann, bob = world.person("ann"), world.person("bob")
     ann.send(play("sync", isPlaying=True, currentTime=10, playbackRate=1))
-    report(bob)
+    settled(bob)
     world.change_room(waitForViewers=2)
     states(ann)
     report(bob, buffering=True)
@@ -229,8 +385,7 @@ def test_h9_the_wait_survives_the_death_of_the_owner() -> None:
     world = World(RoomOptions(wait_for_viewers_s=10.0), workers=4)
     people = [world.person(f"user{number}") for number in range(8)]
     people[0].send(play("sync", isPlaying=True, currentTime=10, playbackRate=1))
-    for each in people:
-        report(each)
+    settled(*people)
     owner = world.owner_of(ROOM)
     alive = [each for each in people if each.session.hub is not owner.hub]
     report(alive[0], buffering=True)
