@@ -164,15 +164,23 @@ class DrainAnswer(Wire, omit_defaults=False, kw_only=True):
     draining: bool
 
 
+_FRACTIONS = "|".join(
+    f"[1-9][0-9]{{{digits},{min(digits + 2, 8)}}}/[1-9][0-9]{{{digits}}}"
+    for digits in range(7)  # after the first one
+)
+
+
 def _settings_rules() -> dict[str, Any]:
     """The rules of the media in a SettingsBody that the fields of a Medium do not express: which fractions are frame
-    rates, and that no medium ends before the room begins. Answers have rates in lowest terms."""
+    rates, from 0.1 to 1000, and that no medium ends before the room begins. Answers have rates in lowest terms.
+
+    A pattern compares numbers by their digits only: a numerator may have up to two digits more than the denominator."""
     _, schemas = msgspec.json.schema_components((SettingsBody,))
     medium, properties = schemas["Medium"], schemas["SettingsBody"]["properties"]
     number, _ = medium["properties"]["frameRate"]["anyOf"]
     medium["properties"]["frameRate"]["anyOf"] = [
         number,
-        {"type": "string", "pattern": "^(24000|30000|60000|120000)/1001$"},
+        {"type": "string", "pattern": f"^({_FRACTIONS})$"},
     ]
     without_one = [{"not": {"required": [name]}} for name in ("offset", "duration")]
     medium["anyOf"] = [*without_one, {"properties": {"offset": {"maximum": 0.0}}}]
