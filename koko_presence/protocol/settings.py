@@ -1,9 +1,11 @@
-"""Reads, checks and merges the settings that the back end gives a room [Q10]. Holds no state.
+"""Reads, checks and merges the settings that the back end gives a room [Q10]. Holds no state but a cache of equal
+settings.
 
 They come with a token, with the answer to an access check, or by the server API. Back ends of a later version may know
 more keys: those of a token or an answer are ignored. The server API refuses them, as it does every unknown field.
 """
 
+from functools import lru_cache
 from typing import Annotated, Any
 
 import msgspec
@@ -17,7 +19,10 @@ MAX_SETTINGS_BYTES = 2048  # as JSON
 WholeUsers = Annotated[float, Meta(ge=1.0, le=100_000.0, multiple_of=1.0)]
 NO_SETTINGS = RoomSettings()
 
+RECENT_SETTINGS = 1024
+
 _encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(RoomSettings).decode
 
 
 class SettingsChange(Wire, kw_only=True, forbid_unknown_fields=True):
@@ -39,15 +44,22 @@ KEYS = RoomSettings.__struct_fields__
 
 
 def read_settings(value: Any) -> RoomSettings:
-    """Return the settings of a token or an answer, which are decoded JSON. Errors: ValueError that says what is
-    wrong."""
+    """Return the settings of a token or an answer, which are decoded JSON; for those that equal recent ones the same
+    object, because answers are kept for every user and have the settings of few rooms. Errors: ValueError that says
+    what is wrong."""
     try:
         settings = msgspec.convert(value, RoomSettings)
     except msgspec.ValidationError as error:
         raise ValueError(f"{error}") from None
-    if is_too_large(settings):
+    encoded = _encode(settings)
+    if len(encoded) > MAX_SETTINGS_BYTES:
         raise ValueError(f"they may have {MAX_SETTINGS_BYTES} bytes as JSON")
-    return settings
+    return _decoded(encoded)
+
+
+@lru_cache(maxsize=RECENT_SETTINGS)
+def _decoded(encoded: bytes) -> RoomSettings:
+    return _decode(encoded)
 
 
 def is_too_large(settings: RoomSettings) -> bool:
