@@ -27,6 +27,7 @@ TIMES: dict[type, tuple[str, ...]] = {
     edge_messages.SessionActed: ("idle_at",),
     wire_messages.Delay: ("since", "until"),
     snapshots.MemberRecord: ("lease_until", "grace_until", "joined_at", "last_active_at"),
+    snapshots.PrivateRoomRecord: ("since",),
     snapshots.PlaybackRecord: ("anchor", "acted_at"),
     snapshots.RoomHead: ("created_at", "holder_away_since"),
     snapshots.WaitRecord: ("began", "until"),
@@ -37,7 +38,6 @@ TIMES: dict[type, tuple[str, ...]] = {
 # Those in the tuples of these lists, by position.
 TUPLES: dict[tuple[type, str], tuple[int, ...]] = {
     (snapshots.RoomHead, "requests"): (2, 3),
-    (snapshots.RoomHead, "private_rooms"): (2,),
 }
 
 _delta = msgspec.msgpack.Decoder(snapshots.RoomDelta)

@@ -15,6 +15,7 @@ from koko_presence.protocol.snapshots import (
     MemberRecord,
     PlaybackRecord,
     Presence,
+    PrivateRoomRecord,
     RoomDelta,
     RoomHead,
     RoomRecord,
@@ -77,7 +78,12 @@ def member_record(member: Member) -> MemberRecord:
         watching=member.watching,
         profile=member.person.profile,
         last_step=member.last_step,
+        private_room=None if member.person.visible_count else _private_room_record(member.person.private_room),
     )
+
+
+def _private_room_record(private_room: PrivateRoom) -> PrivateRoomRecord:
+    return PrivateRoomRecord(type=private_room.type, since=private_room.since, settings=private_room.settings)
 
 
 def session_info_of(member: Member) -> SessionInfo:
@@ -134,9 +140,6 @@ def head_of(room: Room) -> RoomHead:
         settings=room.settings,
         holder_away_since=room.control.away_since,
         wait=None if room.wait is None else _wait_record(room.wait),
-        private_rooms=[]
-        if room.shown
-        else [(user_id, *person.private_room) for user_id, person in room.people.items()],
     )
 
 
@@ -218,9 +221,14 @@ def restore_room(room_id: str, record: RoomRecord, seq: int, context: ShardConte
         room.schedule_end()
         room.playback.decided_version += gap
         room.playback.version += gap  # clients that have the lost owner's last command must accept the next one [H16]
-    private_rooms = {user_id: PrivateRoom(*shown) for user_id, *shown in head.private_rooms}  # type: ignore[arg-type]
+    private_rooms = {}
     for each in record.members.values():
-        _restore_member(room, each, private_rooms.get(each.user_id, PrivateRoom(head.type, head.created_at)), now)
+        if each.private_room is not None:
+            private = each.private_room
+            private_rooms[each.user_id] = PrivateRoom(private.type, private.since, private.settings)
+    for each in record.members.values():  # a user with a visible session gets the settings that it has seen
+        private_room = private_rooms.get(each.user_id, PrivateRoom(head.type, head.created_at, head.settings))
+        _restore_member(room, each, private_room, now)
     control = room.control
     control.version = head.control_version + gap
     if head.controller_session in room.members:

@@ -10,10 +10,19 @@ from .commands import Profile
 from .models import Activity, Cursor, Medium, RoomSettings, RoomType, Selection
 
 
+class PrivateRoomRecord(Struct, array_like=True, kw_only=True):
+    """The state of `rooms.member.PrivateRoom`; `since` is a monotonic second."""
+
+    type: RoomType
+    since: float
+    settings: RoomSettings
+
+
 class MemberRecord(Struct, array_like=True, kw_only=True):
     """One member of a room: the state of `rooms.member.Member`. `joined_at`, `last_active_at`, `lease_until` and
     `grace_until` are monotonic seconds, the same for all workers of a host; the last two are 0.0 when not set.
-    `last_step` has the connection and number of the last step [H21]."""
+    `last_step` has the connection and number of the last step [H21]. `private_room` is what its user sees while the
+    room is not `shown`; None while it has a visible session [K7]."""
 
     session_id: str
     user_id: str
@@ -47,6 +56,7 @@ class MemberRecord(Struct, array_like=True, kw_only=True):
     watching: bool
     profile: Profile
     last_step: tuple[int, int] = (0, 0)
+    private_room: PrivateRoomRecord | None = None
 
 
 class PlaybackRecord(Struct, array_like=True, kw_only=True):
@@ -85,9 +95,8 @@ class MediaRecord(Struct, array_like=True, kw_only=True):
 
 class RoomHead(Struct, array_like=True, kw_only=True):
     """The state of a room besides its members. `requests` are the pending requests for control: user id, name, time of
-    the request and time of expiry, in monotonic seconds. `private_rooms` holds, while the room is not `shown`, its user
-    ids with the room type, the time of creation and the settings that each of these users sees [K7].
-    `holder_away_since` is the monotonic second since which the controller is shown as away; 0.0: it is not."""
+    the request and time of expiry, in monotonic seconds. `holder_away_since` is the monotonic second since which the
+    controller is shown as away; 0.0: it is not."""
 
     type: RoomType
     created_at: float
@@ -98,7 +107,6 @@ class RoomHead(Struct, array_like=True, kw_only=True):
     control_version: int
     requests: list[tuple[str, str, float, float]]
     shown: bool = True
-    private_rooms: list[tuple[str, RoomType, float, RoomSettings]] = []
     media: MediaRecord | None = None
     settings: RoomSettings = RoomSettings()
     holder_away_since: float = 0.0

@@ -104,11 +104,14 @@ class Room(RoomState):
         if person is None:
             person = self.gone.pop(session_info.user_id, None)
             if person is None:
-                private_room = PrivateRoom(room_type, now, self.settings if settings == self.settings else settings)
-                person = Person(session_info.user_id, profile, self.context.limits, private_room)
+                person = Person(
+                    session_info.user_id, profile, self.context.limits, PrivateRoom(room_type, now, settings)
+                )
             self.context.deadlines.cancel(("forget", self.id, session_info.user_id))
             self.people[session_info.user_id] = person
             person.profile = profile
+        if self.shown:  # the user's own room would begin later: with what the back end has said last
+            self._set_private_room(person, PrivateRoom(room_type, now, settings))
         self.apply_profile(person, profile, session_info.session_id, False, now)  # other sessions may show an older one
         member = Member(enter, membership_id, person, self.context.limits, now)
         member.color = colors.choose(session_info.user_id, self._colors_taken(member))
@@ -124,6 +127,16 @@ class Room(RoomState):
         if not member.visible:
             self._emit_joined(member, now)
         self.watch_holder(now)  # a new session of the holder may be present again
+
+    def _set_private_room(self, person: Person, private_room: PrivateRoom) -> None:
+        same = self.settings if private_room.settings == self.settings else private_room.settings
+        person.private_room = private_room._replace(settings=same)  # one object for all who have the room's
+        self._replicate_private_room(person)
+
+    def _replicate_private_room(self, person: Person) -> None:
+        """Replicate what a user sees without a visible session, which is part of the records of its sessions then."""
+        if self.context.replicated and person.visible_count == 0:
+            self.mark_changed(person.members)
 
     def _take_known(self, member: Member, enter: EnterRoom, now: float) -> None:
         """Restore the playback from what a joining member knows, before its snapshot, and show it to the others
@@ -164,6 +177,7 @@ class Room(RoomState):
             self.control.withdraw(person.user_id)
         for kind in (*member.pending, "grace", "away", "typing_stop", "report_stale"):
             self.context.deadlines.cancel((kind, self.id, member.session_id))
+        self._replicate_private_room(person)
         self.emit(member, UserLeft(reason=reason, session_count=person.visible_count), now)
         webhook_recorder.left(self, member, reason, now)
         self.pass_control_on(member, reason, now)
@@ -312,6 +326,7 @@ class Room(RoomState):
             self.context.deadlines.cancel((kind, self.id, member.session_id))
         member.pending.clear()
         self.drop_deferred(member)
+        self._replicate_private_room(member.person)
         if member.person.visible_count == 0:
             self.control.withdraw(member.user_id)
         data = UserLeft(reason="left", session_count=member.person.visible_count)

@@ -3,6 +3,7 @@ API."""
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from koko_presence.access.policy import AllowAll, Grant
@@ -99,6 +100,18 @@ def test_unknown_keys_of_a_token_are_ignored_and_wrong_values_are_named() -> Non
     ):
         with pytest.raises(TokenRefused, match=named):
             check_settings(settings)
+
+
+def test_equal_settings_are_kept_once() -> None:
+    """Answers and tokens of many users have the settings of one room, and are kept for their time."""
+    media = {
+        "main": {"mediaId": "cut_2", "frameRate": 23.976, "duration": 600.5},
+        "b": {"mediaId": "cut_3", "offset": -1},
+    }
+    given = {"title": "Cut 3", "waitForViewers": 3, "media": media}
+    first, second = (read_settings(msgspec.json.decode(msgspec.json.encode(given))) for _ in range(2))
+    assert first is second and first == msgspec.convert(given, RoomSettings)
+    assert read_settings({**given, "title": "Cut 4"}) != first
 
 
 def test_settings_have_at_most_two_kilobytes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,6 +229,64 @@ def test_an_invisible_member_alone_sees_the_settings_of_its_own_join_and_makes_t
     assert settings_of(ann) == settings_of(bob) == {"title": "for bob"}
     bob.send(type="leave", roomId=ROOM)
     assert settings_of(ann) == {"title": "for ann"}
+
+
+@pytest.mark.parametrize("leaves", [False, True], ids=["always invisible", "a visible tab has left"])
+def test_the_settings_of_an_invisible_member_survive_the_death_of_the_owner_of_a_shown_room(leaves: bool) -> None:
+    world = World(workers=4, missed_heartbeats=1000)
+    others = [world.person(f"user{number}") for number in range(4)]
+    world.verifier.settings = {"*": {"title": "for bob", "maxUsers": 9}}
+    tabs = [world.client().auth("bob", privacy={"invisible": True}).join() for _ in range(4)]
+    if leaves:
+        world.person("bob").send(type="leave", roomId=ROOM)
+    owner = world.owner_of(ROOM)
+    bob = next(tab for tab in tabs if tab.session.hub is not owner.hub)
+    world.sleep(1)
+    world.kill(owner)
+    world.sleep(8)
+    for other in others:
+        other.send(type="leave", roomId=ROOM)
+    world.sleep(40)  # the places of those who were connected to the lost worker are free
+    assert settings_of(bob) == {"title": "for bob", "maxUsers": 9}
+    bob.send(type="privacy", data={"invisible": False})
+    world.sleep(1)
+    assert settings_of(world.person("late")) == {"title": "for bob", "maxUsers": 9}
+
+
+def test_a_member_who_becomes_invisible_after_the_death_of_the_owner_sees_the_settings_that_it_saw() -> None:
+    world = World(workers=4, missed_heartbeats=1000)
+    world.verifier.settings = {"*": {"title": "for all"}}
+    people = [world.person(f"user{number}") for number in range(8)]
+    owner = world.owner_of(ROOM)
+    world.kill(owner)
+    world.sleep(8)
+    bob, *others = (each for each in people if each.session.hub is not owner.hub)
+    bob.send(type="privacy", data={"invisible": True})
+    for other in others:
+        other.send(type="leave", roomId=ROOM)
+    world.sleep(40)
+    assert settings_of(bob) == {"title": "for all"}
+
+
+@pytest.mark.parametrize("leaves", [True, False], ids=["joined again", "second tab"])
+def test_while_others_are_there_the_newest_settings_are_those_of_an_invisible_member(leaves: bool) -> None:
+    world = World()
+    ann = world.person("ann")
+    for title in ("old", "new"):
+        world.verifier.settings = {"*": {"title": title}}
+        bob = world.client().auth("bob", privacy={"invisible": True}).join()
+        if leaves and title == "old":
+            bob.send(type="leave", roomId=ROOM)
+    ann.send(type="leave", roomId=ROOM)
+    assert settings_of(bob) == {"title": "new"}
+
+
+def test_in_a_room_of_its_own_a_second_tab_changes_nothing() -> None:
+    world = World()
+    for title in ("first", "second"):
+        world.verifier.settings = {"*": {"title": title}}
+        bob = world.client().auth("bob", privacy={"invisible": True}).join()
+    assert settings_of(bob) == {"title": "first"}
 
 
 def test_a_visible_member_makes_the_room_with_its_own_settings() -> None:
@@ -372,8 +443,10 @@ def test_another_video_ends_a_wait_for_viewers() -> None:
     ann, bob = world.person("ann"), world.person("bob")
     at = {"playbackRate": 1}
     ann.send(play("sync", isPlaying=True, currentTime=10, **at))
-    bob.send(play("report", isPlaying=True, currentTime=10, **at))
-    bob.send(play("report", isPlaying=True, currentTime=10, buffering=True, **at))
+    for seconds, buffering in ((0, False), (5, False), (5, True)):  # in step for 5 s it is no newcomer
+        world.sleep(seconds)
+        position = world.shard.rooms[ROOM].playback.position(world.now)
+        bob.send(play("report", isPlaying=True, currentTime=position, buffering=buffering, **at))
     assert ann.last("playback_synced")["data"]["action"] == "wait"
     world.change_room(media={"main": CUT_2})
     ann.take()
