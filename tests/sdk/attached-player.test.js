@@ -640,8 +640,9 @@ test("a seek of the user to a frame is not repeated to its middle", async () => 
 });
 
 test("a browser that does not tell which frame stands after a pause is brought to it by one seek", async () => {
-  for (const room of [{}, { media: MEDIA }]) {
-    const video = Object.assign(new FrameVideo(time), { tellsSeeks: true });
+  for (const [room, tellsSeeks] of [[{}, false], [{}, true], [{ media: MEDIA }, false], [{ media: MEDIA }, true]]) {
+    const kind = { tellsSeeks, showsOneMore: true };
+    const video = Object.assign(new FrameVideo(time), kind);
     const { commands } = await watching(state(), room, {}, video);
     await time.advance(4003);
     const { shown } = video;
@@ -650,7 +651,7 @@ test("a browser that does not tell which frame stands after a pause is brought t
     await time.advance(1000);
     assert.deepEqual([video.shown, video.seeks, Math.floor(commands()[0].currentTime * 25)], [shown, [commands()[0].currentTime], shown]);
 
-    const follower = await watching(state(), room, {}, Object.assign(new FrameVideo(time), { tellsSeeks: true }));
+    const follower = await watching(state(), room, {}, Object.assign(new FrameVideo(time), kind));
     await time.advance(4003);
     for (let round = 1; round < 4; round++) {
       await time.advance(1000);
@@ -666,7 +667,7 @@ test("a browser that does not tell which frame stands after a pause is brought t
 });
 
 test("... and steps from there", async () => {
-  const { room, video } = await watching(state(), {}, {}, Object.assign(new FrameVideo(time), { tellsSeeks: true }));
+  const { room, video } = await watching(state(), {}, {}, Object.assign(new FrameVideo(time), { tellsSeeks: true, showsOneMore: true }));
   await time.advance(4003);
   const { shown } = video;
   video.pause();

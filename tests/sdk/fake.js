@@ -321,8 +321,10 @@ export class FrameVideo extends Video {
   /** The frame of a position; a test may replace it by a decoder that is wrong. */
   frameOf = (seconds) => Math.max(0, Math.floor(seconds * this.fps + 1e-6));
   shown = -1;
-  /** As Firefox: after a seek its position is told, and the frame after the one that was told may stand after a pause. */
+  /** After a seek its position is told, as by Firefox. */
   tellsSeeks = false;
+  /** After a pause the frame after the last one that was told stands, as in Firefox, and in Chromium on a busy computer. */
+  showsOneMore = false;
   #callbacks = new Map();
   #ids = 0;
   #timer;
@@ -356,6 +358,6 @@ export class FrameVideo extends Video {
 
   pause() {
     super.pause();
-    if (this.tellsSeeks) this.shown++;
+    if (this.showsOneMore) this.shown++;
   }
 }

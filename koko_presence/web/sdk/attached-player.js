@@ -16,7 +16,7 @@
  */
 
 import { MAX_RATE, MIN_RATE } from "./command-check.js";
-import { frameAt, frameDuration, frameOfTimestamp, middleOfFrame, middleOfFrameAt, parseFrameRate } from "./frames.js";
+import { frameAt, frameOfTimestamp, middleOfFrame, middleOfFrameAt, parseFrameRate } from "./frames.js";
 import { goalOf, MAIN_TARGET } from "./playback-position.js";
 import { ShownFrames } from "./shown-frames.js";
 import { correction, median, tolerance } from "./steering.js";
@@ -48,8 +48,6 @@ const SAME_POSITION_S = 0.0006;
 const ABOUT_POSITION_S = 0.1;
 /** A shown frame is the present one if its time is so near to the position. */
 const NEAR_SHOWN_S = 0.25;
-/** A seek leads to the middle of a frame or to its begin: a frame that began earlier than this part of one is another one. */
-const MOST_INTO_FRAME = 0.75;
 /** Longest time from `seeked` until the frame is shown. */
 const SHOW_MS = 150;
 /** So near to its end a film is left to end by itself. */
@@ -91,7 +89,6 @@ const INTERACTIONS = ["pointerup", "touchend", "keydown", "click"];
  * @property {number} to s
  * @property {number} startedAt Local ms.
  * @property {boolean} isRepeated Whether the same seek before it landed beside.
- * @property {import("./types.js").ShownFrame | null | undefined} frameBefore The last frame that was told before it.
  */
 
 export class AttachedPlayer {
@@ -144,11 +141,6 @@ export class AttachedPlayer {
    * @type {OwnSeek | null}
    */
   #stood = null;
-  /**
-   * Whether the player has told the begin of a frame to which a seek led, so that it shows what it tells. Firefox tells the
-   * position of the seek, and after a pause it may show the frame after the one that it tells.
-   */
-  #tellsFrames = false;
   #evenMotionSince = 0;
   /** Where the player was last seen, for the distance of a seek. */
   #seen = { position: 0, at: 0, speed: 0, isConnected: true };
@@ -280,9 +272,9 @@ export class AttachedPlayer {
     const state = this.#player.getState();
     const goal = this.#timeline ? this.#goalAt(this.#timeline, state) : null;
     const isShown = !goal || goal.isPlaying || (!this.#seek && isFrameOf(last.mediaTime, goal.position, null, interval));
-    const isTold = isShown && (this.#tellsFrames || !state.paused);
+    const isSeek = goal && !goal.isPlaying && Math.abs(last.mediaTime - goal.position) < SAME_POSITION_S; // as Firefox tells it
     // otherwise the position of a step before this one
-    const position = isTold ? last.mediaTime + interval / 2 : goal?.position ?? state.currentTime;
+    const position = isShown && !isSeek ? last.mediaTime + interval / 2 : goal.position;
     return this.#toRoom(position + frames * interval, state);
   }
 
@@ -390,10 +382,8 @@ export class AttachedPlayer {
       this.#seek = null;
     } else {
       const { paused, currentTime } = this.#player.getState();
-      const frameBefore = this.#frames?.last; // it is not known which frame was shown before
-      this.#stood = paused ? { to: currentTime, startedAt: now, isRepeated: false, frameBefore } : null;
+      this.#stood = paused ? { to: currentTime, startedAt: now, isRepeated: false } : null;
     }
-    this.#noticeTold();
     this.#settle();
   }
 
@@ -404,17 +394,7 @@ export class AttachedPlayer {
       this.#startS = Math.min(0.5, (this.#startS + Math.max(0, takenS)) / 2);
       this.#start = null;
     }
-    this.#noticeTold();
     if (this.#paused) this.#update(); // the frame that stands may be another one
-  }
-
-  #noticeTold() {
-    const { last, interval = 0 } = this.#frames ?? {};
-    if (!last || !this.#stood || last === this.#stood.frameBefore) return;
-    const rate = this.#frameRate;
-    const intoFrameS = this.#stood.to - last.mediaTime;
-    const withinS = (rate ? frameDuration(rate) : interval) * MOST_INTO_FRAME;
-    if (intoFrameS > SAME_POSITION_S && intoFrameS < withinS) this.#tellsFrames = true;
   }
 
   #onVisibility() {
@@ -700,7 +680,9 @@ export class AttachedPlayer {
   }
 
   /**
-   * Whether the frame of a position is on the screen; a seek that landed beside is repeated once.
+   * Whether the frame of a position is on the screen, which is certain after a seek only: at a pause, Firefox may show the frame
+   * after the last one that it has told, and Chromium does not tell one that comes between two callbacks. A seek that landed
+   * beside is repeated once.
    * @param {number} to s
    * @param {PlayerState} state
    * @param {number} now
@@ -712,16 +694,13 @@ export class AttachedPlayer {
     if ((seeking || this.#isSeeking) && !this.#seek && isSameFrame(currentTime, to, rate)) return true; // the user's seek to it is under way
     const stood = this.#stood && isSameFrame(this.#stood.to, to, rate) ? this.#stood : null;
     if (shown === undefined) return stood !== null || Math.abs(currentTime - to) < SAME_POSITION_S;
-    if (stood) {
-      const isTold = isFrameOf(shown, to, rate, this.#frames?.interval) || Math.abs(shown - stood.to) < SAME_POSITION_S;
-      if (stood.isRepeated || isTold) return true;
-      const shownInMs = this.#evenMotionSince + SHOW_MS - now;
-      if (shownInMs > 0) this.#schedule(shownInMs);
-      return shownInMs > 0;
-    }
-    if (!this.#tellsFrames) return false;
-    if (rate) return isFrameOf(shown, to, rate) && Math.abs(currentTime - to) <= frameDuration(rate);
-    return Math.abs(shown + INTO_FRAME_S - to) < SAME_POSITION_S;
+    if (!stood) return false;
+    // Firefox tells the position of the seek in place of the frame's begin
+    const isTold = isFrameOf(shown, to, rate, this.#frames?.interval) || Math.abs(shown - stood.to) < SAME_POSITION_S;
+    if (stood.isRepeated || isTold) return true;
+    const shownInMs = this.#evenMotionSince + SHOW_MS - now;
+    if (shownInMs > 0) this.#schedule(shownInMs);
+    return shownInMs > 0;
   }
 
   /**
@@ -815,7 +794,7 @@ export class AttachedPlayer {
    * @param {boolean} [isRepeated]
    */
   #seekTo(to, now, isRepeated = false) {
-    this.#seek = { to, startedAt: now, isRepeated, frameBefore: this.#frames?.last };
+    this.#seek = { to, startedAt: now, isRepeated };
     this.#stood = null;
     this.#isSeeking = true;
     this.#dueSeekEvents++;

@@ -27,14 +27,6 @@ export function parseFrameRate(rate) {
 }
 
 /**
- * Seconds of a frame.
- * @param {FrameRate} rate
- */
-export function frameDuration({ numerator, denominator }) {
-  return denominator / numerator;
-}
-
-/**
  * The frame at a position.
  * @param {number} seconds
  * @param {FrameRate} rate
