@@ -610,9 +610,11 @@ test("what is known of the playback is said when the room is joined again [H24]"
   const media = { main: { mediaId: "film", duration: 600 } };
   const { socket } = await inside([row("jane")], { playback: playing, media });
   assert.equal(socket.of("join").length, 0);
+  const at = performance.timeOrigin + performance.now() - 8 * 3_600_000;
+  await socket.say({ type: "pong", serverTime: at });
   await socket.lose();
   const again = await back();
-  assert.deepEqual(again.of("join")[0].data, { known: { playback: playing, media } });
+  assert.deepEqual(again.of("join")[0].data, { known: { playback: playing, media, at } }, "it has slept since then");
   await joined(again, [row("jane")], {});
   await again.lose();
   const third = await back();

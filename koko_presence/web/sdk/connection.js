@@ -58,6 +58,8 @@ export class Connection {
    * @type {Authenticated | undefined}
    */
   hello;
+  /** The last time that the server has told, server ms: this page was awake then. */
+  heardAt = 0;
 
   #url;
   #auth;
@@ -299,6 +301,7 @@ export class Connection {
       this.#refusedTokens = 0;
       if (!this.isOnline) this.#onAuthenticated(message); // else it is the answer to a fresh token
     } else if (message.type === "pong") {
+      this.heardAt = message.serverTime;
       this.#clock.addSample(message.echo, localNow(), message.serverTime);
     } else if (message.type === "auth_expiring") {
       this.#renewToken();
@@ -314,6 +317,7 @@ export class Connection {
   #onAuthenticated(hello) {
     this.isOnline = true;
     this.hello = hello;
+    this.heardAt = hello.serverTime;
     this.#onlineAt = localNow();
     this.#clock.addSample(this.#authSentAt, this.#onlineAt, hello.serverTime);
     this.#heartbeatIntervalMs = hello.heartbeatInterval * 1000;

@@ -47,6 +47,8 @@ export class RoomClient {
   #context;
   /** The message that joins the room. */
   #joinMessage;
+  /** When the room was last live, server ms. */
+  #heardAt = 0;
   /** Whether rooms of this type usually have shared playback. */
   #expectsPlayback;
   #store;
@@ -105,7 +107,8 @@ export class RoomClient {
     if (this.#expectsPlayback) await this.#loadMedia(); // it applies the events of the room from the first one on
     if (this.#isOver) return; // left meanwhile
     const known = this.#media?.known;
-    const answer = await this.#context.requests.ask({ ...this.#joinMessage, data: known && { known } });
+    const data = known && { known: { ...known, at: this.#heardAt } };
+    const answer = await this.#context.requests.ask({ ...this.#joinMessage, data });
     if (answer.success) return;
     const { code, retryAfterMs } = answer;
     // FORBIDDEN has a retry time if access could not be checked
@@ -158,6 +161,7 @@ export class RoomClient {
   }
 
   onConnectionLost() {
+    if (this.isLive) this.#heardAt = this.#context.connection.heardAt;
     this.isLive = false;
     clearTimeout(this.#joinTimer); // the next connection joins
     for (const slot of this.#slots) slot.stop();
