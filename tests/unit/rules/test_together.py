@@ -522,7 +522,7 @@ def test_h9_the_room_waits_on_a_frame() -> None:
     world.verifier.settings = {"*": {"media": {"main": {"mediaId": "cut_3", "frameRate": 25}}}}
     ann, bob = world.person("ann"), world.person("bob")
     ann.send(play("sync", isPlaying=True, currentTime=10, playbackRate=1))
-    report(bob)
+    settled(bob)
     world.sleep(0.333)
     report(bob, buffering=True)
     data = ann.last("playback_synced")["data"]
