@@ -1,1 +1,1 @@
-"""Renders the film of the demo page: `make clip`."""
+"""Renders the films of the demo: `make clip`."""

@@ -20,10 +20,9 @@ BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 EMPTY = "<!doctype html><div id=app></div>"
 
 
-def block(language: str) -> str:
-    """The only block in that language."""
-    (found,) = (text for name, text in BLOCKS if name == language)
-    return found
+def block(language: str, number: int = 0) -> str:
+    """The block with that number among those in that language."""
+    return [text for name, text in BLOCKS if name == language][number]
 
 
 @pytest.fixture
@@ -46,9 +45,9 @@ def open_page(context: BrowserContext, server: Server, html: str, complaints: li
     return page
 
 
-def bundled(language: str, folder: Path) -> str:
+def bundled(language: str, folder: Path, number: int = 0) -> str:
     source, out = folder / f"snippet.{language}", folder / "bundle.js"
-    source.write_text(block(language))
+    source.write_text(block(language, number))
     done = subprocess.run(
         ["node", ROOT / "tests/sdk/bundle.js", source, out],
         capture_output=True, text=True, timeout=WAIT_MS / 1000, env=os.environ, check=False,
@@ -58,22 +57,23 @@ def bundled(language: str, folder: Path) -> str:
 
 
 # Another member of the room, by the SDK itself.
-OTHER = """async (room) => {
+OTHER = """async ([room, type]) => {
   const { createPresence } = await import("/sdk/presence.js");
   const auth = async () => (await (await fetch("/dev/token?user=tom&name=Tom")).json()).token;
-  window.tom = createPresence({ url: "/presence", auth, worker: false }).enter(room, { type: "video" });
+  window.tom = createPresence({ url: "/presence", auth, worker: false }).enter(room, { type });
   return Promise.race([window.tom.ready(), new Promise((resolve) => setTimeout(resolve, 100_000, "never"))]);
 }"""
 
 
-def other(context: BrowserContext, server: Server, complaints: list[str], room: str) -> Page:
+def other(context: BrowserContext, server: Server, complaints: list[str], room: str, type: str = "video") -> Page:
     page = open_page(context, server, EMPTY, complaints)
-    assert page.evaluate(OTHER, room) is True
+    assert page.evaluate(OTHER, [room, type]) is True
     return page
 
 
 def test_every_block_is_run_here() -> None:
-    assert {language for language, _ in BLOCKS} == {"html", "jsx", "vue", "js"}
+    languages = [language for language, _ in BLOCKS if language != "js"]
+    assert sorted(languages) == ["html", "jsx", "jsx", "vue"]
 
 
 def test_plain_html(server: Server, context: BrowserContext, complaints: list[str]) -> None:
@@ -105,6 +105,24 @@ def test_react(server: Server, context: BrowserContext, complaints: list[str], t
     page.wait_for_function("document.querySelector('button').textContent === 'Pause'")
 
 
+def test_react_with_two_films(server: Server, context: BrowserContext, complaints: list[str], tmp_path: Path) -> None:
+    html = f"{EMPTY}<script type=module src=/bundle.js></script>"
+    page = open_page(context, server, html, complaints, bundled("jsx", tmp_path, 1))
+    tom = other(context, server, complaints, "comparison_react", "comparison")
+    tom.wait_for_function("tom.others.length === 1")
+    tom.evaluate("""async () => {
+        await tom.setMedia({ mediaId: "cut-1", title: "Cut 1" });
+        await tom.setMedia({ mediaId: "cut-3", title: "Cut 3", target: "right" });
+        tom.updateCursor({ timestamp: 1, x: 0.5, y: 0.5 });
+    }""")
+    page.wait_for_function("document.querySelectorAll('figcaption')[0].textContent === 'Cut 1'")
+    page.wait_for_function("document.querySelectorAll('figcaption')[1].textContent.startsWith('Another version')")
+    page.wait_for_function("document.querySelectorAll('figure')[0].querySelector('b')?.textContent === 'Tom'")
+    assert page.locator("b").count() == 1
+    page.locator("figure").nth(1).hover()
+    tom.wait_for_function("tom.others[0].cursor?.target === 'right' && tom.others[0].cursor.mediaId === 'cut-2'")
+
+
 def test_vue(server: Server, context: BrowserContext, complaints: list[str], tmp_path: Path) -> None:
     html = f"{EMPTY}<script type=module src=/bundle.js></script>"
     page = open_page(context, server, html, complaints, bundled("vue", tmp_path))
@@ -127,7 +145,8 @@ def test_the_calls_one_after_the_other(server: Server, context: BrowserContext, 
       const auth = async () => (await (await fetch("/dev/token?user=jane&name=Jane")).json()).token;
       {calls}
       window.done = [room.status, second.status, presence.status, sent.delivered, granted, answer.code];"""
-    html = f"{EMPTY}<video muted></video><script type=module src=/bundle.js></script>"
+    films = "<video muted></video><div id=comparison><video muted></video><video muted></video></div>"
+    html = f"{EMPTY}{films}<script type=module src=/bundle.js></script>"
     page = open_page(context, server, html, complaints, script)
     page.wait_for_function("window.done")
     assert page.evaluate("done") == ["closed", "closed", "closed", 1, True, "NOT_CONTROLLER"]

@@ -1,4 +1,4 @@
-"""The page of docs/ui-kit.md works unchanged."""
+"""The pages of docs/ui-kit.md work unchanged."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.pages]
 
 TEXT = (Path(__file__).parents[2] / "docs" / "ui-kit.md").read_text()
 MINIFIED = Path(__file__).parents[2] / "koko_presence" / "web" / "sdk_minified"
-ELEMENTS = ("avatars", "cursors", "marks", "typing", "watch")
+ELEMENTS = ("avatars", "cursors", "fullscreen", "marks", "typing", "watch")
+PAGE, COMPARISON = re.findall(r"^```html\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 
 
 def minify(route: Route) -> None:
@@ -27,7 +28,6 @@ def minify(route: Route) -> None:
 def test_the_documented_page_works(
     server: Server, browser: Browser, enter: Enter, complaints: list[str], is_minified: bool
 ) -> None:
-    (html,) = re.findall(r"^```html\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
     tom = enter("tom", "Tom")
     room = tom.locator("#room").inner_text()
     context = browser.new_context(bypass_csp=True)
@@ -38,7 +38,7 @@ def test_the_documented_page_works(
         page.route("**/sdk/**", minify)
     page.route("**/demo/demo.js", lambda route: route.fulfill(body="", content_type="text/javascript"))
     page.goto(f"{server.url}/demo")  # an HTML page of the server's own origin, emptied
-    page.set_content(html.replace("film.mp4", "/demo/clip.mp4").replace("video_123", room))
+    page.set_content(PAGE.replace("film.mp4", "/demo/clip.mp4").replace("video_123", room))
     expect(face(tom, "Jane")).to_have_count(1)
     expect(page.locator("koko-avatars .row button")).to_have_count(2)
     expect(page.locator("koko-watch .viewer")).to_have_count(2)
@@ -47,6 +47,26 @@ def test_the_documented_page_works(
     point(page, 0.5, 0.5)
     wait_for_cursor(tom, 0.5, 0.5)
     expect(tom.locator("#marks .mark")).to_have_text("J")
+    context.close()
+
+
+def test_the_documented_comparison_works(server: Server, browser: Browser, complaints: list[str]) -> None:
+    html = COMPARISON.replace("cut-1.mp4", "/demo/clip.mp4").replace("cut-2.mp4", "/demo/clip-graded.mp4")
+    context = browser.new_context(bypass_csp=True)
+    context.set_default_timeout(WAIT_MS)
+    pages = {}
+    for user in ("jane", "tom"):
+        page = pages[user] = context.new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.route("**/demo/demo.js", lambda route: route.fulfill(body="", content_type="text/javascript"))
+        page.goto(f"{server.url}/demo")
+        page.set_content(html.replace("user=jane&name=Jane", f"user={user}&name={user.title()}"))
+        expect(page.locator("koko-watch .viewer")).to_have_count(len(pages))
+    for target in ("left", "right"):
+        pages["jane"].locator(f"#{target}").hover()
+        seen = pages["tom"].locator(f"koko-cursors[for={target}] .cursor")
+        expect(seen).to_have_text("Jane")
+        expect(pages["tom"].locator("koko-cursors .cursor")).to_have_count(1)
     context.close()
 
 

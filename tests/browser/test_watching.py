@@ -73,7 +73,8 @@ def test_a_late_joiner_lands_on_the_frame_the_others_see(enter: Enter) -> None:
 def test_control_is_taken_asked_for_denied_granted_and_released(enter: Enter) -> None:
     jane = enter("jane", "Jane")
     tom = enter("tom", "Tom")
-    expect(jane.locator("#watch .controller")).to_have_text("Nobody: everyone can play")
+    expect(jane.locator("#watch .controller")).to_have_text("Nobody")
+    expect(jane.locator("#watch .rule")).to_have_text("Everyone can play")
     jane.get_by_role("button", name="Take control").click()
     expect(tom.locator("#watch .controller")).to_have_text("Jane")
     tom.get_by_role("button", name="Request control").click()

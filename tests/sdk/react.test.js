@@ -14,7 +14,7 @@ for (const name of ["HTMLElement", "HTMLIFrameElement", "Node", "navigator"]) {
 const React = (await import("react")).default;
 const { createRoot } = await import("react-dom/client");
 const { act, createElement: h, StrictMode } = React;
-const { RoomProvider, useRoom, useOthers, useSelf, useCursor, useTyping, usePlayback, useSnapshot } = createHooks(React);
+const { RoomProvider, useRoom, useOthers, useSelf, useCursor, useTyping, usePlayback, useSnapshot, useTarget } = createHooks(React);
 
 let root;
 let made;
@@ -163,6 +163,55 @@ test("usePlayback does not render when others move their cursors, but when contr
   assert.deepEqual(seen.slice(before), [false]);
 });
 
+test("useTarget: the film, the cursors and selections of that target, and a player attached to it", async () => {
+  const hooks = {};
+  const renders = { main: 0, right: 0 };
+  const attached = [];
+  function Film({ target, mediaId }) {
+    renders[target]++;
+    hooks[target] = useTarget(target, { mediaId });
+    return h("video", { ref: hooks[target].attach });
+  }
+  await show();
+  const room = made.enter("video_1");
+  room.leave();
+  room.attach = (video, options) => {
+    attached.push(options);
+    return () => attached.push("detached");
+  };
+  const films = [h(Film, { key: 1, target: "main" }), h(Film, { key: 2, target: "right", mediaId: "cut-2" })];
+  const render = (...children) => act(() => root.render(h(RoomProvider, { presence: made, id: "video_1", type: "video" }, ...children)));
+  await render(...films);
+  assert.deepEqual(attached, [{ target: "main", mediaId: undefined }, { target: "right", mediaId: "cut-2" }]);
+  assert.deepEqual([hooks.main.medium, hooks.main.isOther, hooks.main.cursors, hooks.right.position()], [undefined, false, [], 0]);
+
+  const medium = { mediaId: "cut-2", offset: 2.4 };
+  const playback = { isPlaying: false, currentTime: 0, playbackRate: 1, anchor: 1, version: 1 };
+  await say(event("media_changed", "jane", { target: "right", medium, playback }));
+  assert.deepEqual([hooks.right.medium, hooks.right.position(), hooks.main.medium], [medium, 2.4, undefined]);
+
+  const before = { ...renders };
+  await say(event("cursor_moved", "jane", { color: "#123456", timestamp: 1, x: 0.5, y: 0.5, target: "right" }));
+  assert.deepEqual(hooks.right.cursors.map(({ name, cursor }) => [name, cursor.x]), [["JANE", 0.5]]);
+  assert.deepEqual(renders, { ...before, right: before.right + 1 }, "a cursor renders the components of its target only");
+  await say(event("cursor_moved", "tom", { color: "#123456", timestamp: 1, x: 0.5, y: 0.5, target: "right", mediaId: "cut-3" }));
+  assert.equal(hooks.right.cursors.length, 1, "that film is not shown here");
+  await say(event("selection_changed", "tom", { color: "#123456", startTime: 1, endTime: 2 }));
+  assert.deepEqual(hooks.main.selections.map(({ userId, selection }) => [userId, selection.endTime]), [["tom", 2]]);
+  await render();
+  assert.deepEqual(attached.slice(2), ["detached", "detached"]);
+});
+
+test("useCursor names its target", async () => {
+  const Picture = () => h("div", { id: "right", ...useCursor(() => 1, "right") });
+  await show(h(Picture));
+  const picture = place.querySelector("#right");
+  picture.getBoundingClientRect = () => ({ left: 0, top: 0, width: 200, height: 100 });
+  window.document.body.append(place);
+  await act(() => void picture.dispatchEvent(Object.assign(new window.Event("pointermove", { bubbles: true }), { clientX: 50, clientY: 50 })));
+  assert.deepEqual(Socket.last.of("cursor").map(({ data }) => data), [{ timestamp: 1, x: 0.25, y: 0.5, target: "right" }]);
+});
+
 test("StrictMode enters once and leaves once", async () => {
   const Names = () => useOthers((others) => others.map((person) => person.name)).join();
   await act(() => root.render(h(StrictMode, null, h(RoomProvider, { presence: made, id: "video_1", type: "video" }, h(Names)))));
@@ -190,8 +239,16 @@ test("another id leaves one room and enters the other, on the same connection", 
   assert.equal(Socket.all.length, 1);
 });
 
+test("on a server the hooks render an empty room", async () => {
+  const { renderToString } = await import("react-dom/server");
+  const Page = () => `${useOthers().length} ${useTarget("right").cursors.length} ${usePlayback().mayControl} ${useSnapshot(({ status }) => status)}`;
+  const html = renderToString(h(RoomProvider, { presence: made, id: "video_1", type: "video" }, h(Page)));
+  assert.equal(html, "0 0 false connecting");
+  assert.equal(Socket.all.length, 0, "nothing connects");
+});
+
 test("without a provider the hooks show an empty room", async () => {
-  const Page = () => `${useOthers().length} ${useSelf()} ${useRoom()} ${useTyping()[0].length} ${usePlayback().mayControl}`;
+  const Page = () => `${useOthers().length} ${useSelf()} ${useRoom()} ${useTyping()[0].length} ${usePlayback().mayControl} ${useTarget().cursors.length}`;
   await act(() => root.render(h(Page)));
-  assert.equal(place.textContent, "0 null null 0 false");
+  assert.equal(place.textContent, "0 null null 0 false 0");
 });

@@ -127,3 +127,18 @@ test("names that are traps are names", () => {
   assert.equal({}.polluted, undefined);
   assert.equal(Object.prototype.polluted, undefined);
 });
+
+test("settings of the room, what changes of them, and the end of the last one [Q10]", () => {
+  const { fold, get } = made([], { settings: { title: "Trailer", controlMode: "open" } });
+  const change = (data) => fold(event("room_changed", "system", data));
+  assert.deepEqual(get().settings, { title: "Trailer", controlMode: "open" });
+  change({ title: "Trailer, cut 2", waitForViewers: 5 });
+  assert.deepEqual(get().settings, { title: "Trailer, cut 2", controlMode: "open", waitForViewers: 5 });
+  change({ title: null, controlMode: null });
+  assert.deepEqual(get().settings, { waitForViewers: 5 });
+  change({ waitForViewers: null });
+  assert.equal(get().settings, undefined);
+  change({ title: "Again" });
+  fold(snapshot([]));
+  assert.equal(get().settings, undefined, "a snapshot without settings");
+});

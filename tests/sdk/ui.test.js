@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Announcer } from "../../koko_presence/web/sdk/ui/announcer.js";
 import { pictureRect, playhead, settle, strength } from "../../koko_presence/web/sdk/ui/picture.js";
-import { arrivals, initials, inkOn, typingSentence, viewerWords } from "../../koko_presence/web/sdk/ui/words.js";
+import { arrivals, freeControlWords, initials, inkOn, titleOf, typingSentence, viewerWords, waitingSentence } from "../../koko_presence/web/sdk/ui/words.js";
 
 const FILM = { width: 1280, height: 720 };
 
@@ -60,6 +60,7 @@ test("a playhead is the room's position and the person's drift [E6]", () => {
   assert.equal(playhead({ viewerSync: { state: "behind", driftMs: -900 } }, {}, 10), 9.1);
   assert.equal(playhead({ viewerSync: { state: "behind", driftMs: -900 } }, {}, 0.5), 0);
   assert.equal(playhead({ viewerSync: { state: "unknown", driftMs: 0 } }, {}, 10), undefined);
+  assert.equal(playhead({ viewerSync: { state: "other_media", driftMs: 0 } }, {}, 10), undefined);
   assert.equal(playhead({}, {}, 10), undefined);
   assert.equal(playhead({ viewerSync: { state: "synced", driftMs: 0 } }, null, 10), undefined);
 });
@@ -67,6 +68,31 @@ test("a playhead is the room's position and the person's drift [E6]", () => {
 test("initials", () => {
   const cases = { "Jane Smith": "JS", Jane: "J", "Jane van der Berg": "JB", "  jane   smith ": "JS", "Élodie Ünal": "ÉÜ", "𝒜lan 👍x": "𝒜👍", "": "" };
   for (const [name, letters] of Object.entries(cases)) assert.equal(initials(name), letters);
+});
+
+test("the title: of the room, else of its films", () => {
+  assert.equal(titleOf({}), "");
+  assert.equal(titleOf({ media: { main: { mediaId: "a" } } }), "");
+  assert.equal(titleOf({ media: { main: { title: "Cut 1" } } }), "Cut 1");
+  assert.equal(titleOf({ media: { main: { title: "Cut 1" }, right: { title: "Cut 2" } } }), "Cut 1 and Cut 2");
+  assert.equal(titleOf({ media: { main: { title: "Cut" }, right: { title: "Cut" } } }), "Cut");
+  assert.equal(titleOf({ settings: { title: "Trailer" }, media: { main: { title: "Cut 1" } } }), "Trailer");
+  assert.equal(titleOf({ settings: { waitForViewers: 5 }, media: { main: { title: "Cut 1" } } }), "Cut 1");
+});
+
+test("who may play while nobody has control [H1]", () => {
+  const may = { control: true, broadcast: true, moderate: false };
+  assert.equal(freeControlWords({ rights: null }), "Everyone can play");
+  assert.equal(freeControlWords({ rights: may }), "Everyone can play");
+  assert.equal(freeControlWords({ rights: { ...may, control: false } }), "You can watch");
+  assert.equal(freeControlWords({ rights: may, settings: { controlMode: "controller" } }), "Take control to play");
+  assert.equal(freeControlWords({ rights: may, settings: { controlMode: "moderators" } }), "Moderators can play");
+});
+
+test("for whom the room waits", () => {
+  assert.equal(waitingSentence([]), "");
+  assert.equal(waitingSentence(["Jane"]), "Waiting for Jane");
+  assert.equal(waitingSentence(["Jane", "Tom", "Mia"]), "Waiting for Jane and 2 others");
 });
 
 test("who is typing", () => {
@@ -85,6 +111,10 @@ test("what a viewer does [H7]", () => {
   assert.equal(says("paused", 0), "paused");
   assert.equal(says("buffering", 0), "buffering");
   assert.equal(says("unknown", 0), "not watching");
+  assert.equal(says("ended", 0), "at the end");
+  assert.equal(says("ended", 0, true), "controlling");
+  assert.equal(says("other_media", 0), "other version");
+  assert.equal(says("other_media", 0, true), "other version");
   assert.equal(says("synced", 0, false, false), "reconnecting");
   assert.equal(viewerWords({ connected: true }, false), "not watching");
 });

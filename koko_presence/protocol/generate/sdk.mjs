@@ -112,18 +112,19 @@ function namedFrom(names, folder) {
 }
 
 /**
- * The minified files.
+ * The minified files. Each entry is built by itself: a module that two of them import is in both, so that no page loads a third
+ * file for it.
  * @param {string} [sources] The folder of the SDK's sources.
  * @returns {Promise<Map<string, string>>} Name, text.
  */
 export async function minified(sources = SDK) {
   const { build } = packages("esbuild");
-  const { outputFiles } = await build({
-    entryPoints: ENTRIES.map((name) => join(sources, name)),
+  const builds = await Promise.all(ENTRIES.map((name) => build({
+    entryPoints: [join(sources, name)],
     outdir: "/", outbase: sources, chunkNames: "[name]", write: false,
     bundle: true, splitting: true, minify: true, format: "esm", target: "es2022", charset: "utf8",
-  });
-  return new Map(outputFiles.map(({ path, text }) => [path.slice(1), text]));
+  })));
+  return new Map(builds.flatMap(({ outputFiles }) => outputFiles.map(({ path, text }) => [path.slice(1), text])));
 }
 
 /**

@@ -1,6 +1,9 @@
 /** The types of the React hooks; react.js is checked against them. */
 
-import type { Answer, Person, Playback, PlaybackCommand, Presence, Privacy, Room, RoomSnapshot, RoomType, Undo } from "./types.js";
+import type {
+  Answer, Attachment, MediaElement, Medium, Member, Person, Playback, PlaybackCommand, Player, Presence, Privacy, Room, RoomSnapshot,
+  RoomType,
+} from "./types.js";
 
 /** The used part of React; the `React` of your page has it. */
 export interface ReactLike {
@@ -25,10 +28,25 @@ export interface RoomProviderProps {
 
 export interface PlaybackHook extends Pick<RoomSnapshot, "playback" | "controller" | "requests" | "synced" | "following" | "syncEnabled"> {
   /** For `<video ref={attach}>`: keeps it in step. */
-  attach(video: HTMLVideoElement | null): Undo | undefined;
+  attach(player: MediaElement | Player | null): Attachment | undefined;
   mayControl: boolean;
   position(serverTime?: number): number;
   command(command: PlaybackCommand): Promise<Answer<Partial<Playback>>> | undefined;
+}
+
+export interface TargetHook {
+  /** The room's film at the target; undefined without one. */
+  medium: Medium | undefined;
+  /** The attached player has another film than the room: `mediaId` is not that of `medium`. */
+  isOther: boolean;
+  /** The sessions of others whose cursor is in this target, and in the film that is shown here: `cursor`, `color`, `name`... */
+  cursors: readonly Member[];
+  /** The sessions of others with a `selection` there. */
+  selections: readonly Member[];
+  /** For `<video ref={attach}>`: keeps it in step with this target. */
+  attach(player: MediaElement | Player | null): Attachment | undefined;
+  /** Second of the film at which the room is, now or at a server time in ms. */
+  position(serverTime?: number): number;
 }
 
 export interface PresenceHooks {
@@ -45,12 +63,14 @@ export interface PresenceHooks {
   /** The local user; null before the first snapshot. */
   useSelf(): Person | null;
   useSelf<T>(select: (self: Person) => T, isEqual?: (a: T, b: T) => boolean): T | null;
-  /** Handlers for the element over which your cursor is shown; `time` returns the second of the video. */
-  useCursor(time?: () => number): {
+  /** Handlers for the element over which your cursor is shown; `time` returns the second of the video, `target` as in `useTarget`. */
+  useCursor(time?: () => number, target?: string): {
     onPointerMove(event: { clientX: number; clientY: number; currentTarget: Element }): void;
     onPointerLeave(): void;
   };
   /** The people who type (in this context), and the function to call at each key press (true) and at the end (false). */
   useTyping(context?: string): [readonly Person[], (isTyping: boolean) => void];
   usePlayback(): PlaybackHook;
+  /** One target of the room, by default `main`. Renders when a cursor or selection there changes. `mediaId`: the film in the player. */
+  useTarget(target?: string, options?: { mediaId?: string | undefined }): TargetHook;
 }

@@ -4,14 +4,17 @@
  */
 
 /**
- * @import { Person, PlaybackCommand, Room, RoomSnapshot } from "./types.js"
+ * @import { MediaElement, Member, Person, PlaybackCommand, Player, Room, RoomSnapshot } from "./types.js"
  */
+
+import { isIn, MAIN_TARGET, mediumAt, showsOtherMedium } from "./targets.js";
 
 // The types that applications import from here.
 /**
  * @typedef {import("./react-types.js").ReactLike} ReactLike
  * @typedef {import("./react-types.js").RoomProviderProps} RoomProviderProps
  * @typedef {import("./react-types.js").PlaybackHook} PlaybackHook
+ * @typedef {import("./react-types.js").TargetHook} TargetHook
  * @typedef {import("./react-types.js").PresenceHooks} PresenceHooks
  */
 
@@ -38,12 +41,34 @@ function isSame(a, b) {
 const selectAll = (value) => value;
 
 /**
- * The state of usePlayback, the local user last because of `mayControl`; not the others, whose cursors change.
+ * The state of usePlayback, at the end what `mayControl` depends on; not the others, whose cursors change.
  * @param {RoomSnapshot} snapshot
  */
-function selectPlayback({ playback, controller, requests, synced, following, syncEnabled, self }) {
-  return [playback, controller, requests, synced, following, syncEnabled, self?.userId];
+function selectPlayback({ playback, controller, requests, synced, following, syncEnabled, self, rights, settings }) {
+  return [playback, controller, requests, synced, following, syncEnabled, self?.userId, rights, settings?.controlMode];
 }
+
+/**
+ * What useTarget shows of a target: its film, whether the player has another one, the sessions with a cursor there, and those
+ * with a selection.
+ * @param {RoomSnapshot} snapshot
+ * @param {string} target
+ */
+function selectTarget(snapshot, target) {
+  /** @param {"cursor" | "selection"} field */
+  const sessionsWith = (field) => snapshot.others.flatMap(({ sessions }) => sessions).filter((/** @type {Member} */ session) => {
+    const place = session[field];
+    return place !== undefined && isIn(snapshot, target, place);
+  });
+  return [mediumAt(snapshot, target), showsOtherMedium(snapshot, target), sessionsWith("cursor"), sessionsWith("selection")];
+}
+
+/**
+ * Whether two results of selectTarget are the same.
+ * @param {readonly unknown[]} a
+ * @param {readonly unknown[]} b
+ */
+const isSameTarget = (a, b) => a.every((value, i) => isSame(value, b[i]));
 
 /** A room that is not there never changes. */
 const subscribeToNothing = () => () => {};
@@ -111,13 +136,13 @@ export function createHooks(React) {
   }
 
   /** @type {PresenceHooks["useCursor"]} */
-  function useCursor(time) {
+  function useCursor(time, target) {
     const room = useRoom();
     useEffect(() => () => room?.updateCursor(null), [room]);
     return {
       onPointerMove({ clientX, clientY, currentTarget }) {
         const { left, top, width, height } = currentTarget.getBoundingClientRect();
-        room?.updateCursor({ timestamp: time?.(), x: (clientX - left) / width, y: (clientY - top) / height });
+        room?.updateCursor({ timestamp: time?.(), x: (clientX - left) / width, y: (clientY - top) / height, target });
       },
       onPointerLeave: () => room?.updateCursor(null),
     };
@@ -135,7 +160,7 @@ export function createHooks(React) {
     const room = useRoom();
     const [playback, controller, requests, synced, following, syncEnabled] = useSnapshot(selectPlayback);
     const attach = useCallback(
-      (/** @type {HTMLVideoElement | null} */ video) => (video && room ? room.attach(video) : undefined),
+      (/** @type {MediaElement | Player | null} */ player) => (player && room ? room.attach(player) : undefined),
       [room],
     );
     return {
@@ -146,5 +171,20 @@ export function createHooks(React) {
     };
   }
 
-  return { RoomProvider, useRoom, useSnapshot, useOthers, useSelf, useCursor, useTyping, usePlayback };
+  /** @type {PresenceHooks["useTarget"]} */
+  function useTarget(target = MAIN_TARGET, { mediaId } = {}) {
+    const room = useRoom();
+    const select = useCallback((/** @type {RoomSnapshot} */ snapshot) => selectTarget(snapshot, target), [target]);
+    const [medium, isOther, cursors, selections] = useSnapshot(select, isSameTarget);
+    const attach = useCallback(
+      (/** @type {MediaElement | Player | null} */ player) => (player && room ? room.attach(player, { target, mediaId }) : undefined),
+      [room, target, mediaId],
+    );
+    return {
+      medium, isOther, cursors, selections, attach,
+      position: (serverTime) => (room?.position(serverTime) ?? 0) + (medium?.offset ?? 0),
+    };
+  }
+
+  return { RoomProvider, useRoom, useSnapshot, useOthers, useSelf, useCursor, useTyping, usePlayback, useTarget };
 }

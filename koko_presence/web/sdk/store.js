@@ -172,7 +172,7 @@ export class RoomStore {
   /** @param {RoomEvents["room_changed"]} event */
   #applySettings({ data }) {
     const settings = Object.entries({ ...this.#snapshot.settings, ...data }).filter(([, value]) => value !== null);
-    this.patch({ settings: Object.fromEntries(settings) });
+    this.patch({ settings: settings.length ? Object.fromEntries(settings) : undefined });
   }
 
   /** @param {Member} member */

@@ -6,7 +6,8 @@
 import { KokoAvatars } from "./ui/avatars.js";
 import { KokoCursors, pointOn } from "./ui/cursors.js";
 import { KokoElement } from "./ui/element.js";
+import { KokoFullscreen, toggleFullscreen } from "./ui/fullscreen.js";
 import { KokoMarks } from "./ui/marks.js";
 import { KokoTyping } from "./ui/typing.js";
 import { KokoWatch } from "./ui/watch.js";
-export { KokoAvatars, KokoCursors, KokoElement, KokoMarks, KokoTyping, KokoWatch, pointOn };
+export { KokoAvatars, KokoCursors, KokoElement, KokoFullscreen, KokoMarks, KokoTyping, KokoWatch, pointOn, toggleFullscreen, };

@@ -1,22 +1,27 @@
-/** `<koko-avatars max="3">`: the people in the room, one entry each; "+2 more" opens the list of all. */
+/** `<koko-avatars max="3">`: what the room shows, and the people in it, one entry each; "+2 more" opens the list of all. */
 
 /** @import { Person } from "../types.js" */
 
 import { createAvatar, statusOf } from "./avatar.js";
 import { createElement, setText, UserList } from "./dom.js";
 import { KokoElement } from "./element.js";
-import { arrivals } from "./words.js";
+import { arrivals, titleOf } from "./words.js";
 
 const PANEL_ID = "all";
 const PANEL_PX = 296; // with its margin
 
-/** `<koko-avatars max="3">`. Fires `koko-person` when a person is chosen in the list. */
+/**
+ * `<koko-avatars max="3" target="film-7">`: with `target` only the people whose cursor or selection is in that target, without
+ * the title. Fires `koko-person` when a person is chosen in the list.
+ */
 export class KokoAvatars extends KokoElement {
   /**
    * Names by user id, as they were announced.
    * @type {Map<string, string> | undefined}
    */
   #announced;
+  #titleText = createElement("bdi");
+  #title = createElement("p", "title", {}, createElement("small", "", {}, "Viewing: "), this.#titleText);
   #row = createElement("ul", "row");
   #faces = new UserList(this.#row, () => this.#createFace());
   #more = createOpener("more");
@@ -37,7 +42,7 @@ export class KokoAvatars extends KokoElement {
       this.#panel.style.left = `${Math.max(8, Math.min(left, innerWidth - PANEL_PX))}px`;
       this.#panel.style.top = `${bottom + 8}px`;
     });
-    this.shadowRoot?.append(this.#row, this.#more, this.#panel);
+    this.shadowRoot?.append(this.#title, this.#row, this.#more, this.#panel);
   }
 
   /** @protected */
@@ -47,14 +52,18 @@ export class KokoAvatars extends KokoElement {
 
   /** @protected */
   draw() {
-    const { people } = this;
+    const target = this.getAttribute("target");
+    const people = target === null ? this.people : this.people.filter((person) => isAt(person, target));
     const max = Number(this.getAttribute("max")) || 3;
+    const title = target === null ? titleOf(this.snapshot) : "";
+    this.#title.hidden = !title;
+    setText(this.#titleText, title);
     this.#faces.show(people.slice(0, max));
     this.#row.ariaLabel = `Here: ${people.length}`;
     this.#more.hidden = people.length <= max;
     setText(this.#more, `+${people.length - max} more`);
     this.#everybody.show(people);
-    if (this.snapshot.status === "live") this.#announceArrivals();
+    if (this.snapshot.status === "live" && target === null) this.#announceArrivals();
   }
 
   #announceArrivals() {
@@ -108,6 +117,15 @@ export class KokoAvatars extends KokoElement {
     this.#panel.hidePopover();
     this.dispatchEvent(new CustomEvent("koko-person", { detail: this.personOf(userId), bubbles: true }));
   }
+}
+
+/**
+ * Whether a person points at a target, or has selected something in it.
+ * @param {Person} person
+ * @param {string} target
+ */
+function isAt({ sessions }, target) {
+  return sessions.some(({ cursor, selection }) => cursor?.target === target || selection?.target === target);
 }
 
 /**

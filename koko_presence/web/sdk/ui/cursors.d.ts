@@ -1,4 +1,4 @@
-/** `<koko-cursors for="video">`: all cursors and reactions over the picture; sends the own cursor. */
+/** `<koko-cursors for="video">`: the cursors in a target, and reactions, over its picture; sends the own cursor. */
 import type { Member, Person, Playback, Room } from "../types.js";
 import { KokoElement } from "./element.js";
 /** The overlays in the page, so that <koko-watch> can show the own reactions, which the server does not send back. */
@@ -77,7 +77,7 @@ export type Frame = {
  * @property {boolean} jump Whether cursors jump to their position.
  * @property {Playback | null} playback
  */
-/** `<koko-cursors for="video" receive-only>`: above the picture of the element that `for` names. */
+/** `<koko-cursors for="video" target="main" receive-only>`: above the picture of the element that `for` names. */
 export declare class KokoCursors extends KokoElement {
     #private;
     constructor();

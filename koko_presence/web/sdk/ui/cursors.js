@@ -1,4 +1,4 @@
-/** `<koko-cursors for="video">`: all cursors and reactions over the picture; sends the own cursor. */
+/** `<koko-cursors for="video">`: the cursors in a target, and reactions, over its picture; sends the own cursor. */
 
 /** @import { Member, Person, Playback, Room } from "../types.js" */
 
@@ -6,6 +6,7 @@ import { createElement, setPersonColor } from "./dom.js";
 import { KokoElement } from "./element.js";
 import { wake } from "./frames.js";
 import { pictureRect, settle, strength } from "./picture.js";
+import { isIn, MAIN_TARGET } from "../targets.js";
 
 const SILENCE_MS = 300; // after a longer pause a cursor jumps instead of moving from its last position
 const MAX_SHOWN = 200; // cursors and reactions together
@@ -62,7 +63,7 @@ export function pointOn(media, { clientX, clientY }) {
  * @property {Playback | null} playback
  */
 
-/** `<koko-cursors for="video" receive-only>`: above the picture of the element that `for` names. */
+/** `<koko-cursors for="video" target="main" receive-only>`: above the picture of the element that `for` names. */
 export class KokoCursors extends KokoElement {
   /**
    * By session id.
@@ -114,10 +115,11 @@ export class KokoCursors extends KokoElement {
 
   /** @param {Room} room */
   #sendOwnCursor(room) {
-    const { target, parentElement } = this;
+    const { target, parentElement, roomTarget } = this;
+    const place = roomTarget === MAIN_TARGET ? {} : { target: roomTarget };
     /** @param {{ x: number, y: number } | null} point */
     const send = (point) => {
-      if (point) room.updateCursor({ timestamp: currentTimeOf(target), ...point });
+      if (point) room.updateCursor({ timestamp: currentTimeOf(target), ...place, ...point });
       else if (this.#isPointing) room.updateCursor(null);
       this.#isPointing = point !== null;
     };
@@ -138,14 +140,16 @@ export class KokoCursors extends KokoElement {
    * @param {number} elapsedS
    */
   frame(now, elapsedS) {
-    const { others, playback } = this.snapshot;
+    const { snapshot, roomTarget } = this;
+    const { others, playback } = snapshot;
     const jump = !this.#rect || reducedMotion.matches;
     const rect = (this.#rect ??= this.#measure());
     const frame = { now, elapsedS, rect, jump, playback };
     let isMoving = false;
     for (const person of others) {
       for (const session of person.sessions) {
-        if (session.cursor?.x === undefined) continue; // hidden, or on the timeline
+        const { cursor } = session;
+        if (cursor?.x === undefined || !isIn(snapshot, roomTarget, cursor)) continue; // hidden, on the timeline, or elsewhere
         if (this.#drawCursor(person, session, frame)) isMoving = true;
       }
     }

@@ -37,6 +37,11 @@ export declare class KokoElement extends PageElement {
      */
     protected get target(): HTMLElement | null;
     /**
+     * The room's target that the element shows: its attribute `target`.
+     * @protected
+     */
+    protected get roomTarget(): string;
+    /**
      * The state of the room to show; empty after it was left, because its state is stale then.
      * @protected
      */

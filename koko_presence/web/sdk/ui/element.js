@@ -8,6 +8,7 @@
 import { Announcer } from "./announcer.js";
 import { createElement, setText } from "./dom.js";
 import { wake } from "./frames.js";
+import { MAIN_TARGET } from "../targets.js";
 
 const DRAW_INTERVAL_MS = 70; // between two reads of the room
 
@@ -86,6 +87,14 @@ export class KokoElement extends PageElement {
    */
   get target() {
     return document.getElementById(this.getAttribute("for") ?? "");
+  }
+
+  /**
+   * The room's target that the element shows: its attribute `target`.
+   * @protected
+   */
+  get roomTarget() {
+    return this.getAttribute("target") || MAIN_TARGET;
   }
 
   /**

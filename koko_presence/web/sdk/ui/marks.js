@@ -1,11 +1,12 @@
-/** `<koko-marks for="video">`: under a timeline, the position of each person in the video, and the selected ranges. */
+/** `<koko-marks for="video">`: under a timeline, the position of each person in a target, and the ranges selected there. */
 
-/** @import { Person, Playback } from "../types.js" */
+/** @import { Person, Selection } from "../types.js" */
 
 import { createElement, setPersonColor, setText, UserList } from "./dom.js";
 import { KokoElement } from "./element.js";
 import { wake } from "./frames.js";
 import { playhead } from "./picture.js";
+import { isIn, mediumAt } from "../targets.js";
 import { initials } from "./words.js";
 
 const GROUP_PX = 26; // nearer marks are one group
@@ -18,7 +19,12 @@ const LABEL_PX = 18;
  * @typedef {{ userId: string, person: Person, at: number, rank: number }} PlacedMark
  */
 
-/** `<koko-marks for="video">`: under a timeline, as wide as it. */
+/**
+ * A selected range of a person.
+ * @typedef {{ userId: string, person: Person, selection: Selection }} ShownSelection
+ */
+
+/** `<koko-marks for="video" target="main">`: under a timeline, as wide as it. */
 export class KokoMarks extends KokoElement {
   #bands = createElement("div");
   #selections = new UserList(this.#bands, () => this.#createSelection());
@@ -47,9 +53,8 @@ export class KokoMarks extends KokoElement {
     this.#widthPx = this.clientWidth;
     if (!this.#duration) return false;
     const { others, playback } = this.snapshot;
-    const position = this.room?.position() ?? 0;
-    this.#selections.show(this.people.filter(({ selection }) => selection));
-    const marks = others.flatMap((person) => this.#place(person, playback, position));
+    this.#selections.show(this.people.flatMap((person) => this.#selectionOf(person)));
+    const marks = others.flatMap((person) => this.#place(person));
     this.#marks.show(inGroups(marks));
     return marks.length > 0 && Boolean(playback?.isPlaying);
   }
@@ -63,16 +68,31 @@ export class KokoMarks extends KokoElement {
   }
 
   /**
+   * The range that a person has selected in this target, or none.
+   * @param {Person} person
+   * @returns {ShownSelection[]}
+   */
+  #selectionOf(person) {
+    const { snapshot, roomTarget } = this;
+    for (const { selection } of person.sessions) {
+      if (selection && isIn(snapshot, roomTarget, selection)) return [{ userId: person.userId, person, selection }];
+    }
+    return [];
+  }
+
+  /**
    * The mark of a person, or none.
    * @param {Person} person
-   * @param {Playback | null} playback
-   * @param {number} position Of the room.
    * @returns {PlacedMark[]}
    */
-  #place(person, playback, position) {
-    const { cursor, connected, userId } = person;
+  #place(person) {
+    const { snapshot, roomTarget } = this;
+    const { connected, userId } = person;
+    const cursors = person.sessions.flatMap((session) => session.cursor ?? []);
+    const cursor = cursors.find((each) => isIn(snapshot, roomTarget, each));
+    const position = (this.room?.position() ?? 0) + (mediumAt(snapshot, roomTarget)?.offset ?? 0);
     const pointsAtTimeline = cursor && cursor.x === undefined;
-    const seconds = pointsAtTimeline ? cursor.timestamp : playhead(person, playback, position) ?? cursor?.timestamp;
+    const seconds = pointsAtTimeline ? cursor.timestamp : playhead(person, snapshot.playback, position) ?? cursor?.timestamp;
     if (!connected || seconds === undefined) return [];
     return [{ userId, person, at: this.#x(seconds), rank: 0 }];
   }
@@ -81,8 +101,7 @@ export class KokoMarks extends KokoElement {
     const element = createElement("div", "selection");
     return {
       element,
-      update: (/** @type {Person} */ person) => {
-        const { startTime = 0, endTime = 0 } = person.selection ?? {};
+      update: (/** @type {ShownSelection} */ { person, selection: { startTime, endTime } }) => {
         setPersonColor(element, person);
         element.style.left = `${this.#x(startTime)}px`;
         element.style.width = `${this.#x(endTime) - this.#x(startTime)}px`;

@@ -69,10 +69,10 @@ export function strength(seconds) {
  * Position of a person's player, by the last viewer_sync [E6].
  * @param {Pick<Person, "viewerSync">} person
  * @param {Playback | null} playback
- * @param {number} position Of the room.
- * @returns {number | undefined} Undefined if it is unknown.
+ * @param {number} position Of the film, if the person were in step.
+ * @returns {number | undefined} Undefined if it is unknown, or the player has another film.
  */
 export function playhead({ viewerSync }, playback, position) {
-  if (!playback || !viewerSync || viewerSync.state === "unknown") return undefined;
+  if (!playback || !viewerSync || viewerSync.state === "unknown" || viewerSync.state === "other_media") return undefined;
   return Math.max(0, position + viewerSync.driftMs / 1000);
 }

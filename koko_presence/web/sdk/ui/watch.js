@@ -5,9 +5,12 @@
 import { overlays } from "./cursors.js";
 import { createElement, setPersonColor, setText, UserList } from "./dom.js";
 import { KokoElement } from "./element.js";
-import { viewerWords } from "./words.js";
+import { freeControlWords, viewerWords, waitingSentence } from "./words.js";
 
 const REACTIONS = "👍 ❤️ 😂 🔥";
+
+/** States of a viewer who needs no help. */
+const IN_STEP = ["synced", "ended"];
 
 /** What the user can do about control. */
 const CONTROL_ACTIONS = /** @type {const} */ ({
@@ -25,6 +28,7 @@ export class KokoWatch extends KokoElement {
   #controlAction = "take";
 
   #who = createElement("bdi", "controller");
+  #rule = createElement("small", "rule");
   #control = this.#createButton("", (room) => room[CONTROL_ACTIONS[this.#controlAction].method]());
   #resync = this.#createButton("Resync", async (room) => void (await room.follow(true)));
   #requestItems = createElement("ul");
@@ -39,7 +43,7 @@ export class KokoWatch extends KokoElement {
 
   constructor() {
     super();
-    const controller = createElement("p", "", {}, createElement("small", "", {}, "Controller"), this.#who);
+    const controller = createElement("p", "", {}, createElement("small", "", {}, "Controller"), this.#who, this.#rule);
     this.shadowRoot?.append(
       createElement("div", "head", {}, controller, this.#control),
       this.#requestItems,
@@ -72,13 +76,15 @@ export class KokoWatch extends KokoElement {
 
   /** @protected */
   draw() {
-    const { status, self, playback, requests, synced, following } = this.snapshot;
+    const { status, self, playback, requests, synced, following, isBlocked, rights } = this.snapshot;
     this.#drawControl();
     for (const button of [this.#control, ...this.#reactionButtons]) button.disabled = status !== "live";
-    const isInStep = following === true && ["synced", "unknown", undefined].includes(self?.viewerSync?.state);
-    this.#resync.hidden = !playback || isInStep;
-    this.#requests.show(this.#hasControl ? requests : []);
-    setText(this.#count, synced ? `Viewers synced: ${synced.synced}/${synced.total}` : "Viewers");
+    const isInStep = following === true && [...IN_STEP, "unknown", undefined].includes(self?.viewerSync?.state);
+    this.#resync.hidden = !isBlocked && (!playback || isInStep);
+    setText(this.#resync, isBlocked ? "Click to play" : "Resync");
+    this.#requests.show(this.#hasControl || rights?.moderate ? requests : []);
+    this.#faces.hidden = rights?.broadcast === false;
+    setText(this.#count, this.#waiting || (synced ? `Viewers synced: ${synced.synced}/${synced.total}` : "Viewers"));
     this.#viewers.show(this.people);
     if (status === "live") this.#announceNews();
   }
@@ -93,19 +99,30 @@ export class KokoWatch extends KokoElement {
     return this.#hasControl ? "You" : this.personOf(this.snapshot.controller)?.name;
   }
 
+  /** For whom the room waits, as text. */
+  get #waiting() {
+    const waitingFor = this.snapshot.playback?.waitingFor ?? [];
+    return waitingSentence(waitingFor.flatMap((userId) => this.personOf(userId)?.name ?? []));
+  }
+
   #drawControl() {
-    const { self, controller, requests } = this.snapshot;
+    const { self, controller, requests, rights, settings } = this.snapshot;
     const hasAsked = requests.some(({ userId }) => userId === self?.userId);
+    const mayTake = !controller && (settings?.controlMode !== "moderators" || Boolean(rights?.moderate));
     if (this.#hasControl) this.#controlAction = "release";
     else if (hasAsked) this.#controlAction = "cancel";
-    else this.#controlAction = controller ? "request" : "take";
+    else this.#controlAction = mayTake ? "take" : "request";
+    this.#control.hidden = rights?.control === false;
     setText(this.#control, CONTROL_ACTIONS[this.#controlAction].label);
-    setText(this.#who, this.#controllerName ?? "Nobody: everyone can play");
+    setText(this.#who, this.#controllerName ?? "Nobody");
+    setText(this.#rule, controller ? "" : freeControlWords(this.snapshot));
   }
 
   #announceNews() {
-    const requests = this.snapshot.requests.map(({ requesterName }) => `. ${requesterName} asks for control`);
-    const news = `Control: ${this.#controllerName ?? "nobody"}${requests.join("")}`;
+    const { requests, isBlocked } = this.snapshot;
+    const asked = requests.map(({ requesterName }) => `. ${requesterName} asks for control`);
+    const hints = [this.#waiting, isBlocked ? "Click to play" : ""].flatMap((text) => (text ? `. ${text}` : []));
+    const news = `Control: ${this.#controllerName ?? "nobody"}${[...asked, ...hints].join("")}`;
     const isFirst = !this.#news;
     if (news === this.#news) return;
     this.#news = news;
@@ -129,7 +146,7 @@ export class KokoWatch extends KokoElement {
       update: (/** @type {Person} */ person) => {
         const words = viewerWords(person, person.userId === this.snapshot.controller);
         setPersonColor(element, person);
-        element.classList.toggle("in", words === "controlling" || words === "synced");
+        element.classList.toggle("in", words === "controlling" || IN_STEP.includes(person.viewerSync?.state ?? ""));
         setText(name, this.nameOf(person));
         setText(state, words);
       },

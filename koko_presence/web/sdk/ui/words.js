@@ -1,6 +1,6 @@
 /** Texts of the components, and colours with enough contrast. Uses no DOM. */
 
-/** @import { Person } from "../types.js" */
+/** @import { Person, RoomSnapshot } from "../types.js" */
 
 /**
  * Initials: JB for "Jane van der Berg"; one character for one word. Whole characters, in any script.
@@ -29,6 +29,33 @@ export function typingSentence(names) {
 }
 
 /**
+ * What the room shows: the title of the room, else those of its films; "" without any.
+ * @param {Pick<RoomSnapshot, "settings" | "media">} snapshot
+ */
+export function titleOf({ settings, media = {} }) {
+  const titles = Object.values(media).flatMap(({ title }) => title || []);
+  return settings?.title || [...new Set(titles)].join(" and ");
+}
+
+/**
+ * Who may play while no user has control [H1].
+ * @param {Pick<RoomSnapshot, "settings" | "rights">} snapshot
+ */
+export function freeControlWords({ settings, rights }) {
+  if (settings?.controlMode === "moderators") return "Moderators can play";
+  if (settings?.controlMode === "controller") return "Take control to play";
+  return rights?.control === false ? "You can watch" : "Everyone can play";
+}
+
+/**
+ * "Waiting for Jane", or "" [H9].
+ * @param {string[]} names
+ */
+export function waitingSentence(names) {
+  return names.length ? `Waiting for ${listOf(names)}` : "";
+}
+
+/**
  * The state of a viewer as readable text [H7].
  * @param {Pick<Person, "viewerSync" | "connected">} person
  * @param {boolean} hasControl
@@ -37,7 +64,9 @@ export function viewerWords({ viewerSync, connected }, hasControl) {
   if (!connected) return "reconnecting";
   const { state = "unknown", driftMs = 0 } = viewerSync ?? {};
   if (state === "behind" || state === "ahead") return `${state} ${(Math.abs(driftMs) / 1000).toFixed(1)} s`;
+  if (state === "other_media") return "other version";
   if (hasControl) return "controlling";
+  if (state === "ended") return "at the end";
   return state === "unknown" ? "not watching" : state;
 }
 
