@@ -4,7 +4,7 @@
  * @import { Person, Room, Selection } from "../sdk/presence.js"
  */
 
-import { elementById, elementIn, setText, timecode } from "./page.js";
+import { elementById, elementIn, initials, setText, timecode } from "./page.js";
 
 const MAX_CHARACTERS = 500;
 const MAX_COMMENTS = 500;
@@ -15,17 +15,6 @@ const MAX_COMMENTS = 500;
  * @property {number} time Second of the video at which it begins.
  * @property {number | undefined} [end]
  */
-
-/**
- * Initials: JS for "Jane Smith".
- * @param {string} name
- */
-function initials(name) {
-  const words = name.trim().split(/\s+/);
-  const first = words[0] ?? "";
-  const last = words.at(-1) ?? "";
-  return [...new Set([first, last])].map(([letter]) => letter).join("").toUpperCase();
-}
 
 /**
  * The comment in a broadcast of another page.

@@ -1,11 +1,10 @@
-/** Status, privacy, network, light and dark; the users in the room and the state of the connection. */
+/** Status, privacy, network, light and dark. */
 
 /** @import { Answer, Presence, Room, Status } from "../sdk/presence.js" */
 
 import { setSlow } from "./network.js";
-import { elementById, elementIn, notify, setText } from "./page.js";
+import { elementById, elementIn, setText } from "./page.js";
 
-const STATUS_WORDS = { connecting: "Connecting", live: "Live", reconnecting: "Reconnecting", closed: "You left" };
 const RETRY_MS = 500;
 
 /**
@@ -30,7 +29,6 @@ function untilAccepted(send) {
 export function startMenu(presence, room, name) {
   const statusMessage = elementById("status-message", HTMLInputElement);
   const isChecked = (/** @type {string} */ id) => elementById(id, HTMLInputElement).checked;
-  let wasLost = false;
   setText(elementById("my-name"), name);
 
   const setStatus = untilAccepted(() => {
@@ -58,15 +56,7 @@ export function startMenu(presence, room, name) {
     presence.close();
   });
 
-  function showStatus() {
-    const { status, error } = room.getSnapshot();
-    document.body.dataset.state = status;
-    setText(elementById("connection"), status === "closed" && error ? "Closed" : STATUS_WORDS[status]);
-    if (status === "closed" && error) notify(error.message);
-    if (wasLost && status === "live") notify("Back in the same session. Nobody saw you leave.");
-    if (status !== "connecting") wasLost = status === "reconnecting";
-    setText(elementById("leave"), status === "closed" ? "Come back" : "Leave the room");
-  }
+  const showStatus = () => setText(elementById("leave"), room.status === "closed" ? "Come back" : "Leave the room");
   room.on("status", showStatus);
   elementById("menu").addEventListener("beforetoggle", () => {
     const { rtt } = presence.clock;

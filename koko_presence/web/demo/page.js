@@ -33,6 +33,17 @@ export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/**
+ * Initials: JS for "Jane Smith".
+ * @param {string} name
+ */
+export function initials(name) {
+  const words = name.trim().split(/\s+/);
+  const first = words[0] ?? "";
+  const last = words.at(-1) ?? "";
+  return [...new Set([first, last])].map(([letter]) => letter).join("").toUpperCase();
+}
+
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let noticeTimer;
 

@@ -1,6 +1,6 @@
 /** The player: buttons and keys send commands to the room, or move only the local video if another user has control. */
 
-/** @import { Room } from "../sdk/presence.js" */
+/** @import { AttachOptions, Room } from "../sdk/presence.js" */
 
 import { elementById, setText, timecode } from "./page.js";
 
@@ -8,10 +8,13 @@ const END_S = 0.05; // so near to its end the film begins anew
 const KEY_STEP_S = 1;
 
 /** Where a key belongs to the element and not to the player. */
-const WITH_OWN_KEYS = "input, select, textarea, button, [popover], koko-avatars, koko-watch";
+const WITH_OWN_KEYS = "input, select, textarea, button, a, [popover], koko-avatars, koko-watch, koko-fullscreen";
 
-/** @param {Room} room */
-export function startPlayer(room) {
+/**
+ * @param {Room} room
+ * @param {AttachOptions} [options] For the video.
+ */
+export function startPlayer(room, options) {
   const video = elementById("video", HTMLVideoElement);
   const seek = elementById("seek", HTMLInputElement);
   const rate = elementById("rate", HTMLSelectElement);
@@ -106,8 +109,8 @@ export function startPlayer(room) {
     keys[event.key]?.();
   });
 
-  room.attach(video);
+  const attachment = room.attach(video, options);
   room.on("change", showState);
   showState();
-  return { go };
+  return { go, attachment };
 }
