@@ -309,7 +309,7 @@ class Room(RoomState):
 
     def _wait_no_longer_for(self, member: Member, now: float) -> None:
         """Remove a member from those that the room waits for. After the last one the deadline ends the wait [H9]."""
-        if self.wait is not None and self.wait.viewers.pop(member.session_id, None) and not self.wait.viewers:
+        if self.wait is not None and self.wait.viewers.pop(member.session_id, "") and not self.wait.viewers:
             self.context.deadlines.set(("wait", self.id, ""), now)
 
     def _drop_pending(self, member: Member, *kinds: str) -> None:
