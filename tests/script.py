@@ -120,7 +120,7 @@ class _Extra:
                 [[each, *what] for each in some]
                 for what in (("play", room, 10), ("report", room, False), ("report", room, True))
             )
-            settled = [*steady, *[["wait", 0.25]] * 20, *steady, moment]  # no newcomers any more
+            settled = [*steady, ["wait", 0.15], *steady, moment]  # no newcomers any more
             return [["settings", room, {"waitForViewers": seconds}], *plays, moment, *settled, *stuck]
         if chance < 0.09:
             return [[person, "report", room, chances.random() < 0.5]]

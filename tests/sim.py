@@ -26,6 +26,7 @@ from dataclasses import replace
 from math import inf
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import msgspec
 
@@ -33,6 +34,7 @@ from koko_presence.access.policy import ClaimsAccess
 from koko_presence.cluster.cluster_bus import ClusterBus
 from koko_presence.cluster.local_views import PATIENCE_S, OwnViews
 from koko_presence.cluster.placement import View
+from koko_presence.rooms import playback
 from koko_presence.users.user import MIGRATION_S
 from tests import witness
 from tests.crowd import Machine, Person
@@ -44,6 +46,8 @@ GRACE_S = 5.0
 CAPS = {"max_users_per_room": 5, "max_rooms_per_user": 2, "max_sessions_per_user": 5}
 TAKEN_OVER_S = 0.5  # within this time other workers own what a lost worker owned and hold its replicas
 LINK_DELAYS_S = (0.0001, 0.0005, 0.002, 0.02)
+
+NEWCOMER_S = 0.1  # instead of 5 s, so that the room waits for viewers in a script of seconds
 
 
 class Complaints(logging.Handler):
@@ -573,8 +577,9 @@ class Story:
         log."""
         COMPLAINTS.found.clear()
         try:
-            for action in self.script.actions:
-                self.do(action)
+            with mock.patch.object(playback, "NEWCOMER_S", NEWCOMER_S):
+                for action in self.script.actions:
+                    self.do(action)
         except Exception as broken:
             tail = "\n".join(self.lines[-60:])
             raise Broken(f"{self.script}: {broken}\n{tail}") from broken
