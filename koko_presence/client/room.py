@@ -332,8 +332,6 @@ class Room(RoomState):
         known = self.playback
         fresh = msgspec.convert(state, Playback)
         if known is None or fresh.version > known.version:
-            if known is not None:
-                fresh.duration, fresh.target = fresh.duration or known.duration, fresh.target or known.target
             self.playback = fresh
 
     @property

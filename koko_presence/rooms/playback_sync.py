@@ -1,6 +1,6 @@
 """Handles synchronised playback: playback commands, viewers' reports, and the requests for control [H, I]."""
 
-from msgspec import UNSET
+from msgspec import UNSET, to_builtins
 
 from koko_presence._fastpath.fanout import StreamFrame
 from koko_presence.protocol.errors import PresenceError
@@ -14,7 +14,6 @@ from koko_presence.protocol.messages import (
     PlaybackData,
     PlaybackMessage,
 )
-from koko_presence.protocol.models import PlaybackRow
 from koko_presence.protocol.survey import SYSTEM
 
 from .member import Member
@@ -67,12 +66,12 @@ def handle_playback(room: Room, member: Member, message: PlaybackMessage, now: f
         room.control.session_id = member.session_id  # another session of the controller takes over [H2]
     room.playback_waits = (member.user_id, member.session_id, data.action)
     release_playback(room, now)
-    return {"success": True, **_as_dict(playback.row(room.context.wall))}
+    return {"success": True, **_state(playback, room)}
 
 
 def repeated_answer(room: Room) -> Result:
     """Return the answer to a command that was done before the loss of the room's owner, and has arrived again."""
-    return {"success": True, **({} if room.playback is None else _as_dict(room.playback.row(room.context.wall)))}
+    return {"success": True, **({} if room.playback is None else _state(room.playback, room))}
 
 
 def end_playback(room: Room, now: float) -> None:
@@ -159,21 +158,9 @@ def check_may_play(room: Room, member: Member) -> None:
         raise PresenceError("NOT_CONTROLLER", "Ask for control first, with control_request.", state=state)
 
 
-def _as_dict(row: PlaybackRow) -> dict[str, object]:
-    fields: dict[str, object] = {
-        "isPlaying": row.is_playing,
-        "currentTime": row.current_time,
-        "playbackRate": row.playback_rate,
-        "anchor": row.anchor,
-        "version": row.version,
-    }
-    if row.frame is not UNSET:
-        fields["frame"] = row.frame
-    if row.frame_target is not UNSET:
-        fields["frameTarget"] = row.frame_target
-    if row.ended:
-        fields["ended"] = True
-    return fields
+def _state(playback: Playback, room: Room) -> dict[str, object]:
+    """Return the state for an answer, as it is in snapshots."""
+    return dict(to_builtins(playback.row(room.context.wall)))
 
 
 # --- viewers [H6, H7] ---------------------------------------------------------------------------------------------

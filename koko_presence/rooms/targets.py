@@ -75,11 +75,12 @@ class Targets:
         name = named(target)
         if self.media and name not in self.media:
             return
-        self.durations.pop(name, None)
+        before = self.durations.pop(name, None)
         self.durations[name] = duration
         if len(self.durations) > MAX_TARGETS:
             del self.durations[next(iter(self.durations))]
-        self._compute()
+        if duration != before:
+            self._compute()
 
     def is_other(self, target: object, media_id: object) -> bool:
         """Return whether `media_id`, as it stands in a message, is not the medium of `target`, or the target has been

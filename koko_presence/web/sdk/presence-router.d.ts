@@ -629,6 +629,8 @@ export interface PlaybackResult extends Success {
   playbackRate?: number;
   anchor?: number;
   version?: number;
+  duration?: number;
+  target?: string;
   frame?: number;
   frameTarget?: string;
   ended?: boolean;

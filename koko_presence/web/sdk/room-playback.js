@@ -21,9 +21,6 @@ const FRESH_MS = 2000;
 /** Commands that change the playback. */
 const CHANGING = ["sync", "play", "pause", "seek", "rate", "step"];
 
-/** Fields that a newer state without them does not remove. */
-const LASTING = /** @type {const} */ (["duration", "target"]);
-
 /**
  * A command with the time of the user's action.
  * @typedef {PlaybackCommand & {
@@ -124,10 +121,7 @@ export class RoomPlayback {
   #learn(state) {
     const known = this.#confirmed;
     if (!state.anchor || (known && Number(state.version) < known.version)) return;
-    /** @type {Record<string, unknown>} */
-    const next = { ...playbackFields(state) };
-    for (const field of LASTING) next[field] ??= known?.[field];
-    this.#confirmed = /** @type {Playback} */ (/** @type {unknown} */ (next));
+    this.#confirmed = /** @type {Playback} */ (/** @type {unknown} */ (playbackFields(state)));
     this.#show();
   }
 

@@ -86,6 +86,17 @@ def test_h20_the_end_of_the_room_is_a_time_that_commands_may_have(pair: tuple[Cl
     assert (data["duration"], data["currentTime"], data["ended"]) == (1e6, 1e6, True)
 
 
+def test_h20_the_answer_to_a_command_has_the_duration_and_the_target_of_the_state(pair: tuple[Client, Client]) -> None:
+    ann, _ = pair
+    ann.send(play("play", currentTime=5.0, duration=60.0, target="left"))
+    ack = ann.last("ack")
+    assert (ack["duration"], ack["target"]) == (60.0, "left")
+    assert snapshot(ann.world)["playback"].items() <= ack.items()
+    ann.send(medium("film_2"))
+    ann.send(play("seek", currentTime=6.0))
+    assert "duration" not in ann.last("ack")
+
+
 # --- removed targets [H19] ----------------------------------------------------------------------------------------
 
 
