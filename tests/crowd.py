@@ -34,7 +34,8 @@ class Person:
         self.session = ""
         self.lost_at: float | None = None  # since when it has not been authenticated
         self.dropped_at = 0.0  # when its last connection was lost
-        self.noticed_at: float | None = None  # when its worker noticed that; None: not yet
+        # when the worker of its last connection noticed that this is lost, or closed it; None: not yet
+        self.noticed_at: float | None = None
         self.seen: dict[str, dict[str, str]] = {}  # room -> session -> user
         self.seq: dict[str, int] = {}
         self.controller: dict[str, str | None] = {}
@@ -68,7 +69,7 @@ class Person:
         if node is None:
             story.later(0.1, self.come)
             return
-        self.node = node
+        self.node, self.noticed_at = node, None
         self.client = Client(story.world, self.node.hub)
         story.witness.on_come(self, self.client.session.connection)
         self.read = 0
@@ -111,7 +112,6 @@ class Person:
             return
         client, node = self.client, self.node
         assert client is not None and node is not None
-        self.noticed_at = None
 
         def notice() -> None:
             client.session.on_close(1006, False)
@@ -122,9 +122,10 @@ class Person:
         node.do(notice)
         self.note_lost(back_s)
 
-    def note_lost(self, back_s: float | None = None) -> None:
+    def note_lost(self, back_s: float | None = None, *, at: float | None = None) -> None:
+        """Record that the connection was lost at `at`, by default now, and connect again in `back_s` seconds."""
         self.asked.clear()
-        self.dropped_at = self.story.world.now
+        self.dropped_at = self.story.world.now if at is None else at
         if self.lost_at is None:  # otherwise it was not even authenticated in between
             self.lost_at = self.dropped_at
         back_s = 0.02 + 0.78 * self.story.chance("back", self.name) if back_s is None else back_s
@@ -158,11 +159,12 @@ class Person:
             self.story.witness.on_heard(self, message)
             self.understand(message)
         if self.client.closed is not None and self.client.closed not in (1000, 1006):
-            code, self.client = self.client.closed, None
+            code, closed_at, self.client = self.client.closed, self.client.closed_at, None
             self.story.note(f"{self.name} was closed with {code}")
             if code in (4429, 4401):
                 self.token = None
-            self.note_lost()
+            self.noticed_at = closed_at  # the grace period has begun then, not when an earlier connection was lost
+            self.note_lost(at=closed_at)
 
     def report(self, room: str, buffering: bool) -> None:
         """Report a player that is where the room's playback is, and plays if that does."""

@@ -123,6 +123,7 @@ class Client:
         self.got: list[dict[str, Any]] = []
         self._taken = 0
         self.closed: int | None = None
+        self.closed_at = 0.0  # when the server closed it
         self._sent: dict[Any, str] = {}  # id of a message -> its type
         self.pings = 0
         self.answers_pings = True
@@ -172,7 +173,7 @@ class Client:
     def lift_preauth_limit(self) -> None: ...
 
     def close(self, code: int, reason: str = "") -> None:
-        self.closed = code
+        self.closed, self.closed_at = code, self.world.now
 
     def abort(self) -> None:
         self.closed = 1006

@@ -345,8 +345,8 @@ def test_a_grace_that_is_too_short_would_be_found(monkeypatch: pytest.MonkeyPatc
     found("who was away|and is not in")
 
 
-@pytest.mark.long
-def test_a_grace_that_is_too_long_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def too_long_a_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted fault: the room's grace period is longer, and it ignores the end that the user's owner sends."""
     suspend, remove = room.Room.suspend, Shard._remove
 
@@ -358,7 +358,20 @@ def test_a_grace_that_is_too_long_would_be_found(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(
         Shard, "_remove", lambda self, command, now: command.reason == "disconnected" or remove(self, command, now)
     )
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("too_long_a_grace")
+def test_a_grace_that_is_too_long_would_be_found() -> None:
     found("is away for .* and still in")
+
+
+@pytest.mark.usefixtures("too_long_a_grace")
+def test_a_grace_that_is_too_long_would_be_found_after_a_drain() -> None:
+    """The worker closes the connection, which the client reads only after the grace period."""
+    script = SCRIPTS["drained_and_back_after_the_grace_period"][0]
+    with pytest.raises(Broken, match=r"p0 is away for .* and still in video_1"):
+        Story(script).run()
 
 
 def test_what_a_back_end_makes_of_repeats() -> None:
