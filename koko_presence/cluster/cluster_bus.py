@@ -317,11 +317,12 @@ class ClusterBus(LocalBus):
         flush, epoch, before, seq, delta = unpack_flush(body)
         if not self.fence.admit(sender, flush.room_id, epoch, body):
             return
-        if delta and not self.replicas.store_room(flush.room_id, delta) and sender in self.peers:
-            self.peers[sender].outgoing.put(wire_messages.REPLICA_REQUEST, wire_messages.encode(flush.room_id))
+        is_another = bool(delta) and self._store_delta(sender, flush.room_id, delta)
         received_seq = self.received_seqs.pop(flush.room_id, before)
-        if before <= seq < received_seq and (subscription := self.edge.subscriptions.get(flush.room_id)) is not None:
-            # another room of the same id: the room that these members had was lost with all its replicas
+        is_another = is_another or before <= seq < received_seq
+        if is_another and (subscription := self.edge.subscriptions.get(flush.room_id)) is not None:
+            # another room of the same id: the room that these members had was lost with all replicas of it, or those
+            # that are left have not reached its next owner in time
             for session_id in list(subscription.subscribers):
                 self.edge.on_edge_message(SessionLost(session_id=session_id), now)
             received_seq = before
@@ -339,6 +340,14 @@ class ClusterBus(LocalBus):
             self.received_seqs = {
                 room_id: seq for room_id, seq in self.received_seqs.items() if room_id in self.edge.subscriptions
             }
+
+    def _store_delta(self, sender: int, room_id: str, delta: bytes) -> bool:
+        """Apply the delta of a room to its replica, or request the whole record from the owner. Return whether the
+        replica was of another room of the same id."""
+        known_version = self.replicas.created_version(room_id)
+        if not self.replicas.store_room(room_id, delta) and sender in self.peers:
+            self.peers[sender].outgoing.put(wire_messages.REPLICA_REQUEST, wire_messages.encode(room_id))
+        return known_version != 0 and self.replicas.created_version(room_id) not in (0, known_version)
 
     def _deliver(self, room: Room, items: list[StreamFrame], now: float) -> None:
         if room.moved:

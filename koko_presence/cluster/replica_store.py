@@ -36,6 +36,11 @@ class ReplicaStore:
             return False
         return True
 
+    def created_version(self, room_id: str) -> int:
+        """Return the version with which the room of the replica was created; 0: unknown, or there is no replica."""
+        record = self.rooms.get(room_id)
+        return 0 if record is None else record.head.created_version
+
     def note_seq(self, room_id: str, seq: int) -> None:
         """Record the room's `seq`, which does not decrease."""
         record = self.rooms.get(room_id)

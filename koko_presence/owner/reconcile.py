@@ -140,6 +140,7 @@ def head_of(room: Room) -> RoomHead:
         settings=room.settings,
         holder_away_since=room.control.away_since,
         wait=None if room.wait is None else _wait_record(room.wait),
+        created_version=room.created_version,
     )
 
 
@@ -204,7 +205,7 @@ def restore_room(room_id: str, record: RoomRecord, seq: int, context: ShardConte
     head, limits, deadlines = record.head, context.limits, context.deadlines
     room = Room(room_id, head.type, context, now)
     room.created_at, room.shown, room.settings = head.created_at, head.shown, head.settings
-    room.sync_enabled = head.sync_enabled
+    room.sync_enabled, room.created_version = head.sync_enabled, head.created_version
     gap = 0 if record.final else RESTORED_SEQ_GAP
     room.seq = seq + gap if room.shown else 0
     room.note_restored(record.revision, seq)

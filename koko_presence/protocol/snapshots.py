@@ -96,7 +96,8 @@ class MediaRecord(Struct, array_like=True, kw_only=True):
 class RoomHead(Struct, array_like=True, kw_only=True):
     """The state of a room besides its members. `requests` are the pending requests for control: user id, name, time of
     the request and time of expiry, in monotonic seconds. `holder_away_since` is the monotonic second since which the
-    controller is shown as away; 0.0: it is not."""
+    controller is shown as away; 0.0: it is not. `created_version` is the version that the room was given when it was
+    created; 0: unknown."""
 
     type: RoomType
     created_at: float
@@ -111,6 +112,7 @@ class RoomHead(Struct, array_like=True, kw_only=True):
     settings: RoomSettings = RoomSettings()
     holder_away_since: float = 0.0
     wait: WaitRecord | None = None
+    created_version: int = 0
 
 
 class RoomDelta(Struct, array_like=True, kw_only=True):

@@ -32,9 +32,9 @@ class RoomState(RoomCore):
     """One room on its owner. `Room` adds the rules; lifetime.py begins and ends it."""
 
     __slots__ = (
-        "changed", "context", "control", "created_at", "edges", "edges_to_notify", "flushed_seq", "gone", "load",
-        "moved", "people", "playback", "playback_waits", "replica_holders", "restored_revision", "revision",
-        "sent_interval_ms", "settings", "shown", "sync_enabled", "targets", "type", "wait", "wait_times",
+        "changed", "context", "control", "created_at", "created_version", "edges", "edges_to_notify", "flushed_seq",
+        "gone", "load", "moved", "people", "playback", "playback_waits", "replica_holders", "restored_revision",
+        "revision", "sent_interval_ms", "settings", "shown", "sync_enabled", "targets", "type", "wait", "wait_times",
     )  # fmt: skip
 
     def __init__(self, room_id: str, room_type: RoomType, context: ShardContext, now: float) -> None:
@@ -44,6 +44,7 @@ class RoomState(RoomCore):
         self.type = room_type
         self.context = context
         self.created_at = now
+        self.created_version = context.next_version()  # distinguishes the room from others of the same id
         self.shown = False  # whether the room exists for users other than its invisible members
         self.people: dict[str, Person] = {}
         self.gone: dict[str, Person] = {}  # users that have just left, kept for their budgets
