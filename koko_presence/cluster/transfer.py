@@ -231,7 +231,8 @@ class OwnershipTransfer:
         owner = self._owners.owner(key)
         if owner != self._bus.me and not (self.recovering and self._change.target.owner(key) == self._bus.me):
             if not self._hold_for_view(sender, kind, message):
-                self._send_to_peer(owner, kind, message)  # the sender's view is older
+                # The sender's view is older. The owner by the newest view gets it: the previous one may be gone.
+                self._send_to_peer(self._change.target.owner(key), kind, message)
             return
         if kind == wire_messages.MEMBERSHIP_ENDS:
             self._bus.shard.note_ends(message.room_id, message.ends, now)
@@ -240,10 +241,12 @@ class OwnershipTransfer:
         elif kind == wire_messages.USER:
             self._gather_user(message.user_id).add_record(message)
         elif kind == wire_messages.PRESENCE:
-            self._gather_room(message.room_id).presences[message.presence.edge] = message.presence
+            self._gather_room(message.room_id).add_presence(message.presence)
             self._unconfirmed.confirm_room(message.room_id, message.presence)
         elif kind == wire_messages.SESSIONS:
-            self._gather_user(message.user_id).add_sessions(message.edge, message.sessions, message.newest)
+            self._gather_user(message.user_id).add_sessions(
+                message.edge, message.sessions, message.newest, message.epoch
+            )
             self._unconfirmed.confirm_user(message.user_id, message.edge, message.sessions)
         if not self.recovering:
             self._take_over(now)
@@ -341,13 +344,13 @@ class OwnershipTransfer:
 
     def _report_sessions(self) -> None:
         """Send the next owners which sessions are connected here."""
-        bus = self._bus
+        bus, epoch = self._bus, self._change.epoch
         for room_id, sessions in bus.edge.presences().items():
             if self._change.moved(room_key(room_id)):
-                presence = Presence(edge=bus.me, sessions=sessions)
+                presence = Presence(edge=bus.me, sessions=sessions, epoch=epoch)
                 owner = self._owner_of_room(room_id)
                 if owner == bus.me:
-                    self._gather_room(room_id).presences[bus.me] = presence
+                    self._gather_room(room_id).add_presence(presence)
                 else:
                     self._send_to_peer(owner, wire_messages.PRESENCE, RoomPresence(room_id=room_id, presence=presence))
                 bus.edge.drop_routes([room_id])
@@ -356,9 +359,9 @@ class OwnershipTransfer:
                 assert self._owners is not None
                 owner = self._owners.owner(user_key(user_id))
                 if owner == bus.me:
-                    self._gather_user(user_id).add_sessions(bus.me, records, bus.edge.newest)
+                    self._gather_user(user_id).add_sessions(bus.me, records, bus.edge.newest, epoch)
                 else:
-                    message = wire_messages.EdgeSessions(user_id, bus.me, records, bus.edge.newest)
+                    message = wire_messages.EdgeSessions(user_id, bus.me, records, bus.edge.newest, epoch)
                     self._send_to_peer(owner, wire_messages.SESSIONS, message)
 
     def _settle(self, now: float) -> None:
@@ -524,7 +527,7 @@ class OwnershipTransfer:
         if user.best is not None:
             self._give_user(user_id, user.best)
         for edge, records in user.sessions_by_edge.items():
-            message = wire_messages.EdgeSessions(user_id, edge, records, user.newest[edge])
+            message = wire_messages.EdgeSessions(user_id, edge, records, user.newest[edge], user.epochs[edge])
             self._send_to_peer(self._owners.owner(user_key(user_id)), wire_messages.SESSIONS, message)
 
     def _send_to_peer(self, worker: int, kind: int, message: RoomRecord | UserRecord | SessionRecord | Any) -> None:

@@ -109,12 +109,13 @@ class Refresh(Struct, array_like=True):
 
 class EdgeSessions(Struct, array_like=True):
     """An edge's report of the sessions of one user that are connected there. Connections above `newest` are not
-    covered."""
+    covered. `epoch` is the view by which the edge has made the report."""
 
     user_id: str
     edge: int
     sessions: list[SessionRecord]
     newest: int
+    epoch: int = 0
 
 
 def _decoder_of(*types: type) -> msgspec.msgpack.Decoder[Any]:

@@ -39,6 +39,13 @@ class GatheredRoom:
         """Return the workers whose `seq` in the room is below `flushed_seq`."""
         return {worker for worker, seq in self.seqs.items() if seq < flushed_seq}
 
+    def add_presence(self, presence: Presence) -> None:
+        """Add an edge's report, in place of an earlier one. A report may arrive after a later one, by way of a worker
+        that was to own the room by an earlier view."""
+        known = self.presences.get(presence.edge)
+        if known is None or presence.epoch >= known.epoch:
+            self.presences[presence.edge] = presence
+
     def add_record(self, sender: int, record: RoomRecord) -> None:
         """Add a record. The one with the highest revision decides which members the room has."""
         self.seqs[sender] = max(record.seq, self.seqs.get(sender, 0))
@@ -55,20 +62,23 @@ class GatheredRoom:
 class GatheredUser:
     """The gathered records and reports of one user that this worker is to own."""
 
-    __slots__ = ("best", "newest", "sessions_by_edge")
+    __slots__ = ("best", "epochs", "newest", "sessions_by_edge")
 
     def __init__(self) -> None:
         self.best: UserRecord | None = None
         self.sessions_by_edge: dict[int, list[SessionRecord]] = {}
         self.newest: dict[int, int] = {}  # by edge: up to which connection its report goes
+        self.epochs: dict[int, int] = {}  # by edge: the view by which it has reported
 
     def add_record(self, record: UserRecord) -> None:
         if self.best is None or record.revision > self.best.revision:
             self.best = record
 
-    def add_sessions(self, edge: int, records: list[SessionRecord], newest: int) -> None:
-        """Add an edge's report, in place of an earlier one."""
-        self.sessions_by_edge[edge], self.newest[edge] = records, newest
+    def add_sessions(self, edge: int, records: list[SessionRecord], newest: int, epoch: int = 0) -> None:
+        """Add an edge's report, in place of an earlier one. A report may arrive after a later one, by way of a worker
+        that was to own the user by an earlier view."""
+        if epoch >= self.epochs.get(edge, 0):
+            self.sessions_by_edge[edge], self.newest[edge], self.epochs[edge] = records, newest, epoch
 
 
 def release_room(shard: Shard, room: Room) -> RoomRecord:

@@ -217,10 +217,11 @@ Present = dict[str, tuple[bool, int, Cursor | None]]
 class Presence(Struct, array_like=True, kw_only=True):
     """An edge's list of the sessions in one room that are connected there. `sessions` has for each session id: whether
     it gets the room's events, its connection, and its last cursor, which is None when unknown and an empty `Cursor`
-    when hidden."""
+    when hidden. `epoch` is the view by which the edge has made the list."""
 
     edge: int
     sessions: Present
+    epoch: int = 0
 
 
 class RoomPresence(Struct, array_like=True, kw_only=True):

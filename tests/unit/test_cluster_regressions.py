@@ -30,7 +30,7 @@ from koko_presence.protocol.commands import (
     SessionInfo,
 )
 from koko_presence.protocol.edge_messages import EdgeMessage, Reply
-from koko_presence.protocol.snapshots import Presence
+from koko_presence.protocol.snapshots import Presence, RoomPresence
 from koko_presence.protocol.webhook_events import UserLeft
 from koko_presence.rooms.context import ShardContext
 from koko_presence.rooms.deadlines import Deadlines
@@ -589,6 +589,56 @@ def test_a_command_that_waits_for_a_view_is_not_confirmed_until_it_is_done() -> 
     late.bus.on_view(view, late.clock())
     world.sleep(0.5)
     assert not ahead.bus.peers[2].unacknowledged
+
+
+def test_a_late_record_is_sent_on_to_the_next_owner_and_not_to_the_lost_one() -> None:
+    """A worker sends on a late record to the owner by the newest view. While owners changed it sent it to the previous
+    owner, which may be gone: the record was lost, when its sender had kept no copy."""
+    world = World(workers=4)
+    before = ring_of(world).view
+    after = View(epoch=before.epoch + 1, peers=tuple(peer for peer in before.peers if peer.id != 4))
+    old, new = Ring(before), Ring(after)
+    Client(world, world.nodes[1].hub).auth("ada").join("video_1")
+    world.sleep(0.5)
+    record = record_of(world.shard.rooms["video_1"])
+    moved = next(f"r{n}" for n in range(1000) if [ring.owner(room_key(f"r{n}")) for ring in (old, new)] == [4, 3])
+    world.nodes[4].dead = True
+    del world.nodes[4]
+    ahead, late = bus_of(world.nodes[1]), bus_of(world.nodes[2])
+    ahead.on_view(after, world.now)
+    message = wire_messages.RoomReplica(moved, late.me, record)
+    late.peers[ahead.me].outgoing.put(wire_messages.ROOM, wire_messages.encode(message))
+    world.settle()
+    for number in (2, 3):
+        bus_of(world.nodes[number]).on_view(after, world.now)
+    world.sleep(1.0)
+    assert moved in world.nodes[3].shard.rooms
+
+
+def test_an_edges_report_that_was_sent_on_does_not_replace_its_later_one() -> None:
+    """The latest report of an edge counts. A worker that was to own a room sent on the edge's report by that view, which
+    arrived behind the report by the next view: a member whose join had been answered between the two received no events
+    of the room."""
+    world = World(workers=3)
+    before = ring_of(world).view
+    after = View(epoch=before.epoch + 1, peers=tuple(peer for peer in before.peers if peer.id != 3))
+    old, new = Ring(before), Ring(after)
+    room = next(f"r{n}" for n in range(1000) if [ring.owner(room_key(f"r{n}")) for ring in (old, new)] == [3, 1])
+    ada = Client(world, world.nodes[2].hub).auth("ada").join(room)
+    world.sleep(0.5)
+    connection = world.shard.rooms[room].members[ada.session_id].connection
+    world.nodes[3].dead = True
+    del world.nodes[3]
+    bus = bus_of(world.nodes[1])
+    bus.on_view(after, world.now)
+    for epoch, subscribed in ((after.epoch, True), (before.epoch, False)):
+        presence = Presence(edge=2, sessions={ada.session_id: (subscribed, connection, None)}, epoch=epoch)
+        message = RoomPresence(room_id=room, presence=presence)
+        bus.transfer.on_peer_message(2, wire_messages.PRESENCE, message, world.now)
+    for stage in (QUIESCED, TRANSFERRED, SYNCED):
+        bus.transfer.on_peer_message(2, wire_messages.STAGE, wire_messages.Stage(after.epoch, stage), world.now)
+    assert not bus.transfer.recovering
+    assert world.nodes[1].shard.rooms[room].members[ada.session_id].attached
 
 
 def test_other_workers_are_written_to_before_the_owners_own_clients(monkeypatch: pytest.MonkeyPatch) -> None:
