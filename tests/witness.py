@@ -368,8 +368,10 @@ def memory(world: World) -> dict[str, Any]:
     rooms = [(world.clock_offset_s(n), room) for n, node in world.nodes.items() for room in node.shard.rooms.values()]
     for ahead_s, room in rooms:
         playback = room.playback
+        # with `autoGrantAway` control may pass on meanwhile: its holder is away while the connection is lost [I7]
+        controller = None if room.auto_grant_away_s else room.control.user_id
         found[f"room {room.id}"] = (
-            room.type, round(room.created_at - ahead_s, 3), room.sync_enabled, room.control.user_id, room.settings,
+            room.type, round(room.created_at - ahead_s, 3), room.sync_enabled, controller, room.settings,
         )  # fmt: skip
         found[f"playback of {room.id}"] = playback and (
             playback.is_playing, playback.playback_rate,
