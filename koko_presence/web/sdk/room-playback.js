@@ -100,8 +100,8 @@ export class RoomPlayback {
     const { store } = this.#context;
     if (message.type === "joined") {
       this.#confirmed = store.snapshot.playback; // also an older one: the server may have been restarted
+      this.#sendWaiting(); // before showing: a player would follow a command that is too old, and stay behind
       this.#show();
-      this.#sendWaiting();
     } else if (message.type === "playback_synced") {
       store.patch({ syncEnabled: message.data.syncEnabled });
       // own commands are settled by the answer to the last of them [H2]
@@ -265,7 +265,9 @@ export class RoomPlayback {
 
   /** @param {Answer<any>} answer */
   #settleWaiting(answer) {
-    for (const open of this.#waiting.splice(0)) this.#settle(open, answer);
+    const waiting = this.#waiting.splice(0);
+    for (const open of waiting) this.#open.delete(open); // all of them before the state is shown
+    for (const open of waiting) this.#settle(open, answer);
   }
 }
 
