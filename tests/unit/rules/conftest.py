@@ -6,7 +6,7 @@ instant arrive, which is not defined.
 
 import pytest
 
-from tests.world import World
+from tests.world import Client, World
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -17,3 +17,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(autouse=True)
 def _workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(World, "default_workers", request.param)
+
+
+@pytest.fixture
+def pair() -> tuple[Client, Client]:
+    """Two users in one room; the first has read what the second's join has sent."""
+    world = World()
+    ann, bob = world.person("ann"), world.person("bob")
+    ann.take()
+    return ann, bob

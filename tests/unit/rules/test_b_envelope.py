@@ -9,14 +9,6 @@ from tests.world import Client, World
 CURSOR = {"type": "cursor", "roomId": "video_123", "data": {"timestamp": 15.5, "x": 0.45, "y": 0.62}}
 
 
-@pytest.fixture
-def pair() -> tuple[Client, Client]:
-    world = World()
-    ann, bob = world.person("ann"), world.person("bob")
-    ann.take()
-    return ann, bob
-
-
 def test_b1_every_type_of_the_sections_is_accepted() -> None:
     named = {"auth", "join", "leave", "heartbeat", "cursor", "selection", "typing", "playback", "control_request"}
     assert named | {"control_grant", "broadcast"} <= set(MESSAGES)

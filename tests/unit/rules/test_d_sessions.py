@@ -15,14 +15,6 @@ REPORT = {
 }
 
 
-@pytest.fixture
-def pair() -> tuple[Client, Client]:
-    world = World()
-    ann, bob = world.person("ann"), world.person("bob")
-    ann.take()
-    return ann, bob
-
-
 def keep_alive(client: Client, seconds: float, status: str = "idle") -> None:
     """Let `seconds` pass while the client sends a heartbeat every 30 s."""
     while seconds > 0:

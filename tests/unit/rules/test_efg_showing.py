@@ -16,14 +16,6 @@ def typing(on: bool, context: str | None = None) -> dict[str, object]:
     return {"type": "typing", "roomId": "video_123", "data": data}
 
 
-@pytest.fixture
-def pair() -> tuple[Client, Client]:
-    world = World()
-    ann, bob = world.person("ann"), world.person("bob")
-    ann.take()
-    return ann, bob
-
-
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.floats(0.0, 0.12), min_size=1, max_size=150), st.booleans())
 def test_e1_never_more_than_21_in_a_second_and_the_last_always_arrives(gaps: list[float], two_tabs: bool) -> None:

@@ -5,37 +5,18 @@ from typing import Any
 
 import pytest
 
-from tests.world import Client, World
+from tests.unit.rules.media_messages import medium, play, snapshot
+from tests.world import Client
 
 RATES = ["24000/1001", 24, 25, "30000/1001", 30, 50, "60000/1001", 60, 120]
-
-
-def medium(media_id: str = "film_1", **fields: Any) -> dict[str, Any]:
-    return {"type": "media", "roomId": "video_123", "data": {"mediaId": media_id, **fields}}
-
-
-def play(action: str, **fields: Any) -> dict[str, Any]:
-    return {"type": "playback", "roomId": "video_123", "id": 7, "data": {"action": action, **fields}}
 
 
 def report(time: float, playing: bool = False, **more: Any) -> dict[str, Any]:
     return play("report", isPlaying=playing, currentTime=time, playbackRate=1.0, **more)
 
 
-def snapshot(world: World) -> dict[str, Any]:
-    return dict(world.client().auth("late").join().last("joined")["room"])
-
-
 def state(client: Client) -> dict[str, Any]:
     return dict(client.last("playback_synced")["data"])
-
-
-@pytest.fixture
-def pair() -> tuple[Client, Client]:
-    world = World()
-    ann, bob = world.person("ann"), world.person("bob")
-    ann.take()
-    return ann, bob
 
 
 # --- the end [H20] ------------------------------------------------------------------------------------------------

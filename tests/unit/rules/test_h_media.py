@@ -8,27 +8,8 @@ from koko_presence.access.policy import ClaimsAccess
 from koko_presence.protocol.limits import RoomOptions
 from koko_presence.protocol.models import Medium
 from koko_presence.rooms import media
+from tests.unit.rules.media_messages import medium, play, snapshot
 from tests.world import Client, World
-
-
-def medium(media_id: str | None = "film_1", **fields: Any) -> dict[str, Any]:
-    return {"type": "media", "roomId": "video_123", "data": {"mediaId": media_id, **fields}}
-
-
-def play(action: str, **fields: Any) -> dict[str, Any]:
-    return {"type": "playback", "roomId": "video_123", "id": 7, "data": {"action": action, **fields}}
-
-
-def snapshot(world: World) -> dict[str, Any]:
-    return dict(world.client().auth("late").join().last("joined")["room"])
-
-
-@pytest.fixture
-def pair() -> tuple[Client, Client]:
-    world = World()
-    ann, bob = world.person("ann"), world.person("bob")
-    ann.take()
-    return ann, bob
 
 
 def refusal(client: Client) -> str:

@@ -9,33 +9,14 @@ import pytest
 from koko_presence.protocol.models import MAX_TARGETS
 from koko_presence.rooms.frames import EARLY_S, FrameGrid
 from koko_presence.rooms.room import Room
+from tests.unit.rules.media_messages import medium, play, snapshot
 from tests.world import Client, World
 
 ROOM = "video_123"
 
 
-def medium(media_id: str | None = "film_1", **fields: Any) -> dict[str, Any]:
-    return {"type": "media", "roomId": ROOM, "data": {"mediaId": media_id, **fields}}
-
-
-def play(action: str, **fields: Any) -> dict[str, Any]:
-    return {"type": "playback", "roomId": ROOM, "id": 7, "data": {"action": action, **fields}}
-
-
 def room_of(world: World) -> Room:
     return world.shard.rooms[ROOM]  # type: ignore[no-any-return]
-
-
-def snapshot(world: World) -> dict[str, Any]:
-    return dict(world.client().auth("late").join().last("joined")["room"])
-
-
-@pytest.fixture
-def pair() -> tuple[Client, Client]:
-    world = World()
-    ann, bob = world.person("ann"), world.person("bob")
-    ann.take()
-    return ann, bob
 
 
 # --- durations that commands name [H20] ---------------------------------------------------------------------------

@@ -18,14 +18,6 @@ def report(time: float, playing: bool = True, **more: Any) -> dict[str, Any]:
     return play("report", isPlaying=playing, currentTime=time, playbackRate=1.0, **more)
 
 
-@pytest.fixture
-def pair() -> tuple[Client, Client]:
-    world = World()
-    ann, bob = world.person("ann"), world.person("bob")
-    ann.take()
-    return ann, bob
-
-
 def sync(client: Client, time: float = 10.0, playing: bool = True, rate: float = 1.0) -> None:
     client.send(play("sync", isPlaying=playing, currentTime=time, playbackRate=rate))
 

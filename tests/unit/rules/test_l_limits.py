@@ -7,14 +7,6 @@ from koko_presence.rooms import colors
 from tests.world import Client, World
 
 
-@pytest.fixture
-def pair() -> tuple[Client, Client]:
-    world = World()
-    ann, bob = world.person("ann"), world.person("bob")
-    ann.take()
-    return ann, bob
-
-
 def test_l1_status_2_a_second_burst_4(pair: tuple[Client, Client]) -> None:
     ann, bob = pair
     for number in range(5):

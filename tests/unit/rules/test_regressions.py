@@ -19,14 +19,6 @@ def say(type_: str, **more: Any) -> dict[str, Any]:
     return {"type": type_, "roomId": "video_123", **more}
 
 
-@pytest.fixture
-def pair() -> tuple[Client, Client]:
-    world = World()
-    ann, bob = world.person("ann"), world.person("bob")
-    ann.take()
-    return ann, bob
-
-
 def test_a_refused_second_join_does_not_make_a_ghost() -> None:
     world = World()
     ann = world.person("ann", "lobby")
