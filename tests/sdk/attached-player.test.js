@@ -95,6 +95,22 @@ test("nothing is corrected while it buffers; afterwards a long stall is jumped o
   assert.ok(Math.abs(drift()) < 0.08, `${drift()}`);
 });
 
+test("a command that comes while the player waits for data is met by a seek, however soon after the last one", async () => {
+  const { video, drift, command } = await watching();
+  await time.advance(4000);
+  await command({ action: "seek", currentTime: 300 });
+  await time.advance(300);
+  video.stall(true);
+  await time.advance(100);
+  await command({ action: "seek", currentTime: 302 });
+  await time.advance(1000);
+  const seeks = video.seeks.length;
+  video.stall(false);
+  await time.advance(400);
+  assert.equal(video.seeks.length, seeks + 1);
+  assert.ok(Math.abs(drift()) < 0.1, `${drift()}`);
+});
+
 test("a hidden page rests from fine corrections, and follows all the same [H23]", async () => {
   const window = page();
   const { video, drift, socket, command } = await watching();

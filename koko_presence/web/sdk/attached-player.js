@@ -643,7 +643,10 @@ export class AttachedPlayer {
     if (!timeline || !this.#corrects || this.#showsOther || this.#isRefused) return;
     const state = this.#player.getState();
     if (this.#hasJumped || (state.seeking && !this.#isSeeking)) return; // the user's; its event is due
-    if (isNew) this.#settle();
+    if (isNew) {
+      this.#maySeekAt = 0; // only a correction waits after a seek, a command does not
+      this.#settle();
+    }
     const goal = this.#goalAt(timeline, state);
     if (goal.isPlaying && goal.startsInMs > this.#startS * 1000) {
       this.#stand(goal, state, now);
