@@ -43,6 +43,7 @@ STOP_WITHIN_S = 2.0  # from Stop to SIGKILL
 HURRIED_STOP_WITHIN_S = 0.5
 KILLED_WITHIN_S = 2.0  # from SIGKILL to the end of the service, also if processes remain
 DRAIN_MARGIN_S = 5.0  # beyond the drain time of a worker, which waits for its clients to reconnect elsewhere
+TAKE_OVER_S = 0.5  # for which a new worker waits until the others serve what a lost one has left
 STALL_S = 1.0  # after a pause of this length in the supervisor itself the age of the heartbeats means nothing
 
 
@@ -142,14 +143,14 @@ class Fleet:
         return self._take()
 
     def on_ready(self, id: int, now: float) -> list[Action]:
-        """Add worker `id` to the view; during the start of the service one view is published with all workers."""
+        """Add worker `id` to the view; during the start of the service one view is published with all workers, later it
+        is added once the others serve the newest view, or after TAKE_OVER_S."""
         member = self.members.get(id)
         if member is None or member.ready or member.lost:
             return []
         member.ready_at = member.last_received_at = now
         member.watch.note_received()
-        if self.phase is Phase.RUNNING and member.present:
-            self._publish()
+        member.deferred = self.phase is Phase.RUNNING and not member.standby
         self._boot()
         return self._settle(now)
 
@@ -378,6 +379,18 @@ class Fleet:
             member.entered = member.entered or epoch
             self._actions.append(SendMessage(member.id, Workers(view=self.view)))
 
+    def _admit_deferred(self, now: float) -> None:
+        """Add the new workers that wait to the view. A view which arrives while owners change begins the change again,
+        so the clients of the rooms that a lost worker has left would wait for both changes."""
+        deferred = [member for member in self.members.values() if member.deferred and not member.lost]
+        if not deferred:
+            return
+        taken_over = all(member.served >= self.view.epoch for member in self.members.values() if member.present)
+        if taken_over or any(now - (member.ready_at or now) >= TAKE_OVER_S for member in deferred):
+            for member in deferred:
+                member.deferred = False
+            self._publish()
+
     def _lose(self, member: Member, why: str, now: float, *, kill: bool = True) -> None:
         if member.lost:
             return
@@ -453,6 +466,7 @@ class Fleet:
         if self.phase in (Phase.BOOT, Phase.RUNNING):
             self._check_any_worker(now)
         if self.phase is Phase.RUNNING:
+            self._admit_deferred(now)
             self._go_on_rolling(now)
         if self.phase is Phase.RUNNING or self._drain_at is not None:
             self._assign(now)

@@ -64,6 +64,7 @@ class Member:
         self.started_at = self.last_received_at = now
         self.ready_at: float | None = None
         self.standby = False  # not in any view, ready or not, before all successors of its batch are ready
+        self.deferred = False  # ready, but not in any view before the others serve the newest one
         self.entered = 0  # the first view that contained it
         self.served = 0  # the last view it reported `Serving` for
         self.retiring = False  # its slot has a newer owner; it is only an edge
@@ -83,7 +84,7 @@ class Member:
     @property
     def present(self) -> bool:
         """Whether it belongs to the view."""
-        return self.ready and not (self.standby or self.lost) and self.gone_by is None
+        return self.ready and not (self.standby or self.deferred or self.lost) and self.gone_by is None
 
     @property
     def covers(self) -> bool:

@@ -17,6 +17,7 @@ from koko_presence.process.fleet import (
     READY_WITHIN_S,
     SILENT_S,
     STOP_WITHIN_S,
+    TAKE_OVER_S,
     UNREACHABLE_S,
     WITHOUT_WORKERS_S,
     Fleet,
@@ -190,6 +191,48 @@ def test_the_other_workers_are_notified_of_a_death_first() -> None:
     assert yard.unready() == "" and yard.accepting == {1: [0, 1], 3: [2]}, "another worker stands in"
     yard.settle()
     assert owners(yard.view) == {0: 1, 1: 4, 2: 3} and yard.unready() == ""
+
+
+def test_a_replacement_enters_the_view_only_after_the_others_have_taken_over() -> None:
+    """A view that arrives while owners change begins the change again: clients would wait for both."""
+    yard = Yard().boot()
+    yard.die(2)
+    yard.do(yard.fleet.on_ready(4, yard.now))
+    yard.do(yard.fleet.on_serving(1, 2, yard.now))
+    assert owners(yard.view) == {0: 1, 2: 3}, "worker 3 has not taken over yet"
+    yard.do(yard.fleet.on_serving(3, 2, yard.now))
+    assert owners(yard.view) == {0: 1, 1: 4, 2: 3} and yard.view.epoch == 3
+
+
+def test_replacements_of_workers_that_died_together_enter_one_view() -> None:
+    yard = Yard().boot()
+    yard.die(1)
+    yard.die(2)
+    for id in (4, 5):
+        yard.do(yard.fleet.on_ready(id, yard.now))
+    assert owners(yard.view) == {2: 3}
+    yard.do(yard.fleet.on_serving(3, yard.view.epoch, yard.now))
+    assert owners(yard.view) == {0: 4, 1: 5, 2: 3}
+
+
+def test_a_worker_that_does_not_take_over_does_not_keep_a_replacement_out() -> None:
+    yard = Yard().boot()
+    yard.die(2)
+    yard.do(yard.fleet.on_ready(4, yard.now))
+    yard.pass_time(TAKE_OVER_S - 0.1, settle=False)
+    assert owners(yard.view) == {0: 1, 2: 3}
+    yard.pass_time(0.2, settle=False)
+    assert owners(yard.view) == {0: 1, 1: 4, 2: 3}
+
+
+def test_a_replacement_that_dies_while_it_waits_enters_no_view() -> None:
+    yard = Yard().boot()
+    yard.die(2)
+    yard.do(yard.fleet.on_ready(4, yard.now))
+    yard.die(4)
+    yard.pass_time(TAKE_OVER_S + 1.0)
+    assert all(peer.id != 4 for views in yard.views.values() for view in views for peer in view.peers)
+    assert owners(yard.view).keys() == {0, 1, 2}
 
 
 def test_a_death_reported_by_socket_and_kernel_is_one_death() -> None:
