@@ -46,8 +46,13 @@ def open_page(context: BrowserContext, server: Server, html: str, complaints: li
 
 
 def bundled(language: str, folder: Path, number: int = 0) -> str:
+    return bundle(language, block(language, number), folder)
+
+
+def bundle(language: str, text: str, folder: Path) -> str:
+    """One script made of a snippet."""
     source, out = folder / f"snippet.{language}", folder / "bundle.js"
-    source.write_text(block(language, number))
+    source.write_text(text)
     done = subprocess.run(
         ["node", ROOT / "tests/sdk/bundle.js", source, out],
         capture_output=True, text=True, timeout=WAIT_MS / 1000, env=os.environ, check=False,

@@ -14,7 +14,10 @@ for (const name of ["HTMLElement", "HTMLIFrameElement", "Node", "navigator"]) {
 const React = (await import("react")).default;
 const { createRoot } = await import("react-dom/client");
 const { act, createElement: h, StrictMode } = React;
-const { RoomProvider, useRoom, useOthers, useSelf, useCursor, useTyping, usePlayback, useSnapshot, useTarget } = createHooks(React);
+const {
+  RoomProvider, useRoom, useLiveRoom, useOthers, useSelf, useStatus, useError, useLostConnection, useEvent, useBroadcast, useCursor,
+  useTyping, usePlayback, useSnapshot, useTarget,
+} = createHooks(React);
 
 let root;
 let made;
@@ -36,8 +39,13 @@ const turn = () => act(async () => {
 const say = (message) => act(async () => {
   await Socket.last.say(message);
 });
+const inRoom = (props, ...children) => h(RoomProvider, { presence: made, id: "video_1", type: "video", ...props }, ...children);
+const render = (...children) => act(() => root.render(inRoom({}, ...children)));
 async function show(...children) {
-  await act(() => root.render(h(RoomProvider, { presence: made, id: "video_1", type: "video" }, ...children)));
+  await render(...children);
+  await goLive();
+}
+async function goLive() {
   await turn();
   await act(async () => Socket.last.open());
   await turn();
@@ -91,6 +99,276 @@ test("a component renders when what it selects changes, and not else", async () 
   await say(event("typing_started", "jane", {}));
   assert.equal(place.querySelector("i").textContent, "types");
   assert.deepEqual(renders, { ...before, typing: before.typing + 1 });
+});
+
+test("arrays and plain objects of the same values are the same; other objects are not", async () => {
+  let renders = 0;
+  const Counts = () => {
+    renders++;
+    const { users, name } = useOthers((others) => ({ users: others.length, name: others[0]?.name }));
+    return `${users} ${name} ${useOthers((others) => new Set(others.map(({ userId }) => userId))).size}`;
+  };
+  const Plain = () => {
+    renders++;
+    const { users } = useOthers((others) => ({ users: others.length, name: others[0]?.name }));
+    return `${users}`;
+  };
+  await show(h(Plain));
+  const before = renders;
+  await say(event("typing_started", "jane", {}));
+  assert.equal(renders, before, "an equal object renders nothing");
+  await say(event("user_left", "tom", { sessionCount: 0 }));
+  assert.deepEqual([renders, place.textContent], [before + 1, "1"]);
+  await render(h(Counts));
+  const other = renders;
+  await say(event("typing_stopped", "jane", {}));
+  assert.ok(renders > other, "two sets are not compared");
+});
+
+/** The frames of a visible page: `next` is the next one. */
+function frames() {
+  const waiting = [];
+  globalThis.requestAnimationFrame = (callback) => waiting.push(callback);
+  const next = () => act(async () => {
+    for (const callback of waiting.splice(0)) callback(0);
+  });
+  const end = async () => {
+    while (waiting.length) await next();
+    delete globalThis.requestAnimationFrame;
+  };
+  return { next, end };
+}
+
+test("a component renders at most once a frame, with the newest state, and its first change at once", async () => {
+  const screen = frames();
+  try {
+    let renders = 0;
+    const Cursor = () => {
+      renders++;
+      return String(useOthers((others) => others[0]?.cursor?.timestamp));
+    };
+    const Typing = () => String(useOthers((others) => others.some(({ isTyping }) => isTyping)));
+    await show(h(Cursor), " ", h(Typing));
+    await screen.next();
+    const before = renders;
+    const move = (timestamp) => say(event("cursor_moved", "jane", { color: "#123456", timestamp }));
+    for (const timestamp of [1, 2, 3]) await move(timestamp);
+    assert.deepEqual([renders, place.textContent], [before + 1, "1 false"]);
+    await say(event("typing_started", "jane", {}));
+    assert.equal(place.textContent, "1 true", "a component that has not rendered in this frame does at once");
+    await screen.next();
+    assert.deepEqual([renders, place.textContent], [before + 2, "3 true"]);
+    await move(4);
+    assert.equal(renders, before + 2, "it has rendered at the beginning of this frame");
+    await screen.next();
+    await screen.next();
+    assert.deepEqual([renders, place.textContent], [before + 3, "4 true"]);
+
+    await move(5);
+    await move(6);
+    Object.defineProperty(window.document, "hidden", { value: true, configurable: true });
+    await move(7);
+    assert.equal(place.textContent, "7 true", "a hidden page has no frames, and no change waits for them");
+  } finally {
+    delete window.document.hidden;
+    await screen.end();
+  }
+});
+
+test("what a component holds of a frame does not outlive it", async () => {
+  const screen = frames();
+  try {
+    const Count = () => useOthers((others) => others.length);
+    await show(h(Count));
+    await say(event("user_left", "tom", { sessionCount: 0 }));
+    await say(event("user_left", "jane", { sessionCount: 0 }));
+    await render();
+    await screen.next();
+    assert.equal(place.textContent, "");
+  } finally {
+    await screen.end();
+  }
+});
+
+test("useStatus and useError: whether the room is live, and why not", async () => {
+  const heard = [];
+  const Line = () => `${useStatus()} ${useError(({ code }) => heard.push(code))?.code}`;
+  await show(h(Line));
+  assert.equal(place.textContent, "live undefined");
+  await say({ type: "error", code: "RATE_LIMITED", message: "Too many.", roomId: "video_1" });
+  assert.deepEqual(heard, ["RATE_LIMITED"]);
+  await say({ type: "kicked", roomId: "video_1", reason: "Enough." });
+  assert.equal(place.textContent, "closed KICKED");
+});
+
+test("useEvent calls the listener of the last render, subscribed once", async () => {
+  const heard = [];
+  let subscriptions = 0;
+  const Listener = ({ name }) => {
+    useEvent("user_left", ({ userId }) => heard.push(`${name} ${userId}`));
+    return null;
+  };
+  await show();
+  const room = made.enter("video_1");
+  room.leave();
+  const { on } = room;
+  room.on = (...args) => {
+    subscriptions += args[0] === "user_left";
+    return on(...args);
+  };
+  await render(h(Listener, { name: "one" }));
+  await render(h(Listener, { name: "two" }));
+  await say(event("user_left", "jane", { sessionCount: 0 }));
+  await render();
+  await say(event("user_left", "tom", { sessionCount: 0 }));
+  assert.deepEqual([heard, subscriptions], [["two jane"], 1]);
+});
+
+test("useBroadcast: the same function, answers, and what others send", async () => {
+  const heard = [];
+  const functions = new Set();
+  const Reactions = () => {
+    functions.add(useBroadcast(({ data }) => heard.push(data.emoji)));
+    return null;
+  };
+  await render(h(Reactions));
+  await act(async () => {
+    const answers = await Promise.all([...functions].slice(0, 1).map((broadcast) => broadcast({ type: "reaction" })));
+    assert.deepEqual(answers.map(({ success, code }) => [success, code]), [[false, "NOT_IN_ROOM"]]);
+  });
+  await goLive();
+  await say(event("broadcast", "jane", { type: "reaction", emoji: "👍" }));
+  assert.deepEqual(heard, ["👍"]);
+  await render(h(Reactions));
+  assert.equal(functions.size, 2, "one before the room is entered, one after it");
+  const answer = [...functions].at(-1)({ type: "reaction", emoji: "🎉" }, ["jane"]);
+  const [{ id, data, to }] = Socket.last.of("broadcast");
+  assert.deepEqual([data, to], [{ type: "reaction", emoji: "🎉" }, ["jane"]]);
+  await say({ type: "ack", id, success: true, delivered: 1 });
+  assert.equal((await answer).delivered, 1);
+});
+
+test("useLostConnection: not at a short loss; lost, restored, failed", async () => {
+  const heard = [];
+  const realTimeout = globalThis.setTimeout;
+  const timers = new Map();
+  const Line = () => String(useLostConnection((loss) => heard.push(loss), { afterMs: 4321 }));
+  globalThis.setTimeout = (callback, ms, ...args) => {
+    const timer = realTimeout(callback, ms === 4321 ? 1e6 : ms, ...args);
+    if (ms === 4321) timers.set(timer, callback);
+    return timer;
+  };
+  const clear = globalThis.clearTimeout;
+  globalThis.clearTimeout = (timer) => {
+    timers.delete(timer);
+    clear(timer);
+  };
+  const pass = () => act(async () => {
+    for (const callback of timers.values()) callback();
+  });
+  try {
+    await show(h(Line));
+    await act(() => Socket.last.lose());
+    assert.deepEqual([timers.size, heard, place.textContent], [1, [], "false"]);
+    await pass();
+    assert.deepEqual([heard, place.textContent], [["lost"], "true"]);
+    const attempts = Socket.all.length;
+    while (Socket.all.length === attempts) await act(() => new Promise((resolve) => realTimeout(resolve, 5)));
+    await goLive();
+    assert.deepEqual([heard, place.textContent, timers.size], [["lost", "restored"], "false", 0]);
+    await act(() => Socket.last.lose());
+    assert.equal(timers.size, 1);
+    await act(() => made.close());
+    assert.deepEqual([heard.length, timers.size], [2, 0], "a page that leaves has not failed");
+    await render();
+    assert.equal(timers.size, 0);
+  } finally {
+    globalThis.setTimeout = realTimeout;
+    globalThis.clearTimeout = clear;
+  }
+});
+
+test("useLostConnection: a room that is closed for good has failed", async () => {
+  const heard = [];
+  const Line = () => String(useLostConnection((loss) => heard.push(loss)));
+  await show(h(Line));
+  await say({ type: "kicked", roomId: "video_1", reason: "Enough." });
+  assert.deepEqual([heard, place.textContent], [["failed"], "true"]);
+});
+
+class Boundary extends React.Component {
+  state = { error: null };
+  static getDerivedStateFromError = (error) => ({ error });
+  render() {
+    return this.state.error ? this.state.error.message : this.props.children;
+  }
+}
+
+test("useLiveRoom suspends until the room is live, once", async () => {
+  const Line = () => `${useLiveRoom().id} ${useSelf()?.name} ${useStatus()}`;
+  await act(() => root.render(inRoom({ fallback: "wait" }, h(Line))));
+  assert.equal(place.textContent, "wait");
+  await goLive();
+  await turn();
+  assert.equal(place.textContent, "video_1 ME live");
+  await act(() => Socket.last.lose());
+  assert.equal(place.textContent, "video_1 ME reconnecting", "a loss does not take the page away");
+});
+
+test("useLiveRoom: a room that cannot be entered is for the error boundary; a fallback is required", async () => {
+  const { error } = console;
+  console.error = () => {}; // React reports what a boundary takes
+  try {
+    const Line = () => useLiveRoom().id;
+    await act(() => root.render(inRoom({ fallback: "wait" }, h(Boundary, null, h(Line)))));
+    await turn();
+    await act(async () => Socket.last.open());
+    await turn();
+    const [{ id }] = Socket.last.of("join");
+    await say({ type: "error", id, roomId: "video_1", code: "ROOM_FULL", message: "Full." });
+    await turn();
+    assert.equal(place.textContent, "Room video_1: Full. (ROOM_FULL)");
+    await act(() => root.render(h(Boundary, { key: 2 }, inRoom({}, h(Line)))));
+    assert.match(place.textContent, /give the RoomProvider above it a fallback/);
+  } finally {
+    console.error = error;
+  }
+});
+
+test("on a server a provider with a fallback renders it, and waits for nothing", async () => {
+  const { renderToString } = await import("react-dom/server");
+  const Line = () => useLiveRoom().id;
+  assert.equal(renderToString(inRoom({ fallback: "wait" }, h(Line))), "wait");
+});
+
+test("a privacy that changes later applies, and what is not named any more has its default", async () => {
+  await act(() => root.render(inRoom({ privacy: { shareCursor: false } })));
+  await goLive();
+  const privacies = () => Socket.last.of("privacy").map(({ data }) => data);
+  await act(() => root.render(inRoom({ privacy: { shareCursor: false } })));
+  assert.deepEqual(privacies(), [], "an equal object is no change");
+  await act(() => root.render(inRoom({ privacy: { invisible: true } })));
+  await act(() => root.render(inRoom({})));
+  assert.deepEqual(privacies(), [{ invisible: true, shareCursor: true }, { invisible: false }]);
+});
+
+test("a composer that is unmounted stops typing at once, and only its own", async () => {
+  const set = {};
+  const Comment = ({ context }) => {
+    [, set[context]] = useTyping(context);
+    return null;
+  };
+  await show(h(Comment, { key: 1, context: "a" }), h(Comment, { key: 2, context: "b" }));
+  const typings = () => Socket.last.of("typing").map(({ data }) => `${data.context} ${data.isTyping}`);
+  await act(async () => set.a(true));
+  await render(h(Comment, { key: 1, context: "a" }));
+  assert.deepEqual(typings(), ["a true"], "the other composer did not type");
+  await render();
+  assert.deepEqual(typings(), ["a true", "a false"]);
+  await render(h(Comment, { key: 3, context: "c" }));
+  await act(async () => set.c(true));
+  await render(h(Comment, { key: 3, context: "d" }));
+  assert.deepEqual(typings().slice(2), ["c true", "c false"], "a composer of another thread");
 });
 
 test("useTyping: who types where, and saying so", async () => {

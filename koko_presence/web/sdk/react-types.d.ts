@@ -1,14 +1,16 @@
 /** The types of the React hooks; react.js is checked against them. */
 
 import type {
-  Answer, Attachment, MediaElement, Medium, Member, Person, Playback, PlaybackCommand, Player, Presence, Privacy, Room, RoomSnapshot,
-  RoomType,
+  Answer, Attachment, ConnectionStatus, MediaElement, Medium, Member, Person, Playback, PlaybackCommand, Player, Presence,
+  PresenceError, Privacy, Room, RoomEvents, RoomSnapshot, RoomType,
 } from "./types.js";
 
 /** The used part of React; the `React` of your page has it. */
 export interface ReactLike {
+  Suspense: unknown;
   createContext: Function;
   createElement: Function;
+  use: Function;
   useCallback: Function;
   useContext: Function;
   useEffect: Function;
@@ -22,9 +24,18 @@ export interface RoomProviderProps {
   /** The room's id; a new id leaves this room and enters the other. */
   id: string;
   type?: RoomType;
-  privacy?: Privacy;
+  /** A change applies at once, as by `room.setPrivacy`; a field that is not named any more has its default. */
+  privacy?: Privacy | undefined;
+  /** Shown in place of the children on a server, before the first effect, and while a child suspends (`useLiveRoom`). */
+  fallback?: any;
   children?: any;
 }
+
+/**
+ * `lost`: a room that was live has not been for some seconds; it reconnects. `restored`: it is live after that. `failed`: it is
+ * closed for good, see `useError`.
+ */
+export type ConnectionLoss = "lost" | "restored" | "failed";
 
 export interface PlaybackHook extends Pick<RoomSnapshot, "playback" | "controller" | "requests" | "synced" | "following" | "syncEnabled"> {
   /** For `<video ref={attach}>`: keeps it in step. */
@@ -54,7 +65,15 @@ export interface PresenceHooks {
   RoomProvider: (props: RoomProviderProps) => any;
   /** The room, or null before the first effect. */
   useRoom(): Room | null;
-  /** Any part of the snapshot. Renders when it changes by `isEqual` (default: the same, or arrays of the same). */
+  /**
+   * The room, live: suspends until it is, inside a RoomProvider with a `fallback`. `useSelf` has a value then. A room that
+   * cannot be entered throws, for an error boundary; a later loss of the connection does neither.
+   */
+  useLiveRoom(): Room;
+  /**
+   * Any part of the snapshot. Renders when it changes by `isEqual` (default: the same, or arrays or plain objects of the same),
+   * at most once a frame.
+   */
   useSnapshot(): RoomSnapshot;
   useSnapshot<T>(select: (snapshot: RoomSnapshot) => T, isEqual?: (a: T, b: T) => boolean): T;
   /** The other people, or the result of `select`. */
@@ -63,12 +82,28 @@ export interface PresenceHooks {
   /** The local user; null before the first snapshot. */
   useSelf(): Person | null;
   useSelf<T>(select: (self: Person) => T, isEqual?: (a: T, b: T) => boolean): T | null;
+  /** `connecting` until the room is live for the first time. */
+  useStatus(): ConnectionStatus;
+  /** Why the room is not live; null while there is no reason. `listener` is called for each error, also for refused requests. */
+  useError(listener?: (error: PresenceError) => void): PresenceError | null;
+  /**
+   * Whether the connection has been away for `afterMs` (default 5000), or for good. `listener` is called when that changes; it
+   * may be another one at each render.
+   */
+  useLostConnection(listener?: (loss: ConnectionLoss) => void, options?: { afterMs?: number }): boolean;
+  /** Calls `listener` for an event of the room; it may be another one at each render. */
+  useEvent<E extends keyof RoomEvents>(type: E, listener: (event: RoomEvents[E]) => void): void;
+  /** The function that sends a broadcast, the same one as long as the room is. `listener` is called for those of others. */
+  useBroadcast(listener?: (event: RoomEvents["broadcast"]) => void): Room["broadcast"];
   /** Handlers for the element over which your cursor is shown; `time` returns the second of the video, `target` as in `useTarget`. */
   useCursor(time?: () => number, target?: string): {
     onPointerMove(event: { clientX: number; clientY: number; currentTarget: Element }): void;
     onPointerLeave(): void;
   };
-  /** The people who type (in this context), and the function to call at each key press (true) and at the end (false). */
+  /**
+   * The people who type (in this context), and the function to call at each key press (true) and at the end (false). It also
+   * ends when the component is unmounted.
+   */
   useTyping(context?: string): [readonly Person[], (isTyping: boolean) => void];
   usePlayback(): PlaybackHook;
   /** One target of the room, by default `main`. Renders when a cursor or selection there changes. `mediaId`: the film in the player. */

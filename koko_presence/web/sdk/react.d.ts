@@ -6,6 +6,7 @@ export type ReactLike = import("./react-types.js").ReactLike;
 export type RoomProviderProps = import("./react-types.js").RoomProviderProps;
 export type PlaybackHook = import("./react-types.js").PlaybackHook;
 export type TargetHook = import("./react-types.js").TargetHook;
+export type ConnectionLoss = import("./react-types.js").ConnectionLoss;
 export type PresenceHooks = import("./react-types.js").PresenceHooks;
 /**
  * @param {ReactLike} React The page's own.

@@ -4,9 +4,11 @@
  */
 
 /**
- * @import { MediaElement, Member, Person, PlaybackCommand, Player, Room, RoomSnapshot } from "./types.js"
+ * @import { MediaElement, Member, Person, PlaybackCommand, Player, Privacy, Room, RoomEvents, RoomSnapshot } from "./types.js"
  */
 
+import { watchLoss } from "./connection-loss.js";
+import { RenderPace } from "./render-pace.js";
 import { isIn, MAIN_TARGET, mediumAt, showsOtherMedium } from "./targets.js";
 
 // The types that applications import from here.
@@ -15,6 +17,7 @@ import { isIn, MAIN_TARGET, mediumAt, showsOtherMedium } from "./targets.js";
  * @typedef {import("./react-types.js").RoomProviderProps} RoomProviderProps
  * @typedef {import("./react-types.js").PlaybackHook} PlaybackHook
  * @typedef {import("./react-types.js").TargetHook} TargetHook
+ * @typedef {import("./react-types.js").ConnectionLoss} ConnectionLoss
  * @typedef {import("./react-types.js").PresenceHooks} PresenceHooks
  */
 
@@ -27,14 +30,54 @@ const EMPTY_SNAPSHOT = {
   controllerSessionId: null, requests: [], synced: null, following: true, shownMedia: {}, isBlocked: false, rights: null,
 };
 
+/** What a session shows where its privacy says nothing else. */
+const DEFAULT_PRIVACY = { invisible: false, shareCursor: true, shareSelection: true };
+
+/** How long a connection has to be away until it is called lost, ms. */
+const LOST_AFTER_MS = 5000;
+
 /**
- * The same value, or arrays of the same values: an equal result of a selector causes no render.
- * @param {unknown} a
- * @param {unknown} b
+ * Whether a room has become live; one promise a room, as React's `use` needs it.
+ * @type {WeakMap<Room, Promise<boolean>>}
+ */
+const readiness = new WeakMap();
+
+/** @param {Room} room */
+function readinessOf(room) {
+  const known = readiness.get(room) ?? room.ready();
+  readiness.set(room, known);
+  return known;
+}
+
+/**
+ * The same value, or arrays or plain objects of the same values: an equal result of a selector causes no render.
+ * @param {any} a
+ * @param {any} b
  */
 function isSame(a, b) {
   if (Object.is(a, b)) return true;
-  return Array.isArray(a) && Array.isArray(b) && a.length === b.length && a.every((item, i) => Object.is(item, b[i]));
+  if (!a || !b || typeof a !== "object" || typeof b !== "object") return false;
+  const prototype = Object.getPrototypeOf(a);
+  if (prototype !== Object.getPrototypeOf(b) || (prototype !== Object.prototype && prototype !== Array.prototype)) return false;
+  const keys = Object.keys(a);
+  return keys.length === Object.keys(b).length && keys.every((key) => Object.hasOwn(b, key) && Object.is(a[key], b[key]));
+}
+
+/**
+ * What leads from one privacy to another; null if they are the same. A field that is not named any more has its
+ * default.
+ * @param {Privacy | undefined} before
+ * @param {Privacy | undefined} after
+ * @returns {Privacy | null}
+ */
+function privacyChange(before, after) {
+  /** @type {Record<string, unknown>} */
+  const change = {};
+  for (const [name, usual] of Object.entries(DEFAULT_PRIVACY)) {
+    const field = /** @type {keyof typeof DEFAULT_PRIVACY} */ (name);
+    if (before?.[field] !== after?.[field]) change[field] = after?.[field] ?? usual;
+  }
+  return Object.keys(change).length ? { ...change, scope: after?.scope ?? before?.scope } : null;
 }
 
 /** @param {any} value */
@@ -70,6 +113,15 @@ function selectTarget(snapshot, target) {
  */
 const isSameTarget = (a, b) => a.every((value, i) => isSame(value, b[i]));
 
+/** @param {RoomSnapshot} snapshot */
+const selectStatus = ({ status }) => status;
+
+/** @param {RoomSnapshot} snapshot */
+const selectError = ({ error }) => error;
+
+/** The answer to what is asked before the first effect. */
+const NOT_ENTERED = /** @type {const} */ ({ success: false, code: "NOT_IN_ROOM", message: "The room is not entered yet." });
+
 /** A room that is not there never changes. */
 const subscribeToNothing = () => () => {};
 
@@ -78,24 +130,50 @@ const subscribeToNothing = () => () => {};
  * @returns {PresenceHooks}
  */
 export function createHooks(React) {
-  const { createContext, createElement, useCallback, useContext, useEffect, useRef, useState, useSyncExternalStore } = React;
+  const {
+    Suspense, createContext, createElement, useCallback, useContext, useEffect, useRef, useState, useSyncExternalStore,
+  } = React;
   const RoomContext = createContext(null);
+  /**
+   * The hook that last said in a room that the user types: unmounted, it says that this is over.
+   * @type {WeakMap<Room, object>}
+   */
+  const typists = new WeakMap();
 
   /** @returns {Room | null} */
   const useRoom = () => useContext(RoomContext);
 
   /** @param {RoomProviderProps} props */
-  function RoomProvider({ presence, id, type, privacy, children }) {
+  function RoomProvider({ presence, id, type, privacy, fallback, children }) {
     const [room, setRoom] = useState(null);
+    const shownPrivacy = useRef(privacy);
     useEffect(() => {
       const entered = presence.enter(id, { type, privacy });
+      shownPrivacy.current = privacy;
       setRoom(entered);
       return () => {
         setRoom(null);
         queueMicrotask(entered.leave); // StrictMode enters again before that, so no leave is sent
       };
     }, [presence, id, type]);
-    return createElement(RoomContext.Provider, { value: room }, children);
+    useEffect(() => {
+      const change = room && privacyChange(shownPrivacy.current, privacy);
+      if (!change) return;
+      shownPrivacy.current = privacy;
+      room.setPrivacy(change);
+    }, [room, privacy?.invisible, privacy?.shareCursor, privacy?.shareSelection]);
+    // before the first effect, and on a server, nothing suspends: no effect would enter the room, and a server would wait for it
+    const suspending = () => (room ? createElement(Suspense, { fallback }, children) : fallback);
+    return createElement(RoomContext.Provider, { value: room }, fallback === undefined ? children : suspending());
+  }
+
+  /** @type {PresenceHooks["useLiveRoom"]} */
+  function useLiveRoom() {
+    const room = useRoom();
+    if (!room) throw new Error("useLiveRoom suspends: give the RoomProvider above it a fallback, as of Suspense.");
+    if (React.use(readinessOf(room))) return room;
+    const { error } = room.getSnapshot();
+    throw new Error(error ? `Room ${room.id}: ${error.message} (${error.code})` : `Room ${room.id} was left.`, { cause: error });
   }
 
   /**
@@ -105,6 +183,9 @@ export function createHooks(React) {
   function useSnapshot(select = selectAll, isEqual = isSame) {
     const room = useRoom();
     const last = useRef({});
+    const pace = useRef(null);
+    pace.current ??= new RenderPace();
+    pace.current.onRender();
     /** The selected value; the last one if it is equal, so that React does not render. */
     const getSelected = () => {
       const snapshot = room?.getSnapshot() ?? EMPTY_SNAPSHOT;
@@ -116,7 +197,11 @@ export function createHooks(React) {
       }
       return last.current.value;
     };
-    return useSyncExternalStore(room?.subscribe ?? subscribeToNothing, getSelected, getSelected);
+    const subscribe = useCallback(
+      (/** @type {() => void} */ render) => (room ? pace.current.follow(room.subscribe, render) : subscribeToNothing()),
+      [room],
+    );
+    return useSyncExternalStore(subscribe, getSelected, getSelected);
   }
 
   /**
@@ -151,8 +236,78 @@ export function createHooks(React) {
   /** @type {PresenceHooks["useTyping"]} */
   function useTyping(context) {
     const room = useRoom();
+    const typist = useRef(null);
     const people = useOthers((others) => others.filter((person) => person.isTyping && (!context || person.typingContext === context)));
-    return [people, useCallback((/** @type {boolean} */ isTyping) => room?.typing(isTyping, context), [room, context])];
+    useEffect(() => {
+      typist.current = {};
+      return () => {
+        if (room && typists.get(room) === typist.current) room.typing(false, context);
+      };
+    }, [room, context]);
+    const setTyping = useCallback((/** @type {boolean} */ isTyping) => {
+      if (!room) return;
+      if (isTyping) typists.set(room, typist.current);
+      else typists.delete(room);
+      room.typing(isTyping, context);
+    }, [room, context]);
+    return [people, setTyping];
+  }
+
+  /** @type {PresenceHooks["useEvent"]} */
+  function useEvent(type, listener) {
+    const room = useRoom();
+    const latest = useLatest(listener);
+    useEffect(() => room?.on(type, (/** @type {any} */ event) => latest.current?.(event)), [room, type]);
+  }
+
+  /**
+   * The value of the last render that the page shows, for what is called later.
+   * @param {any} value
+   */
+  function useLatest(value) {
+    const latest = useRef(value);
+    useEffect(() => {
+      latest.current = value;
+    });
+    return latest;
+  }
+
+  /** @type {PresenceHooks["useBroadcast"]} */
+  function useBroadcast(listener) {
+    const room = useRoom();
+    useEvent("broadcast", /** @type {any} */ (listener));
+    return useCallback(
+      async (/** @type {any} */ data, /** @type {readonly string[] | undefined} */ to) => room?.broadcast(data, to) ?? NOT_ENTERED,
+      [room],
+    );
+  }
+
+  /** @type {PresenceHooks["useStatus"]} */
+  const useStatus = () => useSnapshot(selectStatus);
+
+  /** @type {PresenceHooks["useError"]} */
+  function useError(listener) {
+    useEvent("error", /** @type {any} */ (listener));
+    return useSnapshot(selectError);
+  }
+
+  /** @type {PresenceHooks["useLostConnection"]} */
+  function useLostConnection(listener, { afterMs = LOST_AFTER_MS } = {}) {
+    const room = useRoom();
+    const latest = useLatest(listener);
+    const [isLost, setIsLost] = useState(false);
+    useEffect(() => {
+      if (!room) return;
+      const undo = watchLoss(room, afterMs, (loss) => {
+        setIsLost(loss !== "restored");
+        latest.current?.(loss);
+      });
+      return () => {
+        undo();
+        setIsLost(false);
+      };
+    }, [room, afterMs]);
+    return isLost;
   }
 
   /** @type {PresenceHooks["usePlayback"]} */
@@ -186,5 +341,8 @@ export function createHooks(React) {
     };
   }
 
-  return { RoomProvider, useRoom, useSnapshot, useOthers, useSelf, useCursor, useTyping, usePlayback, useTarget };
+  return {
+    RoomProvider, useRoom, useLiveRoom, useSnapshot, useOthers, useSelf, useStatus, useError, useLostConnection, useEvent, useBroadcast,
+    useCursor, useTyping, usePlayback, useTarget,
+  };
 }

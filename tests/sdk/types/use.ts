@@ -124,7 +124,10 @@ console.log(second, playback?.anchor, holder, requests[0]?.requesterName, synced
 room.leave();
 presence.close();
 
-const { RoomProvider, useRoom, useOthers, useSelf, useCursor, useTyping, usePlayback, useSnapshot } = createHooks(React);
+const {
+  RoomProvider, useRoom, useLiveRoom, useOthers, useSelf, useStatus, useError, useLostConnection, useEvent, useBroadcast, useCursor,
+  useTyping, usePlayback, useSnapshot,
+} = createHooks(React);
 function Page() {
   const names: string[] = useOthers((people) => people.map((person) => person.name));
   const count: { n: number } = useOthers((people) => ({ n: people.length }), (a, b) => a.n === b.n);
@@ -135,12 +138,20 @@ function Page() {
   const { attach, command, position, mayControl } = usePlayback();
   const pointer = useCursor(() => 5);
   setTyping(true);
+  const isLive: boolean = useStatus() === "live" && useLiveRoom().status === "live" && useError(({ code }) => code) === null;
+  const isLost: boolean = useLostConnection((loss) => loss === "failed", { afterMs: 1000 });
+  useEvent("user_left", ({ data }) => data.reason === "left");
+  // @ts-expect-error no such event
+  useEvent("user_arrived", () => {});
+  const broadcast = useBroadcast(({ userId, data }) => console.log(userId, data.type, isLive, isLost));
+  broadcast({ type: "reaction" }, ["jane"]).then((answer) => answer.success && answer.delivered);
   // @ts-expect-error a name is a string
   const wrong: number = useSelf((person) => person.name);
   return React.createElement("div", pointer, names, count.n, everyone.length, me, status, people.length, mayControl, position(), wrong,
     React.createElement("video", { ref: attach, onClick: () => command({ action: "pause" }) }), useRoom()?.id);
 }
 React.createElement(RoomProvider, { presence, id: "video_1", type: "video" }, React.createElement(Page));
+React.createElement(RoomProvider, { presence, id: "video_1", privacy: { invisible: true }, fallback: "..." });
 
 // every event of the protocol is an event of a room
 const unknownEvents: Exclude<keyof ProtocolEvents, keyof RoomEvents>[] = [];
