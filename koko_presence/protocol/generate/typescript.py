@@ -8,6 +8,7 @@ from typing import Any, get_args, get_origin
 from msgspec import Raw, Struct, UnsetType
 
 from koko_presence.protocol import events, models, procedures
+from koko_presence.protocol.errors import ERRORS
 from koko_presence.protocol.messages import MESSAGES, ClientMessage, data_struct
 from koko_presence.protocol.procedures import Procedure, RoomTarget, Target
 
@@ -97,7 +98,8 @@ def data_text(data: type[events.EventData]) -> str:
 
 def message_text(message: type[Struct]) -> str:
     """Return a message of the server that is no event."""
-    return struct_text(message, f'  type: "{message.__struct_config__.tag}";\n')
+    text = struct_text(message, f'  type: "{message.__struct_config__.tag}";\n')
+    return text.replace("  code: string;\n", "  code: ErrorCode;\n") if message is events.ErrorReply else text
 
 
 # --- inputs of procedures -----------------------------------------------------------------------------------------
@@ -157,6 +159,10 @@ def _models() -> list[str]:
     return [_rule("models"), aliases, *map(struct_text, MODELS)]
 
 
+def _error_codes() -> str:
+    return _alternatives("ErrorCode", map(_quoted, ERRORS), "The codes of refusals (docs/protocol.md).")
+
+
 def _quoted(name: str) -> str:
     return f'"{name}"'
 
@@ -186,6 +192,7 @@ def protocol() -> str:
             *_events("RoomEvent", "readonly "),
             interface("ProtocolEvents", table, text=text),
             _rule("replies and notices"),
+            _error_codes(),
             *map(message_text, events.SERVER_MESSAGES.values()),
             _alternatives(
                 "ServerMessage",
@@ -214,6 +221,7 @@ def router() -> str:
             HEAD,
             *_models(),
             *_events("Event"),
+            _error_codes(),
             _alternatives("RoomEvent", room_events),
             *map(message_text, received),
             _alternatives(
@@ -264,7 +272,7 @@ ON_EVENT = """export interface OnEventInput {
 ROUTER = """/** Fields of `error.data` besides those of tRPC. */
 export interface PresenceErrorData extends TRPCDefaultErrorData {
   /** The server's own code, for example ROOM_FULL: docs/protocol.md lists them. */
-  reason?: string;
+  reason?: ErrorCode;
   /** Seconds to wait, for RATE_LIMITED and UNAVAILABLE. */
   retryAfter?: number;
   /** The room's playback, to which a client returns. */

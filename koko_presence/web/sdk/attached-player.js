@@ -11,7 +11,7 @@
 /**
  * @import { Following } from "./follow.js"
  * @import { Goal, Timeline } from "./playback-position.js"
- * @import { AttachOptions, PlaybackCommand, PlaybackReport, Player, PlayerEvent, PlayerState, Room, Undo } from "./types.js"
+ * @import { AttachOptions, ErrorCode, PlaybackCommand, PlaybackReport, Player, PlayerEvent, PlayerState, Room, Undo } from "./types.js"
  * @import { UserAction } from "./user-actions.js"
  */
 
@@ -80,7 +80,7 @@ const INTERACTIONS = ["pointerup", "touchend", "keydown", "click"];
  * @property {(report: PlaybackReport) => void} report
  * @property {() => void} changed `isBlocked` or `mediaId` has changed.
  * @property {() => void} blocked The browser requires an interaction first.
- * @property {(code: string, message: string) => void} failed
+ * @property {(code: ErrorCode, message: string) => void} failed
  */
 
 /**

@@ -370,6 +370,34 @@ export interface RoomChanged {
   media?: Record<string, Medium> | null;
 }
 
+/** The codes of refusals (docs/protocol.md). */
+export type ErrorCode =
+  | "UNAUTHENTICATED"
+  | "FORBIDDEN"
+  | "NOT_IN_ROOM"
+  | "ROOM_FULL"
+  | "ROOM_TYPE_MISMATCH"
+  | "TOO_MANY_ROOMS"
+  | "TOO_MANY_SESSIONS"
+  | "RATE_LIMITED"
+  | "INVALID_JSON"
+  | "INVALID_MESSAGE"
+  | "INVALID_DATA"
+  | "UNKNOWN_TYPE"
+  | "TOO_LARGE"
+  | "NOT_CONTROLLER"
+  | "TARGET_NOT_IN_ROOM"
+  | "SYNC_DISABLED"
+  | "SESSION_REQUIRED"
+  | "ALREADY_AUTHENTICATED"
+  | "BINARY_NOT_SUPPORTED"
+  | "SLOW_CONSUMER"
+  | "INVISIBLE"
+  | "STALE"
+  | "METHOD_NOT_SUPPORTED"
+  | "UNAVAILABLE"
+  | "INTERNAL";
+
 export type RoomEvent =
   | Event<"cursor_moved", CursorShown>
   | Event<"selection_changed", SelectionShown>
@@ -667,7 +695,7 @@ export interface PrivacyResult extends Success {
 /** Fields of `error.data` besides those of tRPC. */
 export interface PresenceErrorData extends TRPCDefaultErrorData {
   /** The server's own code, for example ROOM_FULL: docs/protocol.md lists them. */
-  reason?: string;
+  reason?: ErrorCode;
   /** Seconds to wait, for RATE_LIMITED and UNAVAILABLE. */
   retryAfter?: number;
   /** The room's playback, to which a client returns. */

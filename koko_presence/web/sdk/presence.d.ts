@@ -15,11 +15,12 @@ export type Member = import("./types.js").Member;
 export type Person = import("./types.js").Person;
 export type ControlRequest = import("./types.js").ControlRequest;
 export type RoomSnapshot = import("./types.js").RoomSnapshot;
+export type AppTypes = import("./types.js").AppTypes;
+export type ErrorCode = import("./types.js").ErrorCode;
 export type PresenceError = import("./types.js").PresenceError;
 export type Privacy = import("./types.js").Privacy;
 export type PlaybackCommand = import("./types.js").PlaybackCommand;
 export type PlaybackReport = import("./types.js").PlaybackReport;
-export type RoomEvents = import("./types.js").RoomEvents;
 export type Undo = import("./types.js").Undo;
 export type Clock = import("./types.js").Clock;
 export type AttachOptions = import("./types.js").AttachOptions;
@@ -32,16 +33,18 @@ export type PlayerAbilities = import("./types.js").PlayerAbilities;
 export type PlayerEvent = import("./types.js").PlayerEvent;
 export type PlayerState = import("./types.js").PlayerState;
 export type ShownFrame = import("./types.js").ShownFrame;
-export type Room = import("./types.js").Room;
 export type EnterOptions = import("./types.js").EnterOptions;
 export type PresenceEvents = import("./types.js").PresenceEvents;
 export type PresenceOptions = import("./types.js").PresenceOptions;
-export type Presence = import("./types.js").Presence;
 export type RoomEvent<Type extends string, Data> = import("./types.js").RoomEvent<Type, Data>;
+export type RoomEvents<App extends AppTypes = AppTypes> = import("./types.js").RoomEvents<App>;
+export type Room<App extends AppTypes = AppTypes> = import("./types.js").Room<App>;
+export type Presence<App extends AppTypes = AppTypes> = import("./types.js").Presence<App>;
 export type Answer<Result = {}> = import("./types.js").Answer<Result>;
 /**
  * Makes a presence. It connects when the first room is entered.
+ * @template {AppTypes} [App=AppTypes]
  * @param {PresenceOptions} options
- * @returns {Presence}
+ * @returns {Presence<App>}
  */
-export declare function createPresence(options: PresenceOptions): Presence;
+export declare function createPresence<App extends AppTypes = AppTypes>(options: PresenceOptions): Presence<App>;

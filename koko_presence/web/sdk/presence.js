@@ -20,11 +20,12 @@
  * @typedef {import("./types.js").Person} Person
  * @typedef {import("./types.js").ControlRequest} ControlRequest
  * @typedef {import("./types.js").RoomSnapshot} RoomSnapshot
+ * @typedef {import("./types.js").AppTypes} AppTypes
+ * @typedef {import("./types.js").ErrorCode} ErrorCode
  * @typedef {import("./types.js").PresenceError} PresenceError
  * @typedef {import("./types.js").Privacy} Privacy
  * @typedef {import("./types.js").PlaybackCommand} PlaybackCommand
  * @typedef {import("./types.js").PlaybackReport} PlaybackReport
- * @typedef {import("./types.js").RoomEvents} RoomEvents
  * @typedef {import("./types.js").Undo} Undo
  * @typedef {import("./types.js").Clock} Clock
  * @typedef {import("./types.js").AttachOptions} AttachOptions
@@ -37,16 +38,26 @@
  * @typedef {import("./types.js").PlayerEvent} PlayerEvent
  * @typedef {import("./types.js").PlayerState} PlayerState
  * @typedef {import("./types.js").ShownFrame} ShownFrame
- * @typedef {import("./types.js").Room} Room
  * @typedef {import("./types.js").EnterOptions} EnterOptions
  * @typedef {import("./types.js").PresenceEvents} PresenceEvents
  * @typedef {import("./types.js").PresenceOptions} PresenceOptions
- * @typedef {import("./types.js").Presence} Presence
  */
 /**
  * @template {string} Type
  * @template Data
  * @typedef {import("./types.js").RoomEvent<Type, Data>} RoomEvent
+ */
+/**
+ * @template {AppTypes} [App=AppTypes]
+ * @typedef {import("./types.js").RoomEvents<App>} RoomEvents
+ */
+/**
+ * @template {AppTypes} [App=AppTypes]
+ * @typedef {import("./types.js").Room<App>} Room
+ */
+/**
+ * @template {AppTypes} [App=AppTypes]
+ * @typedef {import("./types.js").Presence<App>} Presence
  */
 /**
  * @template [Result={}]
@@ -220,6 +231,7 @@ class PresenceClient {
    * @param {unknown} reason
    */
   #onEnd(closeCode, reason) {
+    /** @type {PresenceError} */
     const error = { code: "CLOSED", message: `Closed: ${reason}`, closeCode };
     this.events.emit("error", error);
     this.close(error);
@@ -245,8 +257,9 @@ class PresenceClient {
 
 /**
  * Makes a presence. It connects when the first room is entered.
+ * @template {AppTypes} [App=AppTypes]
  * @param {PresenceOptions} options
- * @returns {Presence}
+ * @returns {Presence<App>}
  */
 export function createPresence(options) {
   const client = new PresenceClient(options);
@@ -262,6 +275,6 @@ export function createPresence(options) {
     get userId() {
       return connection.hello?.userId ?? null;
     },
-    enter: (roomId, enterOptions) => client.enter(roomId, enterOptions),
+    enter: (roomId, enterOptions) => /** @type {Room<any>} */ (client.enter(roomId, enterOptions)),
   };
 }

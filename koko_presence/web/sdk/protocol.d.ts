@@ -399,6 +399,34 @@ export interface ProtocolEvents {
 
 // --- replies and notices ---------------------------------------------------------------------------------------------
 
+/** The codes of refusals (docs/protocol.md). */
+export type ErrorCode =
+  | "UNAUTHENTICATED"
+  | "FORBIDDEN"
+  | "NOT_IN_ROOM"
+  | "ROOM_FULL"
+  | "ROOM_TYPE_MISMATCH"
+  | "TOO_MANY_ROOMS"
+  | "TOO_MANY_SESSIONS"
+  | "RATE_LIMITED"
+  | "INVALID_JSON"
+  | "INVALID_MESSAGE"
+  | "INVALID_DATA"
+  | "UNKNOWN_TYPE"
+  | "TOO_LARGE"
+  | "NOT_CONTROLLER"
+  | "TARGET_NOT_IN_ROOM"
+  | "SYNC_DISABLED"
+  | "SESSION_REQUIRED"
+  | "ALREADY_AUTHENTICATED"
+  | "BINARY_NOT_SUPPORTED"
+  | "SLOW_CONSUMER"
+  | "INVISIBLE"
+  | "STALE"
+  | "METHOD_NOT_SUPPORTED"
+  | "UNAVAILABLE"
+  | "INTERNAL";
+
 /** The answer to `heartbeat`; `echo` is its `clientTime`. */
 export interface Pong {
   type: "pong";
@@ -416,7 +444,7 @@ export interface Ack {
 /** A message was refused. */
 export interface ErrorReply {
   type: "error";
-  code: string;
+  code: ErrorCode;
   message: string;
   roomId?: string;
   retryAfterMs?: number;

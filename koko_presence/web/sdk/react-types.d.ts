@@ -1,7 +1,7 @@
 /** The types of the React hooks; react.js is checked against them. */
 
 import type {
-  Answer, Attachment, ConnectionStatus, MediaElement, Medium, Member, Person, Playback, PlaybackCommand, Player, Presence,
+  Answer, AppTypes, Attachment, ConnectionStatus, MediaElement, Medium, Member, Person, Playback, PlaybackCommand, Player, Presence,
   PresenceError, Privacy, Room, RoomEvents, RoomSnapshot, RoomType,
 } from "./types.js";
 
@@ -19,8 +19,8 @@ export interface ReactLike {
   useSyncExternalStore: Function;
 }
 
-export interface RoomProviderProps {
-  presence: Presence;
+export interface RoomProviderProps<App extends AppTypes = AppTypes> {
+  presence: Presence<App>;
   /** The room's id; a new id leaves this room and enters the other. */
   id: string;
   type?: RoomType;
@@ -60,16 +60,16 @@ export interface TargetHook {
   position(serverTime?: number): number;
 }
 
-export interface PresenceHooks {
+export interface PresenceHooks<App extends AppTypes = AppTypes> {
   /** Enters the room while it is mounted; all components below it may use the hooks. */
-  RoomProvider: (props: RoomProviderProps) => any;
+  RoomProvider: (props: RoomProviderProps<App>) => any;
   /** The room, or null before the first effect. */
-  useRoom(): Room | null;
+  useRoom(): Room<App> | null;
   /**
    * The room, live: suspends until it is, inside a RoomProvider with a `fallback`. `useSelf` has a value then. A room that
    * cannot be entered throws, for an error boundary; a later loss of the connection does neither.
    */
-  useLiveRoom(): Room;
+  useLiveRoom(): Room<App>;
   /**
    * Any part of the snapshot. Renders when it changes by `isEqual` (default: the same, or arrays or plain objects of the same),
    * at most once a frame.
@@ -92,9 +92,9 @@ export interface PresenceHooks {
    */
   useLostConnection(listener?: (loss: ConnectionLoss) => void, options?: { afterMs?: number }): boolean;
   /** Calls `listener` for an event of the room; it may be another one at each render. */
-  useEvent<E extends keyof RoomEvents>(type: E, listener: (event: RoomEvents[E]) => void): void;
+  useEvent<E extends keyof RoomEvents<App>>(type: E, listener: (event: RoomEvents<App>[E]) => void): void;
   /** The function that sends a broadcast, the same one as long as the room is. `listener` is called for those of others. */
-  useBroadcast(listener?: (event: RoomEvents["broadcast"]) => void): Room["broadcast"];
+  useBroadcast(listener?: (event: RoomEvents<App>["broadcast"]) => void): Room<App>["broadcast"];
   /** Handlers for the element over which your cursor is shown; `time` returns the second of the video, `target` as in `useTarget`. */
   useCursor(time?: () => number, target?: string): {
     onPointerMove(event: { clientX: number; clientY: number; currentTarget: Element }): void;

@@ -4,7 +4,7 @@
  */
 
 /**
- * @import { MediaElement, Member, Person, PlaybackCommand, Player, Privacy, Room, RoomEvents, RoomSnapshot } from "./types.js"
+ * @import { AppTypes, MediaElement, Member, Person, PlaybackCommand, Player, Privacy, Room, RoomEvents, RoomSnapshot } from "./types.js"
  */
 
 import { watchLoss } from "./connection-loss.js";
@@ -14,11 +14,17 @@ import { isIn, MAIN_TARGET, mediumAt, showsOtherMedium } from "./targets.js";
 // The types that applications import from here.
 /**
  * @typedef {import("./react-types.js").ReactLike} ReactLike
- * @typedef {import("./react-types.js").RoomProviderProps} RoomProviderProps
  * @typedef {import("./react-types.js").PlaybackHook} PlaybackHook
  * @typedef {import("./react-types.js").TargetHook} TargetHook
  * @typedef {import("./react-types.js").ConnectionLoss} ConnectionLoss
- * @typedef {import("./react-types.js").PresenceHooks} PresenceHooks
+ */
+/**
+ * @template {AppTypes} [App=AppTypes]
+ * @typedef {import("./react-types.js").RoomProviderProps<App>} RoomProviderProps
+ */
+/**
+ * @template {AppTypes} [App=AppTypes]
+ * @typedef {import("./react-types.js").PresenceHooks<App>} PresenceHooks
  */
 
 /**
@@ -126,8 +132,9 @@ const NOT_ENTERED = /** @type {const} */ ({ success: false, code: "NOT_IN_ROOM",
 const subscribeToNothing = () => () => {};
 
 /**
+ * @template {AppTypes} [App=AppTypes]
  * @param {ReactLike} React The page's own.
- * @returns {PresenceHooks}
+ * @returns {PresenceHooks<App>}
  */
 export function createHooks(React) {
   const {
@@ -341,8 +348,8 @@ export function createHooks(React) {
     };
   }
 
-  return {
+  return /** @type {PresenceHooks<any>} */ ({
     RoomProvider, useRoom, useLiveRoom, useSnapshot, useOthers, useSelf, useStatus, useError, useLostConnection, useEvent, useBroadcast,
     useCursor, useTyping, usePlayback, useTarget,
-  };
+  });
 }

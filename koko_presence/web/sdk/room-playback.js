@@ -7,7 +7,7 @@
  * @import { MediaContext } from "./media-context.js"
  * @import { RoomMessage } from "./messages.js"
  * @import { SendSlot } from "./send-slot.js"
- * @import { Answer, Playback, PlaybackCommand } from "./types.js"
+ * @import { Answer, ErrorCode, Playback, PlaybackCommand } from "./types.js"
  */
 
 import { problemOf } from "./command-check.js";
@@ -272,9 +272,9 @@ export class RoomPlayback {
 }
 
 /**
- * @param {string} code
+ * @param {ErrorCode} code
  * @param {string} message
- * @returns {{ success: false, code: string, message: string }}
+ * @returns {{ success: false, code: ErrorCode, message: string }}
  */
 function failure(code, message) {
   return { success: false, code, message };

@@ -3,12 +3,26 @@
  */
 
 import type {
-  Activity, ControlRequestRow, Cursor, Medium as MediumRow, PlaybackRow, PresenceUser, Privacy, ProtocolEvents, Rights, RoomSettings,
-  RoomType, Selection, ServerNotice, Status,
-  SyncRow,
+  Activity, BroadcastSent, ControlRequestRow, Cursor, ErrorCode as ServerErrorCode, Medium as MediumRow, PlaybackRow, PresenceUser,
+  Privacy, ProtocolEvents, Rights, RoomEvent, RoomSettings, RoomType, Selection, ServerNotice, Status, SyncRow,
 } from "./protocol.js";
 
 export type { Activity, Cursor, Privacy, RoomEvent, RoomType, Selection, Status } from "./protocol.js";
+
+/**
+ * The types of the application's own data, as in `createPresence<{ broadcast: Reaction | Reply }>(...)` and
+ * `createHooks<{ broadcast: Reaction | Reply }>(React)`; interfaces and their unions. What is not named has its default.
+ */
+export interface AppTypes {
+  /** What `broadcast` sends, and the event of that name has as `data`. Other clients may send something else. */
+  broadcast?: object;
+}
+
+/** What the event `broadcast` has as `data`. */
+export type ReceivedBroadcast<App extends AppTypes = AppTypes> = App extends { broadcast: infer Data extends object } ? Data : BroadcastSent;
+
+/** What `broadcast` accepts: an object that JSON can express, no array. */
+export type SentBroadcast<App extends AppTypes = AppTypes> = App extends { broadcast: infer Data extends object } ? Data : object;
 
 /** `connecting` until the first snapshot, `reconnecting` after a loss, `closed` for good (see `error`). */
 export type ConnectionStatus = "connecting" | "live" | "reconnecting" | "closed";
@@ -91,14 +105,22 @@ export interface RoomSnapshot {
   readonly isBlocked: boolean;
 }
 
-/** From the server, or from the SDK: `INVALID_DATA` (a playback command with a wrong number, or no player to attach), `LIVE` (a
- * live stream is not kept in step), `LOOP` (the `loop` of an attached film was switched off), `OFFLINE` (no connection or room
- * in time, or a later value replaced it), `TOKEN` (your `auth`
- * failed; it is tried again), `REFUSED` (the server is full, or refuses this page; it is tried again), `KICKED` (from this
- * room), `CLOSED` (the connection is over, see `closeCode`), `REPLACED` (a seek by a later one), `LOAD` (media.js could not
- * be loaded). */
+/**
+ * Codes of the SDK itself: `INVALID_DATA` (a playback command with a wrong number, or no player to attach), `LIVE` (a live stream
+ * is not kept in step), `LOOP` (the `loop` of an attached film was switched off), `OFFLINE` (no connection or room in time, or
+ * a later value replaced it), `TOKEN` (your `auth` failed; it is tried again), `REFUSED` (the server is full, or refuses this
+ * page; it is tried again), `KICKED` (from this room), `CLOSED` (the connection is over, see `closeCode`), `REPLACED` (a seek by
+ * a later one), `LOAD` (media.js could not be loaded), `NOT_IN_ROOM` (a hook before the room is entered).
+ */
+export type SdkErrorCode =
+  | "INVALID_DATA" | "LIVE" | "LOOP" | "OFFLINE" | "TOKEN" | "REFUSED" | "KICKED" | "CLOSED" | "REPLACED" | "LOAD" | "NOT_IN_ROOM";
+
+/** Codes of the server (docs/protocol.md) and of the SDK. */
+export type ErrorCode = ServerErrorCode | SdkErrorCode;
+
+/** An error of the server or of the SDK. */
 export interface PresenceError {
-  readonly code: string;
+  readonly code: ErrorCode;
   readonly message: string;
   readonly roomId?: string;
   readonly retryAfterMs?: number;
@@ -146,7 +168,8 @@ export interface PlaybackReport {
  * The protocol's events (docs/protocol.md) after they were applied to the snapshot, and some of the SDK's own. A
  * `cursor_moved` is also made of each row of compact cursors.
  */
-export interface RoomEvents extends ProtocolEvents {
+export interface RoomEvents<App extends AppTypes = AppTypes> extends Omit<ProtocolEvents, "broadcast"> {
+  broadcast: RoomEvent<"broadcast", ReceivedBroadcast<App>>;
   server_notice: Readonly<ServerNotice>;
   /** A new snapshot has arrived: at the first entry and after each reconnect. */
   joined: { readonly type: "joined"; readonly roomId: string };
@@ -272,7 +295,7 @@ export interface AttachOptions {
   abilities?: PlayerAbilities;
 }
 
-export interface Room {
+export interface Room<App extends AppTypes = AppTypes> {
   readonly id: string;
   readonly status: ConnectionStatus;
   readonly self: Person | null;
@@ -284,7 +307,7 @@ export interface Room {
   /** Call back after each change; returns its undo. */
   subscribe(callback: () => void): Undo;
   /** Call back for an event; returns its undo. A listener that throws is reported and does not affect others. */
-  on<E extends keyof RoomEvents>(event: E, callback: (event: RoomEvents[E]) => void): Undo;
+  on<E extends keyof RoomEvents<App>>(event: E, callback: (event: RoomEvents<App>[E]) => void): Undo;
   /** Resolves true when the room is live, false when it is closed. Never rejects. */
   ready(): Promise<boolean>;
 
@@ -322,7 +345,7 @@ export interface Room {
   follow(whom: boolean | string): Promise<boolean>;
 
   /** Send your own JSON object, at most 8 KiB, to all members of the room or to at most 20 users. Not stored. */
-  broadcast(data: Record<string, unknown>, to?: readonly string[]): Promise<Answer<{ delivered: number }>>;
+  broadcast(data: SentBroadcast<App>, to?: readonly string[]): Promise<Answer<{ delivered: number }>>;
   /** Undoes one `enter`. With the last one the room is left, listeners and timers are gone. */
   leave(): void;
 }
@@ -360,13 +383,13 @@ export interface PresenceEvents {
   error: PresenceError;
 }
 
-export interface Presence {
+export interface Presence<App extends AppTypes = AppTypes> {
   readonly status: PresenceStatus;
   readonly clock: Clock;
   /** Your user id, null before the first connection. */
   readonly userId: string | null;
   /** Enter a room: at once an object, live a moment later. Entering the same room again gives the same object. */
-  enter(roomId: string, options?: EnterOptions): Room;
+  enter(roomId: string, options?: EnterOptions): Room<App>;
   on<E extends keyof PresenceEvents>(event: E, callback: (event: PresenceEvents[E]) => void): Undo;
   /** Leave all rooms and close the connection. */
   close(): void;

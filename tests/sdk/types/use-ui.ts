@@ -6,6 +6,7 @@ const room = createPresence({ url: "/presence", auth: () => "token" }).enter("vi
 const avatars: KokoAvatars | null = document.querySelector("koko-avatars");
 avatars!.room = room;
 avatars!.addEventListener("koko-person", ({ detail }) => room.follow(detail.userId));
+avatars!.room = createPresence<{ broadcast: { type: "note" } }>({ url: "/presence", auth: () => "token" }).enter("video_1");
 // @ts-expect-error a room, not its name
 avatars!.room = "video_1";
 document.createElement("koko-cursors").float("👍", { name: "Jane" });

@@ -4,6 +4,7 @@ import {
   createPresence,
   type Answer,
   type Attachment,
+  type ErrorCode,
   type Person,
   type Player,
   type Presence,
@@ -92,6 +93,41 @@ async function answers() {
 }
 answers();
 
+// errors: unions of codes
+room.on("error", ({ code }) => code === "ROOM_FULL" || code === "OFFLINE");
+// @ts-expect-error no such code
+room.on("error", ({ code }) => code === "ROOM_FUL");
+const codes = { ROOM_FULL: 1, TOKEN: 2 } satisfies Partial<Record<ErrorCode, number>>;
+
+// an interface has no implicit index signature; it is accepted where data are taken
+interface Reaction {
+  type: "reaction";
+  emoji: string;
+}
+interface Reply {
+  type: "reply";
+  id: number;
+}
+declare const reaction: Reaction;
+room.broadcast(reaction);
+room.broadcast({ type: "reaction", emoji: "👍" });
+// @ts-expect-error an object
+room.broadcast("👍");
+
+// the application's own types
+const typed = createPresence<{ broadcast: Reaction | Reply }>({ url: "/presence", auth: () => "token" });
+const typedRoom: Room<{ broadcast: Reaction | Reply }> = typed.enter("video_1");
+typedRoom.broadcast(reaction);
+// @ts-expect-error no emoji
+typedRoom.broadcast({ type: "reaction" });
+typedRoom.on("broadcast", ({ data }) => (data.type === "reply" ? data.id.toFixed() : data.emoji.length));
+// @ts-expect-error a number
+typedRoom.on("broadcast", ({ data }) => data.type === "reply" && data.id.trim());
+typedRoom.on("user_left", ({ data }) => data.reason === "left");
+const anyPresence: Presence<any> = typed;
+const anyRoom: Room<any> = typedRoom;
+console.log(codes, anyPresence.userId, anyRoom.id);
+
 const detach: () => void = room.attach(document.createElement("video"), { correct: true, whenNotAllowed: "snap" });
 detach();
 const player: Player = {
@@ -152,6 +188,16 @@ function Page() {
 }
 React.createElement(RoomProvider, { presence, id: "video_1", type: "video" }, React.createElement(Page));
 React.createElement(RoomProvider, { presence, id: "video_1", privacy: { invisible: true }, fallback: "..." });
+
+const typedHooks = createHooks<{ broadcast: Reaction | Reply }>(React);
+function TypedPage() {
+  const broadcast = typedHooks.useBroadcast(({ data }) => data.type === "reaction" && data.emoji.length);
+  typedHooks.useEvent("broadcast", ({ data }) => data.type === "reply" && data.id.toFixed());
+  // @ts-expect-error no emoji
+  broadcast({ type: "reaction" });
+  return String(typedHooks.useLiveRoom().id);
+}
+React.createElement(typedHooks.RoomProvider, { presence: typed, id: "video_1" }, React.createElement(TypedPage));
 
 // every event of the protocol is an event of a room
 const unknownEvents: Exclude<keyof ProtocolEvents, keyof RoomEvents>[] = [];

@@ -17,8 +17,8 @@ declare const PageElement: {
 export declare class KokoElement extends PageElement {
     #private;
     constructor();
-    get room(): Room | null | undefined;
-    set room(room: Room | null | undefined);
+    get room(): Room<import("../types.js").AppTypes> | null | undefined;
+    set room(room: Room<import("../types.js").AppTypes> | null | undefined);
     /**
      * The element is in the page and has a room; what is done here is undone with `keep`.
      * @protected
