@@ -26,7 +26,9 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 
 
 def shows(page: Page, selector: str, text: str) -> None:
-    page.wait_for_function("([selector, text]) => document.querySelector(selector)?.textContent === text", arg=[selector, text])
+    page.wait_for_function(
+        "([selector, text]) => document.querySelector(selector)?.textContent === text", arg=[selector, text]
+    )
 
 
 def test_the_documented_page(server: Server, context: BrowserContext, complaints: list[str], tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ test("the types name what is really there", async () => {
   const { createHooks } = await import("../../koko_presence/web/sdk/react.js");
   const React = (await import("react")).default;
   const members = (file, name) => {
-    const [, body] = readFileSync(`${SDK}${file}`, "utf8").match(new RegExp(`^export interface ${name} \\{\\n(.*?)^\\}`, "ms"));
+    const [, body] = readFileSync(`${SDK}${file}`, "utf8").match(new RegExp(`^export interface ${name}(?:<[^{]*>)? \\{\\n(.*?)^\\}`, "ms"));
     return new Set([...body.matchAll(/^ {2}(?:readonly )?(\w+)[?(<:]/gm)].map(([, member]) => member));
   };
   const presence = createPresence({ url: "ws://localhost", auth: () => new Promise(() => {}), WebSocket: class {} });
