@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { correction, median, tolerance } from "../../koko_presence/web/sdk/steering.js";
+import { correction, MeasuredTime, median, smallest, tolerance } from "../../koko_presence/web/sdk/steering.js";
 
 const FRAME = tolerance(1 / 25);
 const factor = (drift, more) => correction(drift, { toleranceS: FRAME, ...more }).factor;
@@ -53,4 +53,23 @@ test("a player without any speed is corrected by seeks only, above 0.5 s", () =>
 
 test("the median", () => {
   assert.deepEqual([median([3]), median([3, 1]), median([9, 1, 2]), median([-0.5, 0.01, 0.02, 0.01])], [3, 2, 2, 0.01]);
+});
+
+test("a measured time: the first measurement replaces the assumption, later ones are averaged, within 0 and the longest", () => {
+  const time = new MeasuredTime(0.05, 1);
+  assert.equal(time.value, 0.05);
+  time.add(0.4);
+  assert.equal(time.value, 0.4);
+  time.add(0.2);
+  assert.ok(Math.abs(time.value - 0.3) < 1e-12);
+  const limited = new MeasuredTime(0.03, 0.5);
+  limited.add(7);
+  assert.equal(limited.value, 0.5);
+  limited.add(-1);
+  assert.equal(limited.value, 0.25);
+});
+
+test("the smallest drift is the nearest to 0, with its sign", () => {
+  assert.equal(smallest([-0.4, -0.3]), -0.3);
+  assert.equal(smallest([0.5, -0.2, 0.3]), -0.2);
 });

@@ -19,7 +19,7 @@ import { MAX_RATE, MIN_RATE } from "./command-check.js";
 import { frameAt, frameOfTimestamp, middleOfFrame, middleOfFrameAt, parseFrameRate } from "./frames.js";
 import { goalOf, MAIN_TARGET } from "./playback-position.js";
 import { ShownFrames } from "./shown-frames.js";
-import { correction, median, tolerance } from "./steering.js";
+import { correction, MeasuredTime, median, smallest, tolerance } from "./steering.js";
 import { isCommand, ReversalCount, userActionOf } from "./user-actions.js";
 
 const TICK_MS = 250;
@@ -55,6 +55,9 @@ const NEAR_END_S = 0.3;
 
 /** Fewest frames of even motion by which a drift is judged. */
 const LEAST_FRAMES = 4;
+/** ... by which one of so many frames is: then it does not matter that one of them was shown late. */
+const LEAST_FRAMES_FAR = 2;
+const FAR_FRAMES = 3;
 /** Without a frame for so long, as in a page that is covered, `currentTime` counts. */
 const NO_FRAMES_MS = 500;
 /** Assumed of exact players that do not tell their frames. */
@@ -159,9 +162,9 @@ export class AttachedPlayer {
   #isRefused = false;
   /** Local ms; 0: the page is visible. */
   #hiddenAt = 0;
-  /** How long a seek and a start take here, measured, s. */
-  #seekS = 0.05;
-  #startS = 0.03;
+  /** How long a seek and a start take here, s. */
+  #seekS = new MeasuredTime(0.05, 1);
+  #startS = new MeasuredTime(0.03, 0.5);
   /** @type {{ at: number, position: number } | null} */
   #start = null;
 
@@ -377,7 +380,7 @@ export class AttachedPlayer {
     if (!this.#player.getState().seeking) this.#dueSeekEvents = 0;
     this.#isSeeking = this.#isWaiting = false;
     if (this.#seek) {
-      this.#seekS = Math.min(1, (this.#seekS + (now - this.#seek.startedAt) / 1000) / 2);
+      this.#seekS.add((now - this.#seek.startedAt) / 1000);
       this.#stood = this.#seek;
       this.#seek = null;
     } else {
@@ -391,7 +394,7 @@ export class AttachedPlayer {
     const [first, second] = this.#frames?.motion ?? [];
     if (this.#start && first && second) {
       const takenS = (second.shownAt - this.#start.at) / 1000 - (second.mediaTime - this.#start.position) / this.#rate;
-      this.#startS = Math.min(0.5, (this.#startS + Math.max(0, takenS)) / 2);
+      this.#startS.add(takenS);
       this.#start = null;
     }
     if (this.#paused) this.#update(); // the frame that stands may be another one
@@ -648,9 +651,9 @@ export class AttachedPlayer {
       this.#settle();
     }
     const goal = this.#goalAt(timeline, state);
-    if (goal.isPlaying && goal.startsInMs > this.#startS * 1000) {
+    if (goal.isPlaying && goal.startsInMs > this.#startS.value * 1000) {
       this.#stand(goal, state, now);
-      this.#schedule(goal.startsInMs - this.#startS * 1000);
+      this.#schedule(goal.startsInMs - this.#startS.value * 1000);
     } else if (goal.isPlaying) {
       this.#run(timeline, goal, state, now, isNew);
     } else {
@@ -771,9 +774,12 @@ export class AttachedPlayer {
   #drift(timeline, state, now) {
     const motion = this.#frames?.motion ?? [];
     const latest = motion.at(-1);
-    if (!this.#hiddenAt && latest && motion.length >= LEAST_FRAMES && now - latest.shownAt < NO_FRAMES_MS) {
+    if (!this.#hiddenAt && latest && motion.length >= LEAST_FRAMES_FAR && now - latest.shownAt < NO_FRAMES_MS) {
       const drifts = motion.map(({ mediaTime, shownAt }) => mediaTime - this.#goalAt(timeline, state, shownAt).position);
-      return { drift: median(drifts), frameS: this.#frames?.interval || USUAL_FRAME_S };
+      const frameS = this.#frames?.interval || USUAL_FRAME_S;
+      if (motion.length >= LEAST_FRAMES) return { drift: median(drifts), frameS };
+      const isFar = drifts.every((drift) => Math.abs(drift) > FAR_FRAMES * frameS);
+      return isFar ? { drift: smallest(drifts), frameS } : null;
     }
     if (this.#frames && !this.#hiddenAt && now - this.#evenMotionSince < NO_FRAMES_MS) return null;
     const drift = state.currentTime - this.#goalAt(timeline, state).position;
@@ -788,7 +794,7 @@ export class AttachedPlayer {
   #jump({ position, playbackRate }, now) {
     this.#endCorrection(playbackRate);
     this.#maySeekAt = now + SEEK_PAUSE_MS;
-    this.#seekTo(position + this.#seekS * playbackRate, now);
+    this.#seekTo(position + this.#seekS.value * playbackRate, now);
   }
 
   /**

@@ -41,6 +41,36 @@ export function median(values) {
 }
 
 /**
+ * The value nearest to 0.
+ * @param {readonly number[]} values At least one.
+ */
+export function smallest(values) {
+  return values.reduce((nearest, value) => (Math.abs(value) < Math.abs(nearest) ? value : nearest));
+}
+
+/** How long something takes: an assumption until it was measured once, then the mean of the last measurement and the value before. */
+export class MeasuredTime {
+  #isMeasured = false;
+  #longest;
+
+  /**
+   * @param {number} assumed s
+   * @param {number} longest s; a longer measurement counts as this.
+   */
+  constructor(assumed, longest) {
+    this.value = assumed;
+    this.#longest = longest;
+  }
+
+  /** @param {number} seconds */
+  add(seconds) {
+    const measured = Math.min(Math.max(seconds, 0), this.#longest);
+    this.value = this.#isMeasured ? (this.value + measured) / 2 : measured;
+    this.#isMeasured = true;
+  }
+}
+
+/**
  * The least drift that is corrected, s.
  * @param {number} frameS Seconds of a frame; 0: the shown frames are not known.
  */
