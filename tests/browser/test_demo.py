@@ -99,6 +99,31 @@ def test_a_page_that_left_shows_no_other_member(enter: Enter) -> None:
 
 
 @pytest.mark.pages
+@pytest.mark.parametrize("size", [DESKTOP, PHONE])
+def test_the_film_stands_where_it_is_when_people_and_title_come(enter: Enter, size: tuple[int, int]) -> None:
+    """A cursor rests at a place of the picture: it is beside it if the page moves below a mouse that stands still. (The
+    header grew by 24 px when the title of the room came.)"""
+    enter("jane", "Jane")
+    tom = enter(
+        "tom",
+        "Tom",
+        size=size,
+        prepare=lambda page: page.add_init_script("""document.addEventListener("DOMContentLoaded", () => {
+            const observer = new MutationObserver(() => {
+                if (document.body.dataset.state !== "live") return;
+                observer.disconnect();
+                globalThis.topAtFirst = document.getElementById("picture").getBoundingClientRect().top;
+            });
+            observer.observe(document.body, {attributes: true});
+        })"""),
+    )
+    expect(faces(tom)).to_have_count(2)
+    expect(tom.locator("#avatars .title")).to_contain_text("Golden Hour")
+    tom.wait_for_function("globalThis.topAtFirst")
+    assert tom.evaluate("document.getElementById('picture').getBoundingClientRect().top") == tom.evaluate("topAtFirst")
+
+
+@pytest.mark.pages
 def test_a_room_that_is_taken_away_is_not_shown_any_more(enter: Enter) -> None:
     jane = enter("jane", "Jane")
     tom = enter("tom", "Tom")
