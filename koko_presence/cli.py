@@ -117,6 +117,7 @@ def token(arguments: argparse.Namespace) -> int:
     import time
 
     rooms = dict(_room(text) for text in arguments.room)
+    settings = dict(_settings(text) for text in arguments.settings)
     config = _load(arguments)
     if not 1 <= arguments.ttl <= config.auth.max_ttl_s:
         raise WrongUse(f"token: --ttl is from 1 to {config.auth.max_ttl_s} seconds (auth.max_ttl_s)")
@@ -136,6 +137,7 @@ def token(arguments: argparse.Namespace) -> int:
             name=arguments.name,
             image=arguments.image,
             rooms=rooms,
+            settings=settings,
             ttl_s=arguments.ttl,
             now_s=int(time.time()),
             issuer=config.auth.issuer or None,
@@ -157,6 +159,22 @@ def _room(text: str) -> tuple[str, list[str]]:
         if scope not in SCOPES:
             raise WrongUse(f"token: --room {text!r}: {scope!r} is no scope: use {', '.join(SCOPES)}")
     return pattern, chosen
+
+
+def _settings(text: str) -> tuple[str, dict[str, Any]]:
+    import msgspec
+
+    from koko_presence.protocol.settings import SettingsChange
+
+    pattern, given, value = text.partition("=")
+    try:
+        settings = msgspec.json.decode(value) if given else None
+        if not pattern or not isinstance(settings, dict):
+            raise ValueError('write PATTERN=JSON, for example  \'video_*={"controlMode": "moderators"}\'')
+        msgspec.convert(settings, SettingsChange)  # the server ignores unknown keys of a token: here they are a slip
+    except ValueError as error:
+        raise WrongUse(f"token: --settings {text!r}: {error}") from None
+    return pattern, settings
 
 
 def check_token(arguments: argparse.Namespace) -> int:
@@ -418,6 +436,7 @@ _TOKEN_EXAMPLES = """\
 examples:
   koko-presence token --user u1 --name Ada --room 'video_123=join,control,broadcast' --room 'project_*=join'
   koko-presence token --user u1 --room '*' --ttl 60 | koko-presence check-token
+  koko-presence token --user u1 --room 'video_*' --settings 'video_*={"title": "Trailer", "waitForViewers": 5}'
 
 scopes: join (enter the room), control (playback), broadcast, moderate (take control).
 """
@@ -478,6 +497,13 @@ def _parser() -> _Parser:
         default=[],
         metavar="PATTERN[=scope,scope]",
         help=f"room id or prefix*, and its scopes (default {','.join(DEFAULT_SCOPES)}); may be repeated",
+    )
+    making.add_argument(
+        "--settings",
+        action="append",
+        default=[],
+        metavar="PATTERN=JSON",
+        help="room id or prefix*, and the settings that such a room gets if this user makes it; may be repeated",
     )
     making.add_argument("--ttl", type=int, default=3600, metavar="SECONDS", help="lifetime of the token (default 3600)")
 

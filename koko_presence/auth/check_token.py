@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Awaitable
 
+import msgspec
+
 from koko_presence.config.schema import Config
 
 from .factory import Verifiers
@@ -25,6 +27,10 @@ def check(config: Config, token: str, now_s: int) -> tuple[bool, list[str]]:
         f"image    {identity.image or '-'}",
         f"expires  in {identity.expires_at_s - now_s:.0f} s",
         f"presence {'on' if identity.presence else 'off'}",
+    ]
+    lines += [
+        f"settings {pattern}: {msgspec.json.encode(settings).decode()}"
+        for pattern, settings in identity.settings.items()
     ]
     if config.access.mode == "allow_all":
         lines.append('rooms    all, since access.mode = "allow_all"')

@@ -170,6 +170,16 @@ def test_a_token_holds_the_user_and_the_scopes(
     ]
 
 
+def test_a_token_holds_the_settings_of_rooms(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = 'video_*={"title": "Trailer", "waitForViewers": 5}'
+    assert run("token", "--user", "u1", "--room", "video_*=join", "--settings", settings) == 0
+    assert check(monkeypatch, capsys.readouterr().out) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[-2:] == ['settings video_*: {"title":"Trailer","waitForViewers":5.0}', "room     video_*: join"]
+
+
 def test_check_token_prints_when_the_application_is_asked(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,6 +234,12 @@ def test_check_token_without_a_token_is_wrong_use(
         (["--name", "n"], "--user"),
         (["--user", "u", "--image", "http://x"], "--image: clients would not show it: use an https address"),
         (["--user", "u", "--image", ""], "--image: clients would not show it: use an https address"),
+        (["--user", "u", "--settings", "video_*"], "--settings 'video_*': write PATTERN=JSON"),
+        (["--user", "u", "--settings", "r=[1]"], "--settings 'r=[1]': write PATTERN=JSON"),
+        (["--user", "u", "--settings", "r={"], "--settings 'r={': Input data was truncated"),
+        (["--user", "u", "--settings", 'r={"titel": "A"}'], "Object contains unknown field `titel`"),
+        (["--user", "u", "--settings", 'r={"waitForViewers": 99}'], "<= 10.0 - at `$.waitForViewers`"),
+        (["--user", "u", "--settings", 'r*s={"title": "A"}'], "a room pattern may have one * and only at its end"),
     ],
 )
 def test_a_token_that_cannot_be_made_is_wrong_use(
