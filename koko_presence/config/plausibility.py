@@ -119,11 +119,6 @@ RELATIONS: tuple[Relation, ...] = (
         "names; `koko-presence health` and `top` need --url, and Prometheus a fixed one",
     ),
     (
-        lambda config: config.limits.auth_warning_s >= config.auth.max_ttl_s,
-        lambda config: f"limits.auth_warning_s: is {config.limits.auth_warning_s:g}, and no token lives longer than "
-        f"auth.max_ttl_s ({config.auth.max_ttl_s:g}): every client is warned at once, again and again",
-    ),
-    (
         lambda config: bool(config.webhooks.url) and config.webhooks.queue_events < config.webhooks.batch_events,
         lambda config: f"webhooks.queue_events: is {config.webhooks.queue_events}, less than one batch "
         f"(webhooks.batch_events, {config.webhooks.batch_events})",

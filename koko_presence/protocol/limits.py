@@ -70,7 +70,11 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(gt=0.0, le=600.0, description="Time within which a connection has to authenticate, or it is closed."),
     ] = 10.0
     auth_warning_s: Annotated[
-        Seconds, Meta(description="Time before the expiry of a token at which its client is warned.")
+        Seconds,
+        Meta(
+            description="Time before the expiry of a token at which its client is warned, at most half of what is "
+            "left when the token comes."
+        ),
     ] = 60.0
     auth_grace_s: Annotated[
         Seconds,

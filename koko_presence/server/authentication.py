@@ -12,7 +12,7 @@ accepted in place of a token that is refused, or that was refused when it was la
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from math import inf
+from math import ceil, inf
 from typing import Protocol
 
 from msgspec import UNSET
@@ -31,6 +31,7 @@ from koko_presence.protocol.events import Authenticated, AuthExpiring
 from koko_presence.protocol.limits import Limits
 from koko_presence.protocol.messages import Auth
 from koko_presence.protocol.models import MessageId, Privacy
+from koko_presence.rooms.service_delays import LONGEST_EXTRA_S
 
 from .address_limits import AddressUse
 from .self_service import PrivacySession, UserReports, change_privacy
@@ -104,7 +105,7 @@ class Authentication:
 
     __slots__ = (
         "_again_bucket", "_check_at", "_failure", "_late", "_message", "_open_request", "_proof", "_resume_timer",
-        "_session", "_taken", "_tokens_received", "_unchecked", "_warned", "cookie", "identity",
+        "_session", "_taken", "_tokens_received", "_unchecked", "_warn_s", "_warned", "cookie", "identity",
     )  # fmt: skip
 
     def __init__(self, session: AuthenticationSession) -> None:
@@ -118,6 +119,7 @@ class Authentication:
         self._failure: VerifierUnavailable | None = None  # or its failure
         self._resume_timer: TimerHandle | None = None
         self._warned = False
+        self._warn_s = 0.0  # seconds before the end of the token in force at which its client is warned
         self._again_bucket = TokenBucket(AGAIN_HZ, AGAIN_BURST)
         self._tokens_received = self._taken = (
             0  # number of tokens received after the first one, and number of the one in force
@@ -256,7 +258,7 @@ class Authentication:
     def _open(self, message: Auth, identity: Identity, resume: str | None, *, resumes_only: bool = False) -> None:
         session, hub = self._session, self._session.hub
         session.move("verified")
-        self.identity = identity
+        self._set_identity(identity)
         if message.token is not UNSET:
             self.cookie = None
         session.begin_privacy_changes(with_first=message.privacy is not None)
@@ -387,11 +389,11 @@ class Authentication:
         """Apply a new identity of the same user: scopes, presence and expiry. Answers `message`, if there is one, then
         sends the change to the user's owner and rechecks all rooms."""
         session = self._session
-        was_hidden, self.identity = session.hidden, identity
+        was_hidden = session.hidden
+        self._set_identity(identity)
         session.memberships.update_has_pending()  # the token may switch presence off
         if session.hidden != was_hidden:
             session.rate_limiter.forget_last()
-        self._warned = False
         if message is not None:
             counters.auth("refreshed")
             self._answer(message, False, session.memberships.joined, now)
@@ -400,6 +402,14 @@ class Authentication:
         session.hub.bus.send(command, now)
         session.memberships.check_again(now)
 
+    def _set_identity(self, identity: Identity) -> None:
+        """Put an identity into force. The warning before its end is due `auth_warning_s` before, and for a token that
+        lives less than twice as long, at half of what is left now [A7]."""
+        hub = self._session.hub
+        self.identity = identity
+        self._warned = False
+        self._warn_s = max(min(hub.limits.auth_warning_s, (identity.expires_at_s - hub.unix_s()) / 2.0), 0.0)
+
     def _answer(
         self, message: Auth, resumed: bool, rooms: list[str], now: float, *, with_identity: bool = True
     ) -> None:
@@ -407,7 +417,9 @@ class Authentication:
         `message`, so the resume token may contain both."""
         session, hub = self._session, self._session.hub
         assert self.identity is not None
-        resume_until_s = self.identity.expires_at_s + int(hub.limits.auth_grace_s)
+        # a session that is cut because its token has ended may come back with a fresh one within its grace period
+        held_s = hub.limits.auth_grace_s + hub.limits.grace_s + LONGEST_EXTRA_S
+        resume_until_s = self.identity.expires_at_s + ceil(held_s)
         tokens, token = hub.resume_tokens, self._token(message)
         if token and hub.verifier.is_remote and with_identity:
             checked = None if self._proof is None else self._proof.token_hash
@@ -430,8 +442,8 @@ class Authentication:
         )
 
     def watch_expiry(self, now: float) -> float:
-        """Warn 60 s before the token expires, close the connection 30 s after [A7]. Returns the monotonic second of the
-        next step."""
+        """Warn before the token expires, close the connection `auth_grace_s` (30 s) after [A7]. Returns the monotonic
+        second of the next step."""
         session, hub = self._session, self._session.hub
         assert self.identity is not None
         expires_at = now + self.identity.expires_at_s - hub.unix_s()
@@ -440,7 +452,7 @@ class Authentication:
             session.refuse(PresenceError("UNAUTHENTICATED", "The token has expired. Connect with a new one."))
             session.finish(4401)
         elif not self._warned:
-            warn_at = expires_at - hub.limits.auth_warning_s
+            warn_at = expires_at - self._warn_s
             if now < warn_at:
                 return warn_at
             self._warned = True

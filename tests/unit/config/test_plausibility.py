@@ -74,7 +74,6 @@ def test_the_ends_of_a_range_are_fine(tmp_path: Path, dotted: str) -> None:
     [
         ("[server]\nport = 0", "server.port: is 0, so every start has another port"),
         ("[operator]\nport = 0", "operator.port: is 0, so every start has another port"),
-        ("[auth]\nmax_ttl_s = 60", "limits.auth_warning_s: is 60, and no token lives longer"),
         (
             "[webhooks]\nurl = 'https://a.example'\nsecret = 'ssssssssssssssssssssssssssssssssssss'\n"
             "queue_events = 100\nbatch_events = 200",

@@ -124,12 +124,50 @@ def test_a7_a_refresh_after_the_warning_keeps_the_session_and_warns_again_later(
     world = World()
     world.verifier.expires_at_s = int(UNIX_START_S) + 70
     client = world.person("ann")
-    world.sleep(20)
+    world.sleep(36)
     assert client.take("auth_expiring")
     world.verifier.expires_at_s = int(UNIX_START_S) + 170
     client.auth("ann")
-    world.sleep(80)
+    world.sleep(73)
     assert client.closed is None and not client.take("auth_expiring")
     client.send(type="heartbeat")
-    world.sleep(20)
+    world.sleep(2)
     assert client.take("auth_expiring")
+
+
+def test_a7_a_token_that_lives_a_minute_is_warned_at_half_of_what_is_left() -> None:
+    world = World()
+    world.verifier.expires_at_s = int(UNIX_START_S) + 60
+    client = world.person("ann")
+    world.sleep(29)
+    assert not client.take("auth_expiring")
+    world.sleep(2)
+    (warning,) = client.take("auth_expiring")
+    assert warning["expiresAt"] == "2025-01-15T10:31:00.000Z"
+    client.auth("ann")  # the same token, as from a cache: 29 s are left
+    world.sleep(14)
+    assert not client.take("auth_expiring")
+    world.sleep(1)
+    assert client.take("auth_expiring") and client.closed is None
+
+
+def test_a7_after_the_cut_a_fresh_token_brings_back_session_colour_and_control() -> None:
+    world = World()
+    watcher = world.person("ben")
+    world.verifier.expires_at_s = int(UNIX_START_S) + 60
+    client = world.client().auth("ann").join()
+    session, color = client.session_id, client.last("joined")["assignedColor"]
+    client.send(type="control_request", roomId="video_123")
+    for _ in range(3):
+        world.sleep(30)
+        watcher.send(type="heartbeat")
+        client.send(type="heartbeat")
+    assert client.closed == 4401
+    world.verifier.expires_at_s = int(UNIX_START_S) + 150
+    watcher.take()
+    world.sleep(4)
+    again = world.client().auth("ann", resumeToken=client.resume_token).join()
+    hello, joined = again.last("authenticated"), again.last("joined")
+    assert (hello["resumed"], hello["sessionId"], joined["assignedColor"]) == (True, session, color)
+    assert joined["room"]["controller"] == "ann"
+    assert {message["type"] for message in watcher.take()} <= {"status_changed", "pong"}
