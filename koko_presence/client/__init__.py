@@ -4,14 +4,15 @@
         room = await client.join("video_123", "video")
         room.cursor(timestamp=15.5, x=0.45, y=0.62)
 
-Layers, from the lowest: `link` (one WebSocket, picows), `reconnecting` (connects again after a loss), `presence` (the
-client, with `dispatcher` for received messages), `room` on `state` (the room's state), `incoming` and `models` (the
-received messages; models.py is generated). `timing`, `pending` and `listeners` are used by several of them.
+Layers, from the lowest: `link` (one WebSocket, picows), `reconnecting` (connects again after a loss; `renewal` replaces
+tokens before they end), `presence` (the client, with `dispatcher` for received messages), `room` on `state` (the room's
+state), `incoming` and `models` (the received messages; models.py is generated). `timing`, `pending` and `listeners` are
+used by several of them.
 """
 
 from koko_presence.protocol.models import Privacy
 
-from .errors import AuthRefused, PresenceOffline, PresenceRefused
+from .errors import AuthRefused, NoToken, PresenceOffline, PresenceRefused
 from .incoming import OtherEvent
 from .listeners import EventStream
 from .model import Event
@@ -25,6 +26,7 @@ __all__ = [
     "Cursor",
     "Event",
     "EventStream",
+    "NoToken",
     "OtherEvent",
     "Playback",
     "PresenceClient",

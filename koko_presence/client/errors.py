@@ -28,6 +28,13 @@ class AuthRefused(PresenceRefused):
     """The server has refused the token, or the user has the maximum number of sessions [A1, C11]."""
 
 
+class NoToken(PresenceRefused):
+    """The token function returned None: there is no user, and the client does not connect."""
+
+    def __init__(self) -> None:
+        super().__init__("UNAUTHENTICATED", "The token function returned None: sign in, and make a new PresenceClient.")
+
+
 class PresenceOffline(ConnectionError):
     """There is no connection, or no answer came in time. It is unknown whether a sent call took effect. `close_code` is
     the close code [L7], if there was one."""

@@ -54,10 +54,10 @@ class PresenceClient:
         timers: Timers | None = None,
         random: Callable[[], float] = chance.random,
     ) -> None:
-        """`token` is a string, or a function, plain or async, that returns a new one; only with a function the client
-        stays connected beyond the token's expiry. `timeout_s` is how long a call waits for its answer, including the
-        wait for a connection. `clock` (monotonic seconds), `timers` and `random` are for tests. Errors: ValueError for
-        an address that is not ws:// or wss://."""
+        """`token` is a string, or a function, plain or async, that returns a new one, or None when there is no user:
+        then the client closes. Only with a function the client stays connected beyond the token's expiry. `timeout_s`
+        is how long a call waits for its answer, including the wait for a connection. `clock` (monotonic seconds),
+        `timers` and `random` are for tests. Errors: ValueError for an address that is not ws:// or wss://."""
         timers = timers if timers is not None else asyncio.get_running_loop()
         self.user_id = self.session_id = ""
         self.limits: dict[str, Any] = {}
@@ -111,7 +111,8 @@ class PresenceClient:
 
     async def connect(self) -> None:
         """Connect and authenticate; from then on the client reconnects. Errors: `AuthRefused` with the server's reason,
-        `PresenceOffline` when the server is unreachable, and those of the token function."""
+        `PresenceOffline` when the server is unreachable, `NoToken` when the token function returns None, and its own
+        errors."""
         await self._line.connect()
 
     async def close(self) -> None:

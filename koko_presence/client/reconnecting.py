@@ -16,14 +16,15 @@ from koko_presence.protocol.errors import ReconnectPolicy
 from koko_presence.protocol.messages import Heartbeat
 from koko_presence.protocol.models import Activity
 
-from .errors import AuthRefused, PresenceOffline, PresenceRefused
+from .errors import AuthRefused, NoToken, PresenceOffline, PresenceRefused
 from .link import Link, open_link
 from .models import Authenticated
+from .renewal import TokenRenewal
 from .timing import Backoff, Handle, ServerClock, Timers, come_back
 
 log = logging.getLogger("koko_presence.client")
 
-Token: TypeAlias = str | Callable[[], Awaitable[str] | str]
+Token: TypeAlias = str | Callable[[], Awaitable[str | None] | str | None]
 
 CONNECT_TIMEOUT_S = 10.0
 HEARTBEAT_MIN_S = 5.0  # the server does not answer more frequent ones [D3]
@@ -85,7 +86,7 @@ class ReconnectingConnection:
         self._backoff = backoff
         self._link: Link | None = None
         self._connection_task: asyncio.Task[None] | None = None
-        self._renewal: asyncio.Task[None] | None = None
+        self._renewal = TokenRenewal(self._renew, pause=self._pause, clock=clock, random=random)
         self._tokens_refused = 0
         self._online_at = 0.0
         self._beat_at = float("-inf")
@@ -98,7 +99,7 @@ class ReconnectingConnection:
         return self._link is not None
 
     async def connect(self) -> None:
-        """Make one attempt; after it succeeds a task keeps the client connected. Errors: `AuthRefused`,
+        """Make one attempt; after it succeeds a task keeps the client connected. Errors: `AuthRefused`, `NoToken`,
         `PresenceOffline`, RuntimeError when connected, and those of the token function."""
         if self._connection_task is not None or self.status != "closed":
             raise RuntimeError("this client is connected already; make another PresenceClient for another session")
@@ -112,10 +113,10 @@ class ReconnectingConnection:
 
     async def close(self) -> None:
         """Close the connection with 1000 and do not reconnect."""
-        for task in (self._connection_task, self._renewal):
-            if task is not None:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+        self._renewal.stop()
+        if self._connection_task is not None:
+            self._connection_task.cancel()
+            await asyncio.gather(self._connection_task, return_exceptions=True)
         self._connection_task = None
         if self._link is not None:
             await self._link.close(1000)
@@ -142,6 +143,9 @@ class ReconnectingConnection:
             await self._pause(wait_s)
             try:
                 link = await self._open()
+            except NoToken as none:
+                log.warning("%s", none)
+                code = 1000
             except AuthRefused as refused:
                 log.warning("authentication refused on reconnect: %s", refused)
                 code = self._after_refusal(refused)
@@ -205,10 +209,16 @@ class ReconnectingConnection:
         return link
 
     async def _fetch_token(self) -> str:
+        """Errors: `NoToken`, TypeError, and those of the token function."""
         if isinstance(self._token, str):
             return self._token
-        token = self._token()
-        return await token if inspect.isawaitable(token) else token
+        made = self._token()
+        token = await made if inspect.isawaitable(made) else made
+        if token is None:
+            raise NoToken
+        if not isinstance(token, str):
+            raise TypeError(f"the token function returned {type(token).__name__}, not a text, or None for no user")
+        return token
 
     def _finish(self, code: int) -> None:
         if self.status == "closed":
@@ -229,17 +239,22 @@ class ReconnectingConnection:
     # --- renewal of the token --------------------------------------------------------------------------------------
 
     def renew(self, expires_at: str) -> None:
-        """The token expires soon: authenticate with a new one over the same connection [A4, A7]."""
+        """The token expires soon: authenticate with a new one over the same connection, and try again while that fails
+        [A4, A7]."""
         if isinstance(self._token, str):
             log.warning("token expires at %s and cannot be renewed: pass a token function to the client", expires_at)
-        elif self._renewal is None or self._renewal.done():
-            self._renewal = asyncio.create_task(self._renew())
+        else:
+            self._renewal.begin()
 
     async def _renew(self) -> None:
         try:
-            await self._owner.authenticate(await self._fetch_token())
-        except Exception as error:  # the application's token function may raise anything
-            log.warning("token renewal failed, the next connection fetches a new token: %s", error)
+            token = await self._fetch_token()
+        except NoToken as none:
+            log.warning("%s", none)
+            if self._link is not None:
+                await self._link.close(1000)
+            return
+        await self._owner.authenticate(token)
 
     # --- heartbeats ------------------------------------------------------------------------------------------------
 
@@ -275,6 +290,7 @@ class ReconnectingConnection:
     def on_closed(self, code: int) -> None:
         """The connection is closed with `code`."""
         self._link = None
+        self._renewal.stop()
         self._stop_beating()
         self._owner.on_lost(PresenceOffline(f"The connection was lost ({code}) before the answer came.", code))
         if self.status == "online":

@@ -1,10 +1,11 @@
 """Heartbeats, the clock, status, privacy and the token's end, on a fake clock."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
-from koko_presence.client import PresenceClient, PresenceRefused, Privacy
+from koko_presence.client import NoToken, PresenceClient, PresenceRefused, Privacy
 
 from .fake_server import run, settle, stage, until
 
@@ -113,15 +114,120 @@ def test_a_token_string_cannot_be_renewed_and_a_warning_is_logged(caplog: pytest
     run(test)
 
 
-def test_a_failed_token_renewal_is_reported_and_has_no_other_effect(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_renewal_that_fails_or_is_limited_is_repeated_with_growing_pauses_a7(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def test() -> None:
+        calls = 0
+
+        def token() -> Any:
+            nonlocal calls
+            calls += 1
+            if calls in (2, 3):
+                raise OSError("the back end sleeps")
+            return f"token {calls}" if calls != 5 else 5
+
+        async with stage() as it:
+            client, peer = await it.online(token, timeout_s=20.0)
+
+            async def advance(wait_s: float) -> None:
+                await it.waits(wait_s)
+                it.timers.advance(wait_s)
+
+            async def refuse(auth: dict[str, Any], **more: Any) -> None:
+                await peer.send("error", id=auth["id"], message="No.", **more)
+
+            await peer.send("auth_expiring", expiresAt="soon")
+            await advance(1.0)
+            await advance(2.0)
+            auth = await peer.expect("auth")
+            assert auth["token"] == "token 4" and caplog.text.count("the back end sleeps") == 2
+            await refuse(auth, code="RATE_LIMITED", retryAfterMs=6000)
+            await advance(6.0)  # instead of 4: no token, but a number
+            await advance(8.0)
+            assert "returned int, not a text" in caplog.text
+            await refuse(await peer.expect("auth"), code="UNAUTHENTICATED")
+            await advance(10.0)
+            assert (await peer.welcome(resumeToken="resume-2"))["token"] == "token 7"
+            await settle()
+            assert client.status == "online" and calls == 7 and len(it.peers) == 1
+            await client.close()
+
+    run(test)
+
+
+def test_a_warning_that_comes_with_the_answer_to_a_renewal_is_not_lost_a7() -> None:
+    """A token from a cache ends soon, too."""
+
     async def test() -> None:
         async with stage() as it:
-            client, peer = await it.online(lambda: "a token")
+            client, peer = await it.online(lambda: "cached")
             await peer.send("auth_expiring", expiresAt="soon")
-            auth = await peer.expect("auth")
-            await peer.send("error", id=auth["id"], code="UNAUTHENTICATED", message="Still the old one.")
-            await until(lambda: "Still the old one." in caplog.text)
-            assert client.status == "online"
+            await peer.welcome()
+            await peer.send("auth_expiring", expiresAt="soon")
+            await it.waits(5.0)
+            assert peer.unread == []
+            it.timers.advance(5.0)
+            await peer.welcome()
             await client.close()
+
+    run(test)
+
+
+def test_a_lost_connection_ends_the_renewal_and_the_next_one_has_its_own_a7() -> None:
+    async def test() -> None:
+        tokens = iter(["first", None, "second", "third"])
+
+        def token() -> str:
+            found = next(tokens)
+            if found is None:
+                raise OSError("the back end sleeps")
+            return found
+
+        async with stage() as it:
+            client, peer = await it.online(token)
+            await peer.send("auth_expiring", expiresAt="soon")
+            await it.waits(1.0)
+            await peer.close(4401)
+            again = await it.meet_after(0.5)
+            auth = await again.welcome(resumed=True)
+            assert (auth["token"], auth["resumeToken"]) == ("second", "resume-1")
+            await until(lambda: client.status == "online")
+            it.timers.advance(3.0)  # the pause of the first renewal is over: nothing comes of it
+            await settle()
+            assert [message["type"] for message in again.got] == ["auth", "heartbeat"]
+            await again.send("auth_expiring", expiresAt="soon")
+            assert (await again.welcome())["token"] == "third"
+            await client.close()
+
+    run(test)
+
+
+def test_none_for_a_token_means_stop() -> None:
+    async def test() -> None:
+        signed_in = False
+        async with stage() as it:
+
+            def token() -> str | None:
+                return "a token" if signed_in else None
+
+            with pytest.raises(NoToken, match="returned None"):
+                await it.client(token).connect()
+            await it.meet_never()
+
+            signed_in = True
+            client, peer = await it.online(token)
+            signed_in = False
+            await peer.send("auth_expiring", expiresAt="soon")
+            assert await client.wait_closed() == 1000 and client.status == "closed"
+
+            signed_in = True
+            client, peer = await it.online(token)
+            signed_in = False
+            await peer.cut()
+            await it.waits(0.5)
+            it.timers.advance(0.5)
+            assert await client.wait_closed() == 1000 and client.status == "closed"
+            await it.meet_never()
 
     run(test)
