@@ -91,13 +91,18 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 # Module scope, not session: while Playwright's own loop exists, no other test can call asyncio.run.
 @pytest.fixture(scope="module")
 def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
-    """The browser that is named in the module's CHROMIUM or else in CHROMIUMS; the first that is installed."""
+    """The browser that is named in the module's CHROMIUM or else in CHROMIUMS; the first that is installed. It is
+    started without the flags of Playwright that are in the module's LEFT_OUT_FLAGS."""
     names = [*filter(None, [getattr(request.module, "CHROMIUM", None)]), *CHROMIUMS]
     chromium = next(filter(None, map(shutil.which, names)), None)
     if chromium is None:
         pytest.fail("No Chromium here. Type: make test (it installs one), or: sudo apt-get install chromium")
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        running = playwright.chromium.launch(
+            executable_path=chromium,
+            args=CHROMIUM_FLAGS,
+            ignore_default_args=getattr(request.module, "LEFT_OUT_FLAGS", []),
+        )
         yield running
         running.close()
 

@@ -197,7 +197,7 @@ test("a token that ends is replaced on the same connection, and the new one is u
   let tokens = 0;
   const { socket, room } = await inside([], {}, { auth: async () => `token ${++tokens}` });
   await socket.say({ type: "auth_expiring", expiresAt: "2025-01-15T11:30:00.000Z" });
-  assert.deepEqual(socket.sent, [{ type: "auth", token: "token 2" }]);
+  assert.deepEqual(socket.sent, [{ type: "auth", id: 0, token: "token 2" }]);
   await socket.say({ type: "authenticated", resumeToken: "resume 2", userId: "me", sessionId: "s0" });
   assert.equal(room.status, "live");
   await socket.lose();
@@ -205,6 +205,132 @@ test("a token that ends is replaced on the same connection, and the new one is u
   Socket.last.onopen();
   const [{ token, resumeToken }] = Socket.last.sent;
   assert.deepEqual([token, resumeToken], ["token 2", "resume 2"]);
+});
+
+/** A renewal of the token that waits for an answer. */
+const renewals = (socket) => socket.of("auth").map(({ token }) => token);
+const EXPIRING = { type: "auth_expiring", expiresAt: "2025-01-15T11:30:00.000Z" };
+const REFUSAL = { type: "error", id: 0, code: "RATE_LIMITED", message: "Too many." };
+
+test("a renewal that fails, is limited or is not answered is tried again with growing pauses, over the same connection [A7]", async () => {
+  let calls = 0;
+  const fails = new Set([2, 3]);
+  const auth = async () => {
+    if (fails.has(++calls)) throw new Error("asleep");
+    return `token ${calls}`;
+  };
+  const { presence, socket, room } = await inside([], {}, { auth });
+  const errors = [];
+  presence.on("error", ({ code }) => errors.push(code));
+  const say = (message) => socket.say(message);
+  await say(EXPIRING);
+  assert.deepEqual([calls, time.waits[0], renewals(socket)], [2, 1000, []]);
+  await time.advance(1000);
+  assert.deepEqual([calls, time.waits[0], renewals(socket)], [3, 2000, []]);
+  await time.advance(2000);
+  assert.deepEqual(renewals(socket), ["token 4"]);
+  await say({ ...REFUSAL, retryAfterMs: 6000 });
+  assert.equal(time.waits[0], 6000, "what the server asks for, if that is longer");
+  await time.advance(6000);
+  await say({ ...REFUSAL, code: "UNAUTHENTICATED" });
+  assert.equal(time.waits[0], 8000);
+  await time.advance(8000);
+  for (let ms = 0; ms < 15_000; ms += 5000) { // no answer
+    await say({ type: "pong" });
+    await time.advance(5000);
+  }
+  await say({ type: "pong" });
+  await time.advance(10_000);
+  assert.deepEqual(renewals(socket), ["token 4", "token 5", "token 6", "token 7"]);
+  await say({ type: "authenticated", resumeToken: "resume 2", userId: "me", sessionId: "s0" });
+  await say({ type: "pong" });
+  await time.advance(5000);
+  assert.deepEqual([room.status, socket.closedWith, calls], ["live", null, 7]);
+  assert.deepEqual(errors, ["TOKEN", "TOKEN", "UNAUTHENTICATED"], "a limit is no error of the application");
+  await say(EXPIRING);
+  assert.deepEqual(renewals(socket).at(-1), "token 8");
+  await say({ ...REFUSAL, code: "UNAUTHENTICATED" });
+  assert.equal(time.waits[0], 1000, "the pauses are short again");
+});
+
+test("a token from a cache, which ends soon, is not renewed again and again [A7]", async () => {
+  let calls = 0;
+  const { socket } = await inside([], {}, { auth: () => (calls++, "cached") });
+  for (let i = 0; i < 7; i++) {
+    await socket.say(EXPIRING);
+    if (i === 0) await socket.say({ type: "authenticated", resumeToken: "r", userId: "me", sessionId: "s0" });
+  }
+  assert.deepEqual([calls, time.waits[0]], [2, 5000]);
+  await time.advance(5000);
+  assert.equal(calls, 3);
+});
+
+test("a connection that is lost during a renewal begins the next one with a fresh token", async () => {
+  let isHeld = false;
+  const answers = [];
+  const auth = () => (isHeld ? new Promise((resolve) => answers.push(resolve)) : "token 1");
+  const { socket, room } = await inside([], {}, { auth });
+  isHeld = true;
+  await socket.say(EXPIRING);
+  await socket.lose(4401);
+  await time.advance(250);
+  answers[0]("late");
+  answers[1]("fresh");
+  await settle();
+  Socket.last.open({ resumed: true });
+  assert.deepEqual([room.status, renewals(Socket.last), renewals(socket)], ["reconnecting", ["fresh"], []]);
+  assert.equal(Socket.last.of("auth")[0].resumeToken, "resume");
+});
+
+for (const during of ["first connection", "renewal"]) {
+  test(`auth that gives null at the ${during} means stop, with the reason in the snapshot`, async () => {
+    let token = during === "renewal" ? "token" : null;
+    const made = presence({ auth: async () => token });
+    const errors = [];
+    made.on("error", (error) => errors.push(error));
+    const room = made.enter("video_1");
+    await settle();
+    if (token) {
+      Socket.last.open();
+      token = null;
+      await Socket.last.say(EXPIRING);
+      assert.equal(Socket.last.closedWith, 1000);
+    }
+    const sockets = Socket.all.length;
+    await time.advance(60_000);
+    const { status, error } = room.getSnapshot();
+    assert.deepEqual([status, error.code, errors, made.status, Socket.all.length], ["closed", "SIGNED_OUT", [error], "closed", sockets]);
+    assert.match(error.message, /`auth` gives null/);
+    token = "token";
+    const second = made.enter("video_1");
+    await settle();
+    Socket.last.open();
+    assert.equal(second.status, "connecting", "after a sign-in the room is entered again");
+  });
+}
+
+test("auth that gives no text is told, and tried again", async () => {
+  const given = [undefined, "", { token: "in an object" }, "token"];
+  const errors = [];
+  const made = presence({ auth: () => given.shift() });
+  made.on("error", (error) => errors.push(error));
+  made.enter("video_1");
+  await time.advance(3000);
+  assert.deepEqual(errors.map(({ code }) => code), ["TOKEN", "TOKEN", "TOKEN"]);
+  assert.match(errors[2].message, /gives object in place of a token/);
+  assert.equal(Socket.all.length, 1);
+});
+
+test("without auth the cookie signs in, at a renewal and after a loss too", async () => {
+  const { socket, room } = await inside([], {}, { auth: undefined });
+  assert.equal(room.status, "live");
+  await socket.say(EXPIRING);
+  assert.deepEqual(socket.sent, [{ type: "auth", id: 0 }]);
+  await socket.say({ type: "authenticated", resumeToken: "resume 2", userId: "me", sessionId: "s0" });
+  await socket.lose();
+  await time.advance(250);
+  Socket.last.onopen();
+  assert.deepEqual(Socket.last.sent, [{ type: "auth", resumeToken: "resume 2", caps: ["cursors"] }]);
 });
 
 test("http addresses become ws addresses", async () => {
@@ -323,13 +449,52 @@ for (const type of ["online", "pageshow", "focus", "visibilitychange"]) {
   });
 }
 
-test("a page that goes for good leaves; one that is kept for `back` does not", async () => {
+test("a page that goes for good leaves", async () => {
   const window = page();
   const { socket } = await inside();
-  await window.fire("pagehide", { persisted: true });
-  assert.equal(socket.closedWith, null);
   await window.fire("pagehide", { persisted: false });
   assert.equal(socket.closedWith, 1000);
+});
+
+test("a page in the back/forward cache closes so that it can resume, and comes back with a fresh token [D2]", async () => {
+  const window = page();
+  let tokens = 0;
+  const { socket, room } = await inside([], {}, { auth: () => `token ${++tokens}` });
+  await window.fire("pagehide", { persisted: true });
+  assert.deepEqual([socket.closedWith, room.status], [3000, "reconnecting"]);
+  for (const type of ["visibilitychange", "focus", "online"]) await window.fire(type); // the first one comes after pagehide
+  await time.advance(60_000);
+  assert.equal(Socket.all.length, 1);
+  await window.fire("pageshow", { persisted: true });
+  Socket.last.open({ resumed: true });
+  const [{ token, resumeToken }] = Socket.last.of("auth");
+  assert.deepEqual([Socket.all.length, token, resumeToken], [2, "token 2", "resume"]);
+});
+
+test("a page that is kept while it connects begins anew when it is back", async () => {
+  const window = page();
+  const answers = [];
+  const made = presence({ auth: () => new Promise((resolve) => answers.push(resolve)) });
+  made.enter("video_1");
+  await window.fire("pagehide", { persisted: true });
+  answers[0]("token");
+  await time.advance(60_000);
+  assert.deepEqual([Socket.all.length, made.status], [0, "connecting"]);
+  await window.fire("pageshow", { persisted: true });
+  answers[1]("fresh");
+  await settle();
+  Socket.last.open();
+  assert.equal(Socket.last.of("auth")[0].token, "fresh");
+});
+
+test("a presence that the page closes as it goes does not come back with the page", async () => {
+  const window = page();
+  const { presence } = await inside();
+  await window.fire("pagehide", { persisted: true });
+  presence.close();
+  await window.fire("pageshow", { persisted: true });
+  await time.advance(60_000);
+  assert.deepEqual([Socket.all.length, presence.status], [1, "closed"]);
 });
 
 test("blur hides the cursor [E3]", async () => {

@@ -11,6 +11,8 @@
  * @property {() => void} onReturn The user, the page or the network is back.
  * @property {() => void} onAttentionLost The window has lost the focus, or the page was hidden or shown.
  * @property {() => void} onPageClosed The page is gone, and not kept for the browser's "back".
+ * @property {() => void} onPageKept The page goes into the back/forward cache, from which it may come back.
+ * @property {() => void} onPageBack The page has come back from there.
  */
 
 /** Without a page (Node) the activity is always `active`. */
@@ -47,9 +49,10 @@ export class PageActivity {
     this.#listen(["blur", "visibilitychange"], () => this.#handlers.onAttentionLost());
     this.#listen(["focus", "online", "pageshow", "visibilitychange"], () => this.#onReturn());
     this.#listen(["pagehide"], (event) => {
-      // a page that the browser keeps for "back" may return; any other page that is hidden has left
-      if (!(/** @type {PageTransitionEvent} */ (event).persisted)) this.#handlers.onPageClosed();
+      if (isPersisted(event)) this.#handlers.onPageKept();
+      else this.#handlers.onPageClosed();
     });
+    this.#listen(["pageshow"], (event) => isPersisted(event) && this.#handlers.onPageBack());
     this.#assess();
   }
 
@@ -89,3 +92,6 @@ export class PageActivity {
     if (this.current !== before) this.#handlers.onChange();
   }
 }
+
+/** @param {Event} event Of a page that is hidden or shown: whether it is in the back/forward cache meanwhile. */
+const isPersisted = (event) => (/** @type {PageTransitionEvent} */ (event)).persisted;

@@ -21,6 +21,10 @@ const PONG_MS = 10_000; // no answer and no other message for so long: the conne
 const MIN_HEARTBEAT_MS = 5000; // faster heartbeats are not answered [D3]
 const CLOCK_SAMPLES = 4; // so many heartbeats at the least distance when the clock has to be exact
 const MAX_REFUSED_TOKENS = 3; // so many refused in a row are final
+const RENEWAL_ID = 0; // of an `auth` that renews the token, so that its refusal is told from others: requests have ids from 1
+const RENEWAL_DISTANCE_MS = 5000; // between two renewals: the server takes one in this time, after a burst [A4]
+const RENEWAL_WAIT_MS = 1000; // a renewal that has failed is repeated after this, doubled at each failure ...
+const LONGEST_RENEWAL_WAIT_MS = 10_000; // ... up to this, until the server cuts the connection [A7]
 const FULL_BYTES = 16_384; // with more bytes waiting for the network, newer values replace older ones here
 
 /** Codes with which the client closes: 1000 is a leave, another one lets the session be resumed [D2]. */
@@ -31,6 +35,12 @@ const NO_ADDRESS = 0; // in place of a close code: no socket can be made for the
 const CONNECTION_LOST = 1006;
 const HANDSHAKE_REFUSED = 1013; // the code that the server would have sent
 const TOKEN_REFUSED = 4401;
+
+/**
+ * The application's `auth` gives null.
+ * @type {PresenceError}
+ */
+const SIGNED_OUT = { code: "SIGNED_OUT", message: "`auth` gives null: there is no user. Enter the room again after a sign-in." };
 
 /** The meaning of close codes [L7]. After one that is in none of these lists: reconnect at once, with the resume token. */
 const FINAL_CODES = [NO_ADDRESS, 1000, 1003, 4403, 4409];
@@ -43,7 +53,7 @@ const LATER_CODES = [HANDSHAKE_REFUSED, 1011, 4400, 4429]; // after the server's
  * @property {(hello: Authenticated) => void} onOpen At each new connection, before its status is `live`.
  * @property {(message: RoomMessage) => void} onMessage
  * @property {() => void} onLost At each loss, and at each attempt that fails.
- * @property {(closeCode: number, reason: unknown) => void} onEnd It will not reconnect.
+ * @property {(error: PresenceError) => void} onEnd It will not reconnect.
  * @property {(status: PresenceStatus) => void} onStatus
  * @property {(error: PresenceError) => void} onError
  * @property {() => void} onAttentionLost The user looks at something else than the page.
@@ -70,15 +80,29 @@ export class Connection {
   #activity;
 
   #isStarted = false;
+  /** The page is in the back/forward cache. */
+  #isSuspended = false;
   /** @type {WebSocket | null} */
   #socket = null;
   /** Number of the present attempt; callbacks of an earlier one are ignored. */
   #attempt = 0;
   /** Attempts since the last stable connection. */
   #failures = 0;
-  /** @type {string | undefined} */
+  /**
+   * That of the last `auth`; empty where the cookie of the page signs in.
+   * @type {string | undefined}
+   */
   #token;
   #refusedTokens = 0;
+  /** Number of the present renewal of the token; what an earlier one brings is ignored. */
+  #renewal = 0;
+  /** @type {string | undefined} */
+  #renewalToken;
+  /** Renewals that failed since the last one that did not. */
+  #failedRenewals = 0;
+  #renewedAt = -Infinity;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #renewalTimer;
   /**
    * In memory only: a duplicated tab must not resume this tab's session.
    * @type {string | undefined}
@@ -131,6 +155,8 @@ export class Connection {
         onReturn: () => this.#onReturn(),
         onAttentionLost: handlers.onAttentionLost,
         onPageClosed: () => this.#drop(CLOSE_AND_LEAVE),
+        onPageKept: () => this.#suspend(),
+        onPageBack: () => this.#resume(),
       },
     });
   }
@@ -162,7 +188,7 @@ export class Connection {
     this.#heartbeatTimer?.close();
     this.#heartbeatTimer = undefined;
     this.#resumeToken = undefined;
-    this.#isStarted = false;
+    this.#isStarted = this.#isSuspended = false;
     this.#setStatus("closed");
   }
 
@@ -187,9 +213,11 @@ export class Connection {
     this.#retryTimer = undefined;
     const attempt = ++this.#attempt;
     this.#expectMessage(ATTEMPT_MS);
-    this.#token ??= await this.#fetchToken();
+    const token = this.#token ?? (await this.#fetchToken());
     if (attempt !== this.#attempt) return;
-    if (!this.#token) return this.#onLost(CONNECTION_LOST);
+    if (token === null) return this.#end(SIGNED_OUT);
+    if (token === undefined) return this.#onLost(CONNECTION_LOST);
+    this.#token = token;
     try {
       const page = new URL(this.#url, globalThis.location?.href);
       this.#listen(new this.#WebSocket(page.href.replace(/^http/, "ws")), page, attempt);
@@ -210,7 +238,8 @@ export class Connection {
       isOpen = true;
       this.#authSentAt = localNow();
       this.#write({
-        type: "auth", token: this.#token, resumeToken: this.#resumeToken, caps: ["cursors"], ...this.#handlers.authFields(),
+        type: "auth", token: this.#token || undefined, resumeToken: this.#resumeToken, caps: ["cursors"],
+        ...this.#handlers.authFields(),
       });
     };
     socket.onmessage = ({ data }) => this.#onMessage(JSON.parse(data));
@@ -224,22 +253,19 @@ export class Connection {
     socket.onerror = () => {}; // its close follows
   }
 
-  /** @returns {Promise<string | undefined>} Undefined if the application has none. */
+  /**
+   * @returns {Promise<string | null | undefined>} Empty where the cookie of the page signs in; null if there is no user;
+   *   undefined if the application's `auth` has failed, which is reported.
+   */
   async #fetchToken() {
+    if (!this.#auth) return "";
     try {
-      return await this.#auth();
+      const token = await this.#auth();
+      if (token === null || (token && typeof token === "string")) return token;
+      this.#handlers.onError({ code: "TOKEN", message: `\`auth\` gives ${typeof token} in place of a token, or null if there is no user.` });
     } catch (error) {
       this.#handlers.onError({ code: "TOKEN", message: `${error}` });
     }
-  }
-
-  /** Sends a fresh token before the present one ends [A7]. */
-  async #renewToken() {
-    const attempt = this.#attempt;
-    const token = await this.#fetchToken();
-    if (!token || attempt !== this.#attempt) return;
-    this.#token = token;
-    this.#write({ type: "auth", token });
   }
 
   /**
@@ -256,9 +282,7 @@ export class Connection {
       this.#refusedTokens++;
     }
     if (FINAL_CODES.includes(closeCode) || this.#refusedTokens > MAX_REFUSED_TOKENS) {
-      this.#handlers.onEnd(closeCode, reason);
-      this.stop();
-      return;
+      return this.#end({ code: "CLOSED", message: `Closed: ${reason ?? closeCode}`, closeCode });
     }
     this.#setStatus(this.#resumeToken ? "reconnecting" : "connecting");
     this.#isWaitFixed = LATER_CODES.includes(closeCode);
@@ -266,6 +290,12 @@ export class Connection {
     const jitterMs = Math.random() * Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** this.#failures++);
     this.#retryTimer = setTimeout(() => this.#open(), jitterMs + fixedMs);
     this.#retryAfterMs = 0;
+  }
+
+  /** @param {PresenceError} error Why it will not reconnect. */
+  #end(error) {
+    this.#handlers.onEnd(error);
+    this.stop();
   }
 
   /**
@@ -278,6 +308,7 @@ export class Connection {
     clearTimeout(this.#deadline);
     clearTimeout(this.#retryTimer);
     this.#retryTimer = undefined;
+    this.#stopRenewal();
     this.#heartbeatTimer?.cancel();
     if (!this.#socket) return;
     this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
@@ -291,6 +322,71 @@ export class Connection {
     if (this.#retryTimer && !this.#isWaitFixed) this.#open();
   }
 
+  /**
+   * The page goes into the back/forward cache, where nothing runs: others see at once that it is not connected, and it
+   * comes back as the same session if that is within the grace period.
+   */
+  #suspend() {
+    this.#isSuspended = true;
+    this.#drop(CLOSE_AND_RESUME);
+    this.#token = undefined; // it may have ended when the page comes back
+    this.#handlers.onLost();
+    this.#setStatus(this.#resumeToken ? "reconnecting" : "connecting");
+  }
+
+  #resume() {
+    if (!this.#isSuspended) return;
+    this.#isSuspended = false;
+    this.#open();
+  }
+
+  // --- renewal of the token ------------------------------------------------------------------------------------------
+
+  /** The token ends soon. */
+  #onTokenExpiring() {
+    this.#token = undefined; // the next connection begins with a fresh one
+    const waitMs = this.#renewedAt + RENEWAL_DISTANCE_MS - localNow();
+    if (waitMs > 0) this.#renewLater(waitMs); // `auth` gave one that ends soon, perhaps from a cache
+    else this.#renewToken(); // not by a timer, which is late in a hidden page
+  }
+
+  /** @param {number} ms */
+  #renewLater(ms) {
+    this.#stopRenewal();
+    this.#renewalTimer = setTimeout(() => this.#renewToken(), ms);
+  }
+
+  /** Sends a fresh token over the connection; it is repeated until one is taken, or the connection is lost [A7]. */
+  async #renewToken() {
+    this.#stopRenewal();
+    const renewal = this.#renewal;
+    this.#renewalTimer = setTimeout(() => this.#onRenewalFailed(), ATTEMPT_MS);
+    const token = await this.#fetchToken();
+    if (renewal !== this.#renewal) return;
+    if (token === null) return this.#end(SIGNED_OUT);
+    if (token === undefined) return this.#onRenewalFailed();
+    this.#renewalToken = token;
+    this.#write({ type: "auth", id: RENEWAL_ID, token: token || undefined });
+  }
+
+  #onTokenRenewed() {
+    this.#stopRenewal();
+    this.#failedRenewals = 0;
+    this.#renewedAt = localNow();
+    this.#token = this.#renewalToken;
+  }
+
+  /** @param {number} [retryAfterMs] Asked for by the server. */
+  #onRenewalFailed(retryAfterMs = 0) {
+    const waitMs = Math.min(LONGEST_RENEWAL_WAIT_MS, RENEWAL_WAIT_MS * 2 ** this.#failedRenewals++);
+    this.#renewLater(Math.max(retryAfterMs, waitMs) * (0.75 + Math.random() / 2));
+  }
+
+  #stopRenewal() {
+    this.#renewal++;
+    clearTimeout(this.#renewalTimer);
+  }
+
   // --- messages ----------------------------------------------------------------------------------------------------
 
   /** @param {ServerMessage} message */
@@ -299,13 +395,18 @@ export class Connection {
     if (message.type === "authenticated") {
       this.#resumeToken = message.resumeToken;
       this.#refusedTokens = 0;
-      if (!this.isOnline) this.#onAuthenticated(message); // else it is the answer to a fresh token
+      if (this.isOnline) this.#onTokenRenewed();
+      else this.#onAuthenticated(message);
     } else if (message.type === "pong") {
       this.heardAt = message.serverTime;
       this.#clock.addSample(message.echo, localNow(), message.serverTime);
     } else if (message.type === "auth_expiring") {
-      this.#renewToken();
+      this.#onTokenExpiring();
     } else {
+      if (message.type === "error" && message.id === RENEWAL_ID) {
+        this.#onRenewalFailed(message.retryAfterMs);
+        if (message.code === "RATE_LIMITED") return;
+      }
       if (message.type === "server_notice" || !this.isOnline) {
         this.#retryAfterMs = /** @type {{ retryAfterMs?: number }} */ (message).retryAfterMs;
       }

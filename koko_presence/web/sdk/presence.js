@@ -104,7 +104,7 @@ class PresenceClient {
         onOpen: (hello) => this.#onOpen(hello),
         onMessage: (message) => this.#onMessage(message),
         onLost: () => this.#onLost(),
-        onEnd: (closeCode, reason = closeCode) => this.#onEnd(closeCode, reason),
+        onEnd: (error) => this.#onEnd(error),
         onStatus: (status) => {
           if (status !== "idle") for (const room of this.#allRooms) room.onConnectionStatus(status);
           this.events.emit("status", status);
@@ -226,13 +226,8 @@ class PresenceClient {
     for (const room of this.#allRooms) room.onConnectionLost();
   }
 
-  /**
-   * @param {number} closeCode
-   * @param {unknown} reason
-   */
-  #onEnd(closeCode, reason) {
-    /** @type {PresenceError} */
-    const error = { code: "CLOSED", message: `Closed: ${reason}`, closeCode };
+  /** @param {PresenceError} error */
+  #onEnd(error) {
     this.events.emit("error", error);
     this.close(error);
   }

@@ -108,12 +108,14 @@ export interface RoomSnapshot {
 /**
  * Codes of the SDK itself: `INVALID_DATA` (a playback command with a wrong number, or no player to attach), `LIVE` (a live stream
  * is not kept in step), `LOOP` (the `loop` of an attached film was switched off), `OFFLINE` (no connection or room in time, or
- * a later value replaced it), `TOKEN` (your `auth` failed; it is tried again), `REFUSED` (the server is full, or refuses this
- * page; it is tried again), `KICKED` (from this room), `CLOSED` (the connection is over, see `closeCode`), `REPLACED` (a seek by
- * a later one), `LOAD` (media.js could not be loaded), `NOT_IN_ROOM` (a hook before the room is entered).
+ * a later value replaced it), `TOKEN` (your `auth` failed; it is tried again), `SIGNED_OUT` (your `auth` gives null),
+ * `REFUSED` (the server is full, or refuses this page; it is tried again), `KICKED` (from this room), `CLOSED` (the connection
+ * is over, see `closeCode`), `REPLACED` (a seek by a later one), `LOAD` (media.js could not be loaded), `NOT_IN_ROOM` (a hook
+ * before the room is entered).
  */
 export type SdkErrorCode =
-  | "INVALID_DATA" | "LIVE" | "LOOP" | "OFFLINE" | "TOKEN" | "REFUSED" | "KICKED" | "CLOSED" | "REPLACED" | "LOAD" | "NOT_IN_ROOM";
+  | "INVALID_DATA" | "LIVE" | "LOOP" | "OFFLINE" | "TOKEN" | "SIGNED_OUT" | "REFUSED" | "KICKED" | "CLOSED" | "REPLACED" | "LOAD"
+  | "NOT_IN_ROOM";
 
 /** Codes of the server (docs/protocol.md) and of the SDK. */
 export type ErrorCode = ServerErrorCode | SdkErrorCode;
@@ -361,8 +363,11 @@ export interface EnterOptions {
 export interface PresenceOptions {
   /** `wss://host/presence`, or an address relative to the page. */
   url: string | URL;
-  /** Returns a token; called at the first connection and whenever the old token is no longer valid. */
-  auth: () => Promise<string> | string;
+  /**
+   * Returns a token; called at the first connection, before a token ends and when one is refused. null: there is no user, so
+   * the presence closes (error `SIGNED_OUT`) and does not come back by itself. Absent: the cookie of the page signs in.
+   */
+  auth?: () => Promise<string | null> | string | null;
   /** Least time between two cursors of a room, ms. Default 50; the server may ask for more. */
   throttleMs?: number;
   /** The user is idle after this time without interaction, ms. Default 120000. */

@@ -22,8 +22,8 @@ const presence: Presence = createPresence({
   privacy: { invisible: true, scope: "user" }, signal: controller.signal, WebSocket,
 });
 createPresence({ url: "/presence", auth: () => "token", worker: false });
-// @ts-expect-error auth is missing
-createPresence({ url: "/presence" });
+createPresence({ url: "/presence" }); // the cookie signs in
+createPresence({ url: "/presence", auth: async () => null });
 // @ts-expect-error a token is a string
 createPresence({ url: "/presence", auth: async () => 5 });
 
