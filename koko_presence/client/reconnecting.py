@@ -144,7 +144,7 @@ class ReconnectingConnection:
             try:
                 link = await self._open()
             except NoToken as none:
-                log.warning("%s", none)
+                log.warning("no user, the client closes: %s", none)
                 code = 1000
             except AuthRefused as refused:
                 log.warning("authentication refused on reconnect: %s", refused)
@@ -250,7 +250,7 @@ class ReconnectingConnection:
         try:
             token = await self._fetch_token()
         except NoToken as none:
-            log.warning("%s", none)
+            log.warning("no user, the client closes: %s", none)
             if self._link is not None:
                 await self._link.close(1000)
             return

@@ -60,7 +60,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     asked = f"http://127.0.0.1:{application.server_port}/api/auth/get-session"
     config.write_text(TOML.replace("https://app.example.com/api/auth/get-session", asked))
     command = [sys.executable, "-m", "koko_presence", "serve", "--config", config.name, "--port", str(port)]
-    settings = {"KOKO_PRESENCE_OPERATOR_PORT": "0"}
+    settings = {"KOKO_PRESENCE_OPERATOR_PORT": "0", "KOKO_PRESENCE_SERVER_DEMO": "true"}
     with (
         (folder / "log").open("w") as log,
         subprocess.Popen(command, cwd=folder, env=os.environ | settings, stdout=log, stderr=log) as serving,
@@ -75,7 +75,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
-    made = browser.new_context()
+    made = browser.new_context(bypass_csp=True)
     made.set_default_timeout(WAIT_MS)
     yield made
     made.close()
@@ -86,7 +86,8 @@ def open_page(context: BrowserContext, url: str, html: str, cookie: str | None, 
         context.add_cookies([{"name": COOKIE, "value": cookie, "url": url}])
     page = context.new_page()
     page.route("**/bundle.js", lambda route: route.fulfill(body=at(url, script), content_type="text/javascript"))
-    page.goto(f"{url}/healthz")
+    page.route("**/demo/demo.js", lambda route: route.fulfill(body="", content_type="text/javascript"))
+    page.goto(f"{url}/demo")  # an HTML page of the server's own origin, emptied
     page.set_content(at(url, html))
     return page
 
@@ -105,7 +106,7 @@ def test_the_cookie_signs_in_with_the_kit_and_with_the_hooks(
     command = ["node", ROOT / "tests/sdk/bundle.js", source, out]
     subprocess.run(command, check=True, timeout=PATIENCE_S, env=os.environ)
     jane = open_page(context, url, HTML, "cookie-of-jane")
-    others = browser.new_context()
+    others = browser.new_context(bypass_csp=True)
     others.set_default_timeout(WAIT_MS)
     html = "<!doctype html><div id=app></div><script type=module src=/bundle.js></script>"
     tom = open_page(others, url, html, "cookie-of-tom", out.read_text())
