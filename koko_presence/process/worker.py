@@ -54,6 +54,7 @@ from koko_presence.server.http.trpc_websocket import PATH as TRPC_PATH
 from koko_presence.server.http.trpc_websocket import TrpcSocket
 from koko_presence.server.hub import Hub
 from koko_presence.server.origins import Origins
+from koko_presence.server.refused_origins import RefusedOrigins
 from koko_presence.server.websocket import Connection, Handler
 from koko_presence.users.user import MIGRATION_S
 from koko_presence.webhooks.sender import Webhooks
@@ -183,8 +184,15 @@ class Worker:
         self.survey_handlers = SurveyHandlers(self.hub, self.shard, self.bus, self._poller, self.addresses)
         self._http = HttpSide(local_only=dev)
         self._http.add_sdk(SDK_FOLDER, None if dev else MINIFIED_SDK_FOLDER)
+        refused_origins = RefusedOrigins(monotonic)
         self._http.add_trpc(
-            TrpcHttp(self.hub.procedures, self.authenticator, lambda: self.acceptor.origins, self.hub.unix_s)
+            TrpcHttp(
+                self.hub.procedures,
+                self.authenticator,
+                lambda: self.acceptor.origins,
+                self.hub.unix_s,
+                refused_origins,
+            )
         )
         if config.server.demo:
             self._http.add_demo(DEMO_FOLDER)
@@ -206,11 +214,12 @@ class Worker:
             poller=self._poller,
             addresses=self.addresses,
             delays=self.shard.context.delays,
+            refused_origins=refused_origins,
         )
         self.hub.waits_for = self.acceptor.work_waits_for
         self._arrivals = AcceptDelay(self.acceptor.waits_for, self._lag.late_s, self.bus.note_delay)
         self.bus.before_deadlines = self._arrivals.look
-        self._http.add_websocket(WS_PATHS, self.acceptor.upgrade)
+        self._http.add_websocket(WS_PATHS, self.acceptor.upgrade, lambda: self.acceptor.origins)
         self._verifiers.start()
         self._memory, self._pressure = MemoryWatch(_memory_part(config)), Pressure()
         self._shed_events = self._shed_sessions = 0

@@ -13,6 +13,7 @@ import os
 import socket
 import ssl
 import sys
+import time
 from collections.abc import Callable, Collection, Iterable
 from http import HTTPStatus
 from typing import Any
@@ -33,8 +34,9 @@ from .address_limits import FREE, RETRY_CONNECTION_S, RETRY_RATE_S, AddressLimit
 from .handshake import Head, accept_upgrade, came_through_proxy, read_head, refuse_upgrade, session_cookie
 from .keepalive_upgrade import HEAD_TOO_LARGE, MAX_FIELDS, MAX_HEAD_BYTES, take
 from .listeners import RECEIVE_BUFFER_BYTES, Listener
-from .origins import NONE_LISTED, Origins
+from .origins import NONE_LISTED, ORIGIN_REFUSED, Origins
 from .proxy_protocol import ProxyHeaders
+from .refused_origins import RefusedOrigins
 from .rpc import NO_MEMORY
 from .tls_handshakes import HandshakeLimiter
 from .websocket import CLOSE_TIMEOUT_S, SOMETHING_WAITS, Connection, Handler
@@ -79,6 +81,7 @@ class Acceptor:
         ssl_context: ssl.SSLContext | None = None,
         ws_paths: Collection[str] | None = ("/presence",),
         delays: Delays | None = None,
+        refused_origins: RefusedOrigins | None = None,
     ) -> None:
         """`origins` are the origins of browser pages that may connect, besides pages of this host. `cookie` is the name
         of the cookie that may authenticate a browser, empty for none. `ws_paths` None serves WebSocket on every path.
@@ -86,8 +89,10 @@ class Acceptor:
         defaults to the file descriptor limit less a reserve. `make_read_budget` makes the read budget of each
         WebSocket, None for none. `poller` reads all plain connections; the loop's own transports read TLS connections,
         within the poller's budgets. `addresses` has the limits by address, None for none; `delays` the times in which
-        the service was behind, by which timeouts of clients are extended."""
+        the service was behind, by which timeouts of clients are extended; `refused_origins` logs the origins of pages
+        that are refused."""
         self.origins = origins
+        self.refused_origins = RefusedOrigins(time.monotonic) if refused_origins is None else refused_origins
         self.cookie = cookie
         self.connections: set[Connection] = set()
         self.open_count = 0
@@ -451,6 +456,8 @@ class ProtocolSniffer(asyncio.Protocol):
             return
         refusal = refuse_upgrade(head, self._acceptor.ws_paths, self._acceptor.origins)
         if refusal is not None:
+            if refusal[1] == ORIGIN_REFUSED:
+                self._acceptor.refused_origins.note(head.values("origin"))
             self._refuse(*refusal)
             return
         first, _, behind = self._head.partition(b"\r\n\r\n")

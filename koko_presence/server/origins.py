@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 from koko_presence.config.host_names import is_loopback, is_own
 
+ORIGIN_REFUSED = "This page's origin is not on the server's list (server.origins)."
+
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 Values = Callable[[str], Sequence[str]]  # the values of a request's header, by its name in lower case

@@ -307,6 +307,17 @@ def test_a8_two_origin_headers_are_refused(run: Run) -> None:
     run(test())
 
 
+def test_a8_a_refused_origin_is_logged_and_an_allowed_one_is_not(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        async with opened(origins=Origins(["https://app.example.com"])) as (_, port):
+            for origin in ("https://app.example.com", "https://evil.com", "https://evil.com"):
+                await upgrade(port, Origin=origin)
+
+    run(test())
+    lines = [line.getMessage() for line in caplog.records if line.name == "koko_presence.origins"]
+    assert len(lines) == 1 and "https://evil.com was refused" in lines[0] and "server.origins" in lines[0]
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [({"Sec_WebSocket_Version": "8"}, "426"), ({"Sec_WebSocket_Version": None}, "426"), ({"Sec_WebSocket_Key": "short"}, "400"),

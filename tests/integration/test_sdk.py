@@ -65,7 +65,15 @@ def test_it_is_served_to_any_page_with_its_types_and_an_etag(run: Run, dev: bool
             async with http.get(f"{base}/healthz") as answer:
                 assert answer.headers["Access-Control-Allow-Origin"] == "*", "asked when an upgrade was refused"
             async with http.get(f"{base}/nowhere") as answer:
-                assert "Access-Control-Allow-Origin" not in answer.headers
+                assert (answer.status, answer.headers["Access-Control-Allow-Origin"]) == (404, "*")
+                assert "The WebSocket is at /presence" in (await answer.json())["error"]
+            for origin, status, reason in (
+                ("https://other.example", 403, "This page's origin is not on the server's list (server.origins)."),
+                ("", 426, "This is the address of a WebSocket."),
+            ):
+                async with http.get(f"{base}/presence", headers={"Origin": origin} if origin else {}) as answer:
+                    assert (answer.status, answer.headers["Access-Control-Allow-Origin"]) == (status, "*")
+                    assert (await answer.json())["error"].startswith(reason)
             async with http.get(f"{base}/sdk/../worker.py") as answer:
                 assert answer.status == 404
 

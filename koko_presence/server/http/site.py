@@ -24,7 +24,7 @@ from koko_presence.server.keepalive_upgrade import (
     given_away,
     wants_websocket,
 )
-from koko_presence.server.origins import Origins
+from koko_presence.server.origins import ORIGIN_REFUSED, Origins
 from koko_presence.web.static_files import StaticFile, static_files
 
 from . import trpc, trpc_http
@@ -40,7 +40,8 @@ PAGE_POLICY = (
 )
 PAGE_HEADERS = {"Content-Security-Policy": PAGE_POLICY, "Referrer-Policy": "no-referrer"}
 
-# The SDK contains nothing secret or personal, so pages of any origin may load it.
+# The SDK contains nothing secret or personal, so pages of any origin may load it. They may read as well why a WebSocket
+# was refused, which a browser hides from them.
 OPEN_TO_ALL = {"Access-Control-Allow-Origin": "*", "Cross-Origin-Resource-Policy": "cross-origin"}
 
 
@@ -155,11 +156,23 @@ class HttpSide:
         self._request_scheduler = RequestScheduler()
         self._upgrade: Callable[[web.BaseRequest], bool] = lambda request: False
 
-    def add_websocket(self, paths: Iterable[str], upgrade: Callable[[web.BaseRequest], bool]) -> None:
+    def add_websocket(
+        self, paths: Iterable[str], upgrade: Callable[[web.BaseRequest], bool], origins: Callable[[], Origins]
+    ) -> None:
         """Register the WebSocket `paths`; `upgrade` takes the connection of an upgrade request and returns False when
-        it cannot."""
+        it cannot. A plain request is answered with what an upgrade lacks; `origins` are those that may connect."""
+
+        def upgrade_required(request: web.BaseRequest) -> web.Response:
+            if not origins().allow(values_of(request)):
+                refused = answer(403, {"error": ORIGIN_REFUSED})
+            else:
+                refused = answer(426, {"error": UPGRADE_REQUIRED})
+                refused.headers.update({"Upgrade": "websocket", "Connection": "Upgrade"})  # [RFC 9110 15.5.22]
+            refused.headers.update(OPEN_TO_ALL)
+            return refused
+
         self._upgrade = upgrade
-        self._routes |= dict.fromkeys(paths, _upgrade_required)
+        self._routes |= dict.fromkeys(paths, upgrade_required)
 
     def add_trpc(self, trpc: TrpcHttp) -> None:
         """Serve calls below /trpc/ [M6]."""
@@ -220,7 +233,9 @@ class HttpSide:
         file = self._files.get(request.path)
         if route is None and file is None:
             wanted = trpc_http.clean(request.path[:100]) or request.method
-            return answer(404, {"error": f"Nothing here. The WebSocket is at /presence, not {wanted}"})
+            missing = answer(404, {"error": f"Nothing here. The WebSocket is at /presence, not {wanted}"})
+            missing.headers.update(OPEN_TO_ALL)
+            return missing
         if request.method not in ("GET", "HEAD"):
             refused = answer(405, {"error": "Only GET is answered here."})
             refused.headers["Allow"] = "GET, HEAD"
@@ -269,12 +284,6 @@ def _has_fit_head(request: web.BaseRequest) -> bool:
 def _too_many() -> web.Response:
     refused = answer(429, {"error": "This address sends too many requests."})
     refused.headers["Retry-After"] = str(RETRY_RATE_S)
-    return refused
-
-
-def _upgrade_required(request: web.BaseRequest) -> web.Response:
-    refused = answer(426, {"error": UPGRADE_REQUIRED})
-    refused.headers.update({"Upgrade": "websocket", "Connection": "Upgrade"})  # [RFC 9110 section 15.5.22]
     return refused
 
 

@@ -15,7 +15,8 @@ from msgspec import UNSET
 from koko_presence.auth.http_auth import HttpAuthenticator
 from koko_presence.auth.identity import Identity, MayQuery, TokenRefused, TooManyQueries, VerifierUnavailable, unlimited
 from koko_presence.protocol.errors import PresenceError
-from koko_presence.server.origins import Origins, Values
+from koko_presence.server.origins import ORIGIN_REFUSED, Origins, Values
+from koko_presence.server.refused_origins import RefusedOrigins
 from koko_presence.server.rpc import Caller, Procedures
 
 from . import trpc
@@ -61,7 +62,9 @@ class TrpcHttp:
         authenticator: HttpAuthenticator,
         origins: Callable[[], Origins],
         unix_s: Callable[[], float],
+        refused_origins: RefusedOrigins,
     ) -> None:
+        self._refused_origins = refused_origins
         self._procedures = procedures
         self._authenticator = authenticator
         self._origins = origins
@@ -72,7 +75,8 @@ class TrpcHttp:
         address."""
         origin = request.headers.getall("origin", [])
         if not self._origins().allow(values_of(request)):
-            error = TrpcError("FORBIDDEN", "This page's origin is not on the server's list (server.origins).")
+            self._refused_origins.note(origin)
+            error = TrpcError("FORBIDDEN", ORIGIN_REFUSED)
             return _response(trpc.refuse(error), {})
         cors = {"access-control-allow-origin": origin[0], "access-control-allow-credentials": "true"} if origin else {}
         if request.method == "OPTIONS":
