@@ -23,6 +23,7 @@ class Cable:
         self._flows = threading.Event()
         self._flows.set()
         self._is_plugged = True
+        self._swallows = False
         self.held = threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -49,6 +50,13 @@ class Cable:
 
     def plug(self) -> None:
         self._is_plugged = True
+        if self._swallows:
+            self._swallows = False
+            self.cut()  # bytes are missing in what was open meanwhile
+
+    def swallow(self) -> None:
+        """Take all bytes, of new connections too, and pass none on, until `plug`: no end ever learns of it."""
+        self._swallows = True
 
     def close(self) -> None:
         self.release()
@@ -68,6 +76,9 @@ class Cable:
                 if not self._is_plugged:
                     near.close()
                     continue
+                if self._swallows:
+                    self._open.add(near)
+                    continue
                 far = socket.create_connection(self._to)
             except OSError:
                 return
@@ -79,6 +90,8 @@ class Cable:
         film = 0
         try:
             while data := source.recv(CHUNK):
+                if self._swallows:
+                    continue
                 if is_answer and b"Content-Type: video/" in data:
                     film = 1
                 elif film:

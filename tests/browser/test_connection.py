@@ -48,6 +48,52 @@ def test_a_cut_connection_is_resumed_and_the_others_see_no_leave(enter: Enter, c
 
 
 @pytest.mark.pages
+def test_a_network_that_swallows_everything_is_noticed_and_told_and_so_is_the_return(
+    enter: Enter, cable: Cable
+) -> None:
+    """No close frame and no reset arrive: only the silence tells. The tests in tests/sdk/silence.test.js say after how
+    many seconds; here the page is to notice it at all, to say so, and to come back."""
+    tom = enter("tom", "Tom")
+    jane = enter("jane", "Jane", base=cable.url)
+    jane.evaluate("""() => {
+        window.seen = [];
+        const { room } = document.getElementById("avatars");
+        room.on("status", (status) => seen.push([status, room.getSnapshot().error?.code ?? null]));
+        room.on("returned", ({ resumed }) => seen.push(["returned", resumed]));
+    }""")
+    session = jane.evaluate("document.getElementById('avatars').room.self.sessionId")
+    cable.swallow()
+    jane.wait_for_selector("body[data-state=reconnecting]")
+    expect(face(tom, "Jane")).to_have_attribute("aria-label", "Jane, active")  # the server does not know it yet, either
+    jane.wait_for_selector("body[data-state=lost]")
+    cable.plug()
+    jane.wait_for_selector("body[data-state=live]")
+    seen = jane.evaluate("seen")
+    assert seen[:2] == [["reconnecting", "LOST"], ["lost", "LOST"]]
+    assert seen[-2:] == [["live", None], ["returned", True]]
+    assert jane.evaluate("document.getElementById('avatars').room.self.sessionId") == session
+    expect(faces(tom)).to_have_count(2)
+
+
+@pytest.mark.pages
+def test_the_return_in_a_new_session_is_not_told_as_the_same(enter: Enter, tmp_path: Path) -> None:
+    """The session of a server that is started again is another one: nothing was kept of the old."""
+    first = Server(tmp_path / "server.log")
+    try:
+        jane = enter("jane", "Jane", base=first.url)
+    finally:
+        first.stop()
+    expect(jane.locator("#connection")).to_have_text("Reconnecting")
+    second = Server(tmp_path / "server.log", port=first.port)
+    try:
+        expect(jane.locator("#notice")).to_contain_text("in a new session: the others saw you leave")
+        assert jane.evaluate("document.getElementById('avatars').room.getSnapshot().returned.resumed") is False
+        jane.close()
+    finally:
+        second.stop()
+
+
+@pytest.mark.pages
 def test_the_slow_network_switch_loses_and_resumes(enter: Enter) -> None:
     jane = enter("jane", "Jane")
     tom = enter("tom", "Tom")

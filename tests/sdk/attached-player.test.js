@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
-import { FrameVideo, Time, Video, event, finish, inside, later, page, row, settle } from "./fake.js";
+import { FrameVideo, Socket, Time, Video, event, finish, inside, later, page, row, settle } from "./fake.js";
 
 let time;
 beforeEach(() => (time = new Time()));
@@ -457,6 +457,7 @@ test("a media key while the page is hidden pauses for all; the browser's own pau
   await time.advance(2000);
   assert.deepEqual([commands(), video.paused], [[], true], "not fought against, either");
   await window.hide(false);
+  await Socket.last.say({ type: "pong" });
   await time.advance(1000);
   assert.deepEqual([video.paused, Math.abs(video.currentTime - room.position()) < 0.1], [false, true]);
   await window.hide();

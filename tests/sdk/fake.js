@@ -46,6 +46,12 @@ export class Time {
     return [...this.#waiting.values()].map(({ at }) => at - this.now).sort((a, b) => a - b);
   }
 
+  /** The page does nothing for so long: what was due meanwhile runs at the end. */
+  hold(ms) {
+    for (const timer of this.#waiting.values()) timer.at = Math.max(timer.at, this.now + ms);
+    return this.advance(ms);
+  }
+
   async advance(ms) {
     const end = this.now + ms;
     await settle();

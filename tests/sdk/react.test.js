@@ -525,8 +525,41 @@ test("on a server the hooks render an empty room", async () => {
   assert.equal(Socket.all.length, 0, "nothing connects");
 });
 
-test("without a provider the hooks show an empty room", async () => {
-  const Page = () => `${useOthers().length} ${useSelf()} ${useRoom()} ${useTyping()[0].length} ${usePlayback().mayControl} ${useTarget().cursors.length}`;
-  await act(() => root.render(h(Page)));
-  assert.equal(place.textContent, "0 null null 0 false 0");
+for (const [name, use] of Object.entries({ useRoom, useOthers, useSelf, useSnapshot, useCursor, useTyping, usePlayback, useTarget })) {
+  test(`${name} outside of a provider throws with what to do`, async () => {
+    const { error: log } = console;
+    console.error = () => {}; // React reports it as well
+    try {
+      await assert.rejects(async () => act(() => root.render(h(() => String(use())))), /This hook needs a <RoomProvider/);
+    } finally {
+      console.error = log;
+    }
+  });
+}
+
+test("a provider without a presence throws with what is missing", async () => {
+  const { error: log } = console;
+  console.error = () => {};
+  try {
+    await assert.rejects(async () => act(() => root.render(h(RoomProvider, { id: "video_1" }))), { name: "TypeError", message: /`presence` is missing/ });
+  } finally {
+    console.error = log;
+  }
+});
+
+test("what a return was is in the snapshot of the hooks", async () => {
+  let returned;
+  const Page = () => {
+    returned = useSnapshot((shot) => shot.returned);
+    return null;
+  };
+  await show(h(Page));
+  assert.equal(returned, null);
+  await act(() => Socket.last.lose());
+  const sockets = Socket.all.length;
+  while (Socket.all.length === sockets) await act(() => new Promise((resolve) => setTimeout(resolve, 10)));
+  await act(async () => Socket.last.open({ resumed: true, rooms: ["video_1"] }));
+  await turn();
+  await say(snapshot([row("jane")]));
+  assert.equal(returned.resumed, true);
 });

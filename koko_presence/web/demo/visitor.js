@@ -11,7 +11,7 @@ const NAMES = ["Ada Lindqvist", "Bruno Reyes", "Chidi Okafor", "Dana Kovac", "El
   "Hana Novak", "Ines Duarte", "Jonas Weber", "Kira Petrov", "Lior Katz", "Maya Rao", "Nils Berg", "Olu Adeyemi"];
 
 /** The state of the connection as a word. */
-const STATUS_WORDS = { connecting: "Connecting", live: "Live", reconnecting: "Reconnecting", closed: "You left" };
+const STATUS_WORDS = { connecting: "Connecting", live: "Live", reconnecting: "Reconnecting", lost: "Reconnecting", closed: "You left" };
 
 /** A user with a generated name. */
 function makeUser() {
@@ -105,15 +105,16 @@ function startBar(room) {
 
 /** @param {Room} room */
 function showConnection(room) {
-  let wasLost = false;
   function showStatus() {
     const { status, error } = room.getSnapshot();
     document.body.dataset.state = status;
     setText(elementById("connection"), status === "closed" && error ? "Closed" : STATUS_WORDS[status]);
     if (status === "closed" && error) notify(error.message);
-    if (wasLost && status === "live") notify("Back in the same session. Nobody saw you leave.");
-    if (status !== "connecting") wasLost = status === "reconnecting";
   }
   room.on("status", showStatus);
+  room.on("returned", ({ resumed, awayMs }) => {
+    const away = `You were away for ${Math.ceil(awayMs / 1000)} s.`;
+    notify(resumed ? "Back in the same session. Nobody saw you leave." : `Back in a new session: the others saw you leave. ${away}`);
+  });
   showStatus();
 }

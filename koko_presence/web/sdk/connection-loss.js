@@ -21,7 +21,7 @@ export function watchLoss(room, afterMs, listener) {
   let isLost = false;
   const check = () => {
     const { status, error } = room.getSnapshot();
-    if (status === "reconnecting" && !isLost) {
+    if ((status === "reconnecting" || status === "lost") && !isLost) {
       timer ??= setTimeout(() => {
         isLost = true;
         listener("lost");

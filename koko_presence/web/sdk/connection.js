@@ -6,11 +6,13 @@
 /**
  * @import { ServerClock } from "./clock.js"
  * @import { Authenticated, ClientMessage, RoomMessage, ServerMessage } from "./messages.js"
- * @import { PresenceError, PresenceOptions, PresenceStatus } from "./types.js"
+ * @import { ErrorCode, PresenceError, PresenceOptions, PresenceStatus } from "./types.js"
  */
 
 import { PageActivity } from "./activity.js";
 import { localNow } from "./clock.js";
+import { refusalOf } from "./refusal.js";
+import { Silence } from "./silence.js";
 import { TIMER_ADDRESS, WorkerTimer } from "./worker-timer.js";
 
 const FIRST_WAIT_MS = 250; // full jitter between 0 and this, doubled at each attempt ...
@@ -19,6 +21,10 @@ const STABLE_MS = 5000; // a connection that was shorter does not reset the wait
 const ATTEMPT_MS = 15_000; // token, handshake and `authenticated` together
 const PONG_MS = 10_000; // no answer and no other message for so long: the connection is dead
 const MIN_HEARTBEAT_MS = 5000; // faster heartbeats are not answered [D3]
+/** After so long a loss others may have seen the user leave: the grace of a server with the default configuration [D2]. */
+const GRACE_MS = 5000;
+/** A timer that fires so late was held up by the page, and so were the messages that it waits for. */
+const HELD_UP_MS = 1000;
 const CLOCK_SAMPLES = 4; // so many heartbeats at the least distance when the clock has to be exact
 const MAX_REFUSED_TOKENS = 3; // so many refused in a row are final
 const RENEWAL_ID = 0; // of an `auth` that renews the token, so that its refusal is told from others: requests have ids from 1
@@ -52,10 +58,10 @@ const LATER_CODES = [HANDSHAKE_REFUSED, 1011, 4400, 4429]; // after the server's
  * @property {() => object} authFields Further fields of each `auth`.
  * @property {(hello: Authenticated) => void} onOpen At each new connection, before its status is `live`.
  * @property {(message: RoomMessage) => void} onMessage
- * @property {() => void} onLost At each loss, and at each attempt that fails.
+ * @property {() => void} onLost At each loss, and at each attempt that fails; `error` has the reason.
  * @property {(error: PresenceError) => void} onEnd It will not reconnect.
  * @property {(status: PresenceStatus) => void} onStatus
- * @property {(error: PresenceError) => void} onError
+ * @property {(error: PresenceError) => void} onError A failure that the server has not reported in a message.
  * @property {() => void} onAttentionLost The user looks at something else than the page.
  */
 
@@ -63,6 +69,13 @@ export class Connection {
   /** @type {PresenceStatus} */
   status = "idle";
   isOnline = false;
+  /**
+   * Why it is not live: the last failure while it tries, and why it has ended. Null while it is live, and before the first failure.
+   * @type {PresenceError | null}
+   */
+  error = null;
+  /** When the last message came, server ms. */
+  receivedAt = 0;
   /**
    * The server's answer to the last `auth` of a new connection.
    * @type {Authenticated | undefined}
@@ -124,6 +137,17 @@ export class Connection {
    * @type {ReturnType<typeof setTimeout> | undefined}
    */
   #deadline;
+  /**
+   * After it others may have seen the user leave.
+   * @type {ReturnType<typeof setTimeout> | undefined}
+   */
+  #graceTimer;
+  /**
+   * The last message on this connection, if it is a refusal: the reason when the server closes.
+   * @type {PresenceError | undefined}
+   */
+  #lastRefusal;
+  #silence;
 
   /** @type {WorkerTimer | undefined} */
   #heartbeatTimer;
@@ -148,6 +172,7 @@ export class Connection {
     this.#worker = worker;
     this.#clock = clock;
     this.#handlers = handlers;
+    this.#silence = new Silence({ onSilence: () => this.#probe() });
     this.#activity = new PageActivity({
       idleMs,
       handlers: {
@@ -172,6 +197,7 @@ export class Connection {
     this.#isStarted = true;
     this.#failures = 0;
     this.#refusedTokens = 0;
+    this.error = null;
     this.#heartbeatTimer = new WorkerTimer({
       worker: globalThis.document ? this.#worker : false, // without a page no timer is slowed down
       onFire: () => this.#sendHeartbeat(),
@@ -181,14 +207,19 @@ export class Connection {
     this.#open();
   }
 
-  /** Leaves and closes; the session cannot be resumed. */
-  stop() {
+  /**
+   * Leaves and closes; the session cannot be resumed.
+   * @param {PresenceError | null} [error] Null: the application does.
+   */
+  stop(error = null) {
+    this.error = error;
     this.#drop(CLOSE_AND_LEAVE);
     this.#activity.stop();
     this.#heartbeatTimer?.close();
     this.#heartbeatTimer = undefined;
     this.#resumeToken = undefined;
     this.#isStarted = this.#isSuspended = false;
+    clearTimeout(this.#graceTimer);
     this.#setStatus("closed");
   }
 
@@ -197,7 +228,9 @@ export class Connection {
    * @param {ClientMessage} message
    */
   send(message) {
-    if (this.isOnline) this.#write(message);
+    if (!this.isOnline) return;
+    this.#write(message);
+    this.#silence.onSent();
   }
 
   /** Measures the server's clock some times soon: a film is to be in step, and a heartbeat in 30 s is too few [H22]. */
@@ -212,18 +245,26 @@ export class Connection {
     clearTimeout(this.#retryTimer);
     this.#retryTimer = undefined;
     const attempt = ++this.#attempt;
-    this.#expectMessage(ATTEMPT_MS);
+    this.#expectMessage(ATTEMPT_MS, () => this.#onAttemptTimeout());
     const token = this.#token ?? (await this.#fetchToken());
     if (attempt !== this.#attempt) return;
     if (token === null) return this.#end(SIGNED_OUT);
-    if (token === undefined) return this.#onLost(CONNECTION_LOST);
+    if (token === undefined) return this.#onLost(CONNECTION_LOST, this.error);
     this.#token = token;
+    const address = new URL(this.#url, globalThis.location?.href);
     try {
-      const page = new URL(this.#url, globalThis.location?.href);
-      this.#listen(new this.#WebSocket(page.href.replace(/^http/, "ws")), page, attempt);
-    } catch (error) { // not an address, or one that the page's policy forbids
-      this.#onLost(NO_ADDRESS, error);
+      if (!this.#WebSocket) throw new Error("There is no WebSocket here: pass the class of the package ws as `WebSocket`.");
+      this.#listen(new this.#WebSocket(address.href.replace(/^http/, "ws")), address, attempt);
+    } catch (error) { // one that the page's policy forbids, or there is no class
+      this.#onLost(NO_ADDRESS, { code: "REFUSED", message: `${error}` });
     }
+  }
+
+  #onAttemptTimeout() {
+    const isToken = this.#token === undefined;
+    const missing = isToken ? "`auth` has not answered" : `${this.#url} has not answered`;
+    this.#onFailure({ code: isToken ? "TOKEN" : "UNREACHABLE", message: `${missing} within ${ATTEMPT_MS / 1000} s.` });
+    this.#onLost(CONNECTION_LOST, this.error);
   }
 
   /**
@@ -243,12 +284,12 @@ export class Connection {
       });
     };
     socket.onmessage = ({ data }) => this.#onMessage(JSON.parse(data));
-    socket.onclose = async ({ code }) => {
-      if (isOpen) return this.#onLost(code);
-      const isRefused = await answersHealthCheck(address);
+    socket.onclose = async ({ code, reason }) => {
+      if (isOpen) return this.#onLost(code, this.#reasonOf(code, reason));
+      const refusal = await refusalOf(address);
       if (attempt !== this.#attempt) return;
-      if (isRefused) this.#handlers.onError({ code: "REFUSED", message: "The server is full, or refuses this page." });
-      this.#onLost(isRefused ? HANDSHAKE_REFUSED : code);
+      this.#onFailure(refusal ?? { code: "UNREACHABLE", message: `No server answers at ${address.href}.` });
+      this.#onLost(refusal ? HANDSHAKE_REFUSED : code, this.error);
     };
     socket.onerror = () => {}; // its close follows
   }
@@ -262,29 +303,54 @@ export class Connection {
     try {
       const token = await this.#auth();
       if (token === null || (token && typeof token === "string")) return token;
-      this.#handlers.onError({ code: "TOKEN", message: `\`auth\` gives ${typeof token} in place of a token, or null if there is no user.` });
+      this.#onFailure({ code: "TOKEN", message: `\`auth\` gives ${typeof token} in place of a token, or null if there is no user.` });
     } catch (error) {
-      this.#handlers.onError({ code: "TOKEN", message: `${error}` });
+      this.#onFailure({ code: "TOKEN", message: `${error}` });
     }
+  }
+
+  /**
+   * Reports what the server has not said in a message. It is the reason why there is no connection, if there is none.
+   * @param {PresenceError} error
+   */
+  #onFailure(error) {
+    if (!this.isOnline) this.error = error;
+    this.#handlers.onError(error);
+  }
+
+  /**
+   * Why an open connection was closed: what the server said last, or the reason in the close frame.
+   * @param {number} closeCode
+   * @param {string | undefined} reason
+   * @returns {PresenceError}
+   */
+  #reasonOf(closeCode, reason) {
+    if (closeCode !== CONNECTION_LOST && this.#lastRefusal) return { ...this.#lastRefusal, closeCode };
+    const message = reason ? `The server closed the connection: ${reason}.` : "The connection was lost.";
+    return { code: "LOST", message, closeCode };
   }
 
   /**
    * The connection or the attempt has failed: reconnect later, or end.
    * @param {number} closeCode
-   * @param {unknown} [reason]
+   * @param {PresenceError | null} error
    */
-  #onLost(closeCode, reason) {
-    if (this.isOnline && localNow() - this.#onlineAt >= STABLE_MS) this.#failures = 0;
+  #onLost(closeCode, error) {
+    const wasOnline = this.isOnline;
+    if (wasOnline && localNow() - this.#onlineAt >= STABLE_MS) this.#failures = 0;
     this.#drop(CLOSE_AND_RESUME);
+    this.error = error;
+    if (wasOnline) this.#graceTimer = setTimeout(() => this.#setStatus("lost"), GRACE_MS);
     this.#handlers.onLost();
     if (closeCode === TOKEN_REFUSED) {
       this.#token = undefined;
       this.#refusedTokens++;
     }
     if (FINAL_CODES.includes(closeCode) || this.#refusedTokens > MAX_REFUSED_TOKENS) {
-      return this.#end({ code: "CLOSED", message: `Closed: ${reason ?? closeCode}`, closeCode });
+      const cause = error && { cause: error };
+      return this.#end({ code: "CLOSED", message: `Closed: ${error?.message}`, closeCode, ...cause });
     }
-    this.#setStatus(this.#resumeToken ? "reconnecting" : "connecting");
+    if (this.status !== "lost") this.#setStatus(this.#resumeToken ? "reconnecting" : "connecting");
     this.#isWaitFixed = LATER_CODES.includes(closeCode);
     const fixedMs = this.#isWaitFixed ? this.#retryAfterMs || LONGEST_WAIT_MS * (0.5 + Math.random() / 2) : 0;
     const jitterMs = Math.random() * Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** this.#failures++);
@@ -295,7 +361,7 @@ export class Connection {
   /** @param {PresenceError} error Why it will not reconnect. */
   #end(error) {
     this.#handlers.onEnd(error);
-    this.stop();
+    this.stop(error);
   }
 
   /**
@@ -309,6 +375,8 @@ export class Connection {
     clearTimeout(this.#retryTimer);
     this.#retryTimer = undefined;
     this.#stopRenewal();
+    this.#lastRefusal = undefined;
+    this.#silence.stop();
     this.#heartbeatTimer?.cancel();
     if (!this.#socket) return;
     this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
@@ -330,6 +398,7 @@ export class Connection {
     this.#isSuspended = true;
     this.#drop(CLOSE_AND_RESUME);
     this.#token = undefined; // it may have ended when the page comes back
+    this.error = { code: "LOST", message: "The browser keeps the page for its button \"back\"." };
     this.#handlers.onLost();
     this.#setStatus(this.#resumeToken ? "reconnecting" : "connecting");
   }
@@ -392,6 +461,9 @@ export class Connection {
   /** @param {ServerMessage} message */
   #onMessage(message) {
     clearTimeout(this.#deadline);
+    this.#silence.onReceived(message.type === "pong");
+    this.#lastRefusal = refusalIn(message);
+    if (!this.isOnline && this.#lastRefusal) this.error = this.#lastRefusal;
     if (message.type === "authenticated") {
       this.#resumeToken = message.resumeToken;
       this.#refusedTokens = 0;
@@ -412,12 +484,15 @@ export class Connection {
       }
       this.#handlers.onMessage(message);
     }
+    this.receivedAt = this.#clock.now();
   }
 
   /** @param {Authenticated} hello */
   #onAuthenticated(hello) {
     this.isOnline = true;
     this.hello = hello;
+    this.error = null;
+    clearTimeout(this.#graceTimer);
     this.heardAt = hello.serverTime;
     this.#onlineAt = localNow();
     this.#clock.addSample(this.#authSentAt, this.#onlineAt, hello.serverTime);
@@ -433,6 +508,8 @@ export class Connection {
     if (!this.isOnline) return;
     const intervalMs = this.#clockSamplesDue > 0 ? MIN_HEARTBEAT_MS : this.#heartbeatIntervalMs * (0.9 + Math.random() / 5);
     this.#heartbeatTimer?.start(intervalMs);
+    if (this.#isWatched) this.#silence.start();
+    else this.#silence.stop();
     const clientTime = localNow();
     const status = this.#activity.current;
     const isDue = clientTime - this.#heartbeatAt >= MIN_HEARTBEAT_MS;
@@ -442,16 +519,43 @@ export class Connection {
     if (!isDue) return; // it will not be answered
     this.#heartbeatAt = clientTime;
     if (this.#clockSamplesDue > 0) this.#clockSamplesDue--;
-    this.#expectMessage(PONG_MS);
+    this.#expectAnswer();
+  }
+
+  /** A page that the user sees notices a dead connection early: a network may swallow all messages and report nothing. */
+  get #isWatched() {
+    return Boolean(globalThis.document) && this.#activity.current !== "away";
+  }
+
+  /** Nothing has come for a while: asks for a sign of life. It says nothing of the user's activity [D12]. */
+  #probe() {
+    const clientTime = localNow();
+    if (clientTime - this.#heartbeatAt < MIN_HEARTBEAT_MS) return; // the answer to the last one is still to come
+    this.#heartbeatAt = clientTime;
+    this.#write({ type: "heartbeat", clientTime });
+    this.#expectAnswer();
+  }
+
+  /** The connection is dead if nothing comes after a heartbeat. */
+  #expectAnswer() {
+    const answerMs = this.#silence.onAsked();
+    /** @type {PresenceError} */
+    const lost = { code: "LOST", message: "The server does not answer any more." };
+    this.#expectMessage(this.#isWatched ? answerMs : PONG_MS, () => this.#onLost(CONNECTION_LOST, lost));
   }
 
   /**
-   * Gives the connection up if no message arrives in so many ms.
+   * Calls `onSilence` if no message arrives in so many ms.
    * @param {number} ms
+   * @param {() => void} onSilence
    */
-  #expectMessage(ms) {
+  #expectMessage(ms, onSilence) {
     clearTimeout(this.#deadline);
-    this.#deadline = setTimeout(() => this.#onLost(CONNECTION_LOST), ms);
+    const dueAt = localNow() + ms;
+    this.#deadline = setTimeout(() => {
+      if (localNow() - dueAt > HELD_UP_MS) this.#expectMessage(HELD_UP_MS, onSilence);
+      else onSilence();
+    }, ms);
   }
 
   /** @param {ClientMessage} message */
@@ -468,14 +572,12 @@ export class Connection {
 }
 
 /**
- * Whether the server answers beside the address of the WebSocket. A browser reports a refused handshake like a server that
- * cannot be reached; only the former answers.
- * @param {URL} address
+ * @param {ServerMessage} message
+ * @returns {PresenceError | undefined} What the server refuses by this message; undefined if it is about something else.
  */
-async function answersHealthCheck(address) {
-  try {
-    return (await fetch(new URL("healthz", address.href.replace(/^ws/, "http")))).ok;
-  } catch {
-    return false;
-  }
+function refusalIn(message) {
+  if (message.type === "kicked") return { code: "KICKED", message: message.reason };
+  if (message.type !== "error" && message.type !== "server_notice") return undefined;
+  const { code, message: text, retryAfterMs } = message;
+  return { code: /** @type {ErrorCode} */ (code), message: text, ...(retryAfterMs && { retryAfterMs }) };
 }

@@ -24,6 +24,14 @@ export class Emitter {
   }
 
   /**
+   * @param {keyof Events} type
+   * @returns {boolean} Whether it has a listener.
+   */
+  has(type) {
+    return Boolean(this.#entries.get(type)?.size);
+  }
+
+  /**
    * Calls the listeners of this type. One that throws is reported and does not affect the others.
    * @template {keyof Events} Type
    * @param {Type} type

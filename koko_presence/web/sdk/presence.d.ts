@@ -46,5 +46,6 @@ export type Answer<Result = {}> = import("./types.js").Answer<Result>;
  * @template {AppTypes} [App=AppTypes]
  * @param {PresenceOptions} options
  * @returns {Presence<App>}
+ * @throws {TypeError} If an option is missing or wrong.
  */
 export declare function createPresence<App extends AppTypes = AppTypes>(options: PresenceOptions): Presence<App>;

@@ -64,6 +64,7 @@
  * @typedef {import("./types.js").Answer<Result>} Answer
  */
 
+import { checkEnter, checkListener, checkPresenceOptions } from "./arguments.js";
 import { ServerClock } from "./clock.js";
 import { Connection } from "./connection.js";
 import { Emitter } from "./events.js";
@@ -89,6 +90,8 @@ class PresenceClient {
   #status;
   /** @type {Privacy | undefined} */
   #privacy;
+  /** Codes of which the console was told. */
+  #warned = new Set();
 
   /** @param {PresenceOptions} options */
   constructor(options) {
@@ -110,7 +113,7 @@ class PresenceClient {
           this.events.emit("status", status);
         },
         onError: (error) => {
-          this.events.emit("error", error);
+          this.#report(error);
           for (const room of this.#allRooms) room.reportError(error);
         },
         onAttentionLost: () => {
@@ -121,6 +124,8 @@ class PresenceClient {
     this.#requests = new RequestQueue({
       send: (message) => this.connection.send(message),
       maySend: (message) => this.#maySend(message),
+      mayWait: () => this.connection.status !== "closed",
+      onRefused: (error) => this.#onRefused(error),
     });
     signal?.addEventListener("abort", () => this.close());
   }
@@ -131,7 +136,10 @@ class PresenceClient {
    * @returns {Room}
    */
   enter(roomId, options = {}) {
-    const entered = this.#rooms.get(roomId) ?? this.#createRoom(roomId, options);
+    checkEnter(roomId, options);
+    const known = this.#rooms.get(roomId);
+    known?.applyOptions(options);
+    const entered = known ?? this.#createRoom(roomId, options);
     const { room } = entered;
     entered.enteredCount++;
     if (entered.enteredCount === 1) {
@@ -171,6 +179,7 @@ class PresenceClient {
       throttleMs: this.#throttleMs,
       setStatus: (status) => this.#setStatus(status),
       setPrivacy: (privacy) => this.#setPrivacy(privacy),
+      warn: (error) => this.#warn(error),
       onEnd: (id) => this.#onRoomEnd(id),
     });
   }
@@ -181,7 +190,9 @@ class PresenceClient {
     this.#requests.failRoom(roomId);
     // after the caller's task: a change from room to room keeps the connection
     queueMicrotask(() => {
-      if (!this.#rooms.size) this.connection.stop();
+      if (this.#rooms.size || this.connection.status === "closed") return;
+      this.connection.stop();
+      this.#requests.failAll();
     });
   }
 
@@ -223,13 +234,40 @@ class PresenceClient {
 
   #onLost() {
     this.#requests.failSent();
-    for (const room of this.#allRooms) room.onConnectionLost();
+    for (const room of this.#allRooms) {
+      room.onConnectionLost();
+      room.onConnectionError();
+    }
   }
 
   /** @param {PresenceError} error */
   #onEnd(error) {
-    this.events.emit("error", error);
+    this.#report(error);
     this.close(error);
+  }
+
+  /** @param {PresenceError} error */
+  #report(error) {
+    this.#warn(error);
+    this.events.emit("error", error);
+  }
+
+  /**
+   * Tells the console of each code once, if the application listens to errors nowhere.
+   * @param {PresenceError} error What keeps a room from being live.
+   */
+  #warn({ code, message }) {
+    const isHeard = this.events.has("error") || this.#allRooms.some((room) => room.hasErrorListener);
+    if (isHeard || this.#warned.has(code)) return;
+    this.#warned.add(code);
+    console.warn(`koko-presence: ${code}: ${message} (Said once; presence.on("error", ...) gets all.)`);
+  }
+
+  /** @param {PresenceError} error A request that was not sent. */
+  #onRefused(error) {
+    const room = error.roomId === undefined ? undefined : this.#rooms.get(error.roomId);
+    if (room) room.reportError(error);
+    else this.events.emit("error", error);
   }
 
   /** @param {RoomMessage} message */
@@ -246,7 +284,10 @@ class PresenceClient {
     } else if (message.roomId === undefined) {
       for (const each of this.#allRooms) each.receive(message);
     }
-    if (message.type === "error" && !room) this.events.emit("error", message);
+    if (message.type !== "error") return;
+    // an error that is the answer to no request may be the reason why the connection does not become live
+    if (!this.connection.isOnline) this.#report(message);
+    else if (!room) this.events.emit("error", message);
   }
 }
 
@@ -255,17 +296,22 @@ class PresenceClient {
  * @template {AppTypes} [App=AppTypes]
  * @param {PresenceOptions} options
  * @returns {Presence<App>}
+ * @throws {TypeError} If an option is missing or wrong.
  */
 export function createPresence(options) {
+  checkPresenceOptions(options);
   const client = new PresenceClient(options);
   const { clock, connection, events } = client;
   // a plain object, so that its functions may be called without it, and by way of a proxy
   return {
     clock,
-    on: (type, listener) => events.on(type, listener),
+    on: (type, listener) => events.on(type, checkListener("on", listener)),
     close: () => client.close(),
     get status() {
       return connection.status;
+    },
+    get error() {
+      return connection.error;
     },
     get userId() {
       return connection.hello?.userId ?? null;

@@ -63,7 +63,7 @@ export interface TargetHook {
 export interface PresenceHooks<App extends AppTypes = AppTypes> {
   /** Enters the room while it is mounted; all components below it may use the hooks. */
   RoomProvider: (props: RoomProviderProps<App>) => any;
-  /** The room, or null before the first effect. */
+  /** The room, or null before the first effect. Like all hooks, an error outside of a RoomProvider. */
   useRoom(): Room<App> | null;
   /**
    * The room, live: suspends until it is, inside a RoomProvider with a `fallback`. `useSelf` has a value then. A room that

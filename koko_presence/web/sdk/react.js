@@ -34,6 +34,7 @@ import { isIn, MAIN_TARGET, mediumAt, showsOtherMedium } from "./targets.js";
 const EMPTY_SNAPSHOT = {
   roomId: "", status: "connecting", error: null, self: null, others: [], playback: null, syncEnabled: false, controller: null,
   controllerSessionId: null, requests: [], synced: null, following: true, shownMedia: {}, isBlocked: false, rights: null,
+  returned: null,
 };
 
 /** What a session shows where its privacy says nothing else. */
@@ -86,6 +87,8 @@ function privacyChange(before, after) {
   return Object.keys(change).length ? { ...change, scope: after?.scope ?? before?.scope } : null;
 }
 
+const NO_PROVIDER = 'This hook needs a <RoomProvider presence={presence} id="..."> around its component, made by the same createHooks.';
+
 /** @param {any} value */
 const selectAll = (value) => value;
 
@@ -137,10 +140,11 @@ const subscribeToNothing = () => () => {};
  * @returns {PresenceHooks<App>}
  */
 export function createHooks(React) {
+  if (!React?.createContext) throw new TypeError('createHooks(React) needs your React: import * as React from "react".');
   const {
     Suspense, createContext, createElement, useCallback, useContext, useEffect, useRef, useState, useSyncExternalStore,
   } = React;
-  const RoomContext = createContext(null);
+  const RoomContext = createContext(undefined);
   /**
    * The hook that last said in a room that the user types: unmounted, it says that this is over.
    * @type {WeakMap<Room, object>}
@@ -148,10 +152,15 @@ export function createHooks(React) {
   const typists = new WeakMap();
 
   /** @returns {Room | null} */
-  const useRoom = () => useContext(RoomContext);
+  function useRoom() {
+    const room = useContext(RoomContext);
+    if (room === undefined) throw new Error(NO_PROVIDER);
+    return room;
+  }
 
   /** @param {RoomProviderProps} props */
   function RoomProvider({ presence, id, type, privacy, fallback, children }) {
+    if (!presence?.enter) throw new TypeError("RoomProvider: `presence` is missing: what createPresence returns.");
     const [room, setRoom] = useState(null);
     const shownPrivacy = useRef(privacy);
     useEffect(() => {

@@ -59,9 +59,9 @@ export class RoomPlayback {
   constructor(context) {
     this.#context = context;
     this.#seeks = context.addSlot({ send: (open) => this.#send(open), maySend: context.isLive });
-    context.room.on("error", ({ state }) => this.#learnFromRefusal(state));
     context.room.on("status", (status) => {
-      if (status === "closed") this.#settleWaiting(failure("OFFLINE", "The room is closed."));
+      if (status === "closed") this.#settleAll(LEFT);
+      else if (status !== "live") this.#keepSeek();
     });
   }
 
@@ -109,6 +109,8 @@ export class RoomPlayback {
       if (!this.#open.size || !isOwn) this.#learn({ ...message.data, anchor: message.data.serverTime });
     } else if (message.type === "media_changed") {
       this.#learn(message.data.playback);
+    } else if (message.type === "error") {
+      this.#learnFromRefusal(message.state);
     }
   }
 
@@ -222,11 +224,24 @@ export class RoomPlayback {
     open.resolve(answer);
   }
 
+  /** A seek that waits for its turn when the connection is lost is kept like a command that is given later. */
+  #keepSeek() {
+    if (!this.#seeks.isWaiting || !this.#seeks.value) return;
+    this.#seeks.isWaiting = false;
+    this.#wait(this.#seeks.value);
+  }
+
   /**
-   * Keeps a command for the next connection.
+   * Keeps a command for the next connection. It is answered when it is too old to be sent; what it shows stays until then.
    * @param {OpenCommand} open
    */
   #wait(open) {
+    const { resolve } = open;
+    const timer = setTimeout(() => resolve(TOO_OLD), FRESH_MS);
+    open.resolve = (answer) => {
+      clearTimeout(timer);
+      resolve(answer);
+    };
     if (!this.#waiting.length) this.#baseVersion = this.#confirmed?.version ?? 0;
     this.#waiting.push(open);
   }
@@ -240,15 +255,18 @@ export class RoomPlayback {
     const last = waiting.at(-1);
     if (!last) return;
     if (this.#context.room.clock.now() - last.command.at > FRESH_MS) {
-      this.#settleWaiting(failure("OFFLINE", "There was no connection in time: the player follows the room again."));
+      this.#settleWaiting(TOO_OLD);
       return;
     }
     this.#waiting = [];
     const changing = waiting.filter(({ isShown }) => isShown);
     for (const open of waiting) if (!open.isShown) this.#send(open);
     const playback = changing.reduce((/** @type {Playback | null} */ state, { command }) => this.#after(state, command), this.#confirmed);
-    if (!playback) return;
     for (const open of changing) this.#open.delete(open);
+    if (!playback) { // only the server knows when a start that it times begins
+      for (const open of changing) open.resolve(TOO_OLD);
+      return;
+    }
     const { isPlaying, currentTime, playbackRate, anchor: at } = playback;
     const baseVersion = this.#baseVersion || undefined;
     const one = {
@@ -269,7 +287,19 @@ export class RoomPlayback {
     for (const open of waiting) this.#open.delete(open); // all of them before the state is shown
     for (const open of waiting) this.#settle(open, answer);
   }
+
+  /** @param {Answer<any>} answer */
+  #settleAll(answer) {
+    const unanswered = [...this.#open];
+    this.#seeks.isWaiting = false;
+    this.#waiting = [];
+    this.#open.clear(); // without showing what is taken back: the players stay as they are
+    for (const { resolve } of unanswered) resolve(answer);
+  }
 }
+
+const LEFT = failure("NOT_IN_ROOM", "The room has been left, or it is closed.");
+const TOO_OLD = failure("OFFLINE", "There was no connection in time: the player follows the room again.");
 
 /**
  * @param {ErrorCode} code

@@ -11,12 +11,14 @@
  * @import { Cursors, Joined, RoomMessage } from "./messages.js"
  * @import { RequestQueue } from "./requests.js"
  * @import {
- *   AttachOptions, Attachment, ConnectionStatus, Cursor, EnterOptions, MediaElement, PlaybackCommand, PlaybackReport, Player,
- *   PresenceError, Privacy, Room, RoomEvents, Selection, Status,
+ *   Answer, AttachOptions, Attachment, ConnectionStatus, Cursor, EnterOptions, MediaElement, PlaybackCommand, PlaybackReport, Player,
+ *   PresenceError, Privacy, Room, RoomEvents, RoomSnapshot, Selection, Status,
  * } from "./types.js"
  */
 
+import { checkListener, checkShown, checkText } from "./arguments.js";
 import { Emitter } from "./events.js";
+import { LEFT } from "./requests.js";
 import { SendSlot } from "./send-slot.js";
 import { RoomStore } from "./store.js";
 
@@ -34,6 +36,7 @@ const MAX_SECONDS = 1e6;
  * @property {number} throttleMs Least time between two cursors.
  * @property {(status: { status: Status, statusMessage?: string | undefined }) => Promise<any>} setStatus
  * @property {(privacy: Privacy) => Promise<any>} setPrivacy
+ * @property {(error: PresenceError) => void} warn What the application does not listen to is told to the console.
  * @property {(roomId: string) => void} onEnd The room is over.
  */
 
@@ -43,6 +46,8 @@ export class RoomClient {
   /** Whether it is joined on the present connection. */
   isLive = false;
 
+  /** When the last message came before the connection was lost, server ms; 0 before a loss. */
+  #awayFrom = 0;
   #roomId;
   #context;
   /** The message that joins the room. */
@@ -109,10 +114,12 @@ export class RoomClient {
     const known = this.#media?.known;
     const data = known && { known: { ...known, at: this.#heardAt } };
     const answer = await this.#context.requests.ask({ ...this.#joinMessage, data });
-    if (answer.success) return;
+    if (answer.success || this.#isOver) return;
     const { code, retryAfterMs } = answer;
+    if (code !== "OFFLINE") this.#context.warn(answer);
     // FORBIDDEN has a retry time if access could not be checked
-    if (retryAfterMs || code === "RATE_LIMITED" || code === "INTERNAL") {
+    if (retryAfterMs || code === "RATE_LIMITED" || code === "INTERNAL" || code === "TIMEOUT") {
+      this.#showError(answer);
       this.#joinTimer = setTimeout(() => this.join(), (retryAfterMs || JOIN_RETRY_MS) * (1 + Math.random()));
     } else if (code !== "OFFLINE") {
       this.#finish(answer); // it was reported as an event
@@ -141,6 +148,32 @@ export class RoomClient {
     this.#events.emit("error", error);
   }
 
+  /** Whether the application listens to the errors of this room. */
+  get hasErrorListener() {
+    return this.#events.has("error");
+  }
+
+  /** While it is not live: the connection has failed once more. */
+  onConnectionError() {
+    const { status } = this.#store.snapshot;
+    if (status !== "live" && status !== "closed") this.#showError(this.#context.connection.error);
+  }
+
+  /**
+   * What a second `enter` asks for.
+   * @param {EnterOptions} options
+   * @throws {TypeError} If the room was entered as one of another type.
+   */
+  applyOptions({ type, privacy }) {
+    const { roomId, roomType } = this.#joinMessage;
+    if (type !== undefined && type !== (roomType ?? this.#store.snapshot.type ?? type)) {
+      throw new TypeError(`The room ${roomId} is entered as "${roomType ?? this.#store.snapshot.type}" and cannot be "${type}" too.`);
+    }
+    if (!privacy) return;
+    this.#joinMessage.privacy = { ...this.#joinMessage.privacy, ...privacy };
+    if (this.isLive) this.#context.setPrivacy(privacy);
+  }
+
   /** The user looks at something else. */
   hideCursor() {
     this.#show(this.#cursor, null);
@@ -157,11 +190,15 @@ export class RoomClient {
 
   /** @param {ConnectionStatus} status Of the connection. */
   onConnectionStatus(status) {
-    if (status !== "live" && !this.#isOver) this.#setStatus(status); // the room is live when it is joined
+    if (status === "live" || this.#isOver) return; // the room is live when it is joined
+    this.#setStatus(status, this.#context.connection.error);
   }
 
   onConnectionLost() {
-    if (this.isLive) this.#heardAt = this.#context.connection.heardAt;
+    if (this.isLive) {
+      this.#heardAt = this.#context.connection.heardAt;
+      this.#awayFrom = this.#context.connection.receivedAt;
+    }
     this.isLive = false;
     clearTimeout(this.#joinTimer); // the next connection joins
     for (const slot of this.#slots) slot.stop();
@@ -172,7 +209,11 @@ export class RoomClient {
    * @param {PresenceError | null} [error] Null: it was left.
    */
   end(error = null) {
-    this.#finish(error, () => error && this.reportError(error));
+    this.#finish(error, () => {
+      if (!error) return;
+      this.#context.warn(error);
+      this.reportError(error);
+    });
   }
 
   // --- joining and ending ------------------------------------------------------------------------------------------
@@ -183,12 +224,26 @@ export class RoomClient {
 
   /** @param {Joined} message */
   #onJoined({ sendIntervalMs }) {
+    const returned = this.isLive ? null : this.#returnNow();
     this.isLive = true;
     this.#limitRate(sendIntervalMs);
     // the server has forgotten what was shown on an earlier connection
     for (const slot of [this.#cursor, this.#selection]) if (slot.value) slot.offer(/** @type {any} */ (slot.value));
     this.#context.requests.sendWaiting();
+    if (returned) this.#store.patch({ returned });
     this.#setStatus("live");
+    if (returned) this.#events.emit("returned", returned);
+  }
+
+  /**
+   * Others have seen no leave if the session was resumed and is in the room still [D2].
+   * @returns {RoomSnapshot["returned"]} Null at the first time.
+   */
+  #returnNow() {
+    if (!this.#awayFrom) return null;
+    const { hello } = this.#context.connection;
+    const resumed = Boolean(hello?.resumed && hello.rooms.includes(this.#roomId));
+    return { resumed, awayMs: Math.max(0, Math.round(this.#context.clock.now() - this.#awayFrom)) };
   }
 
   /** @param {Cursors} message */
@@ -220,6 +275,12 @@ export class RoomClient {
   #setStatus(status, error = null) {
     this.#store.patch({ status, error });
     this.#events.emit("status", status);
+    this.#notify();
+  }
+
+  /** @param {PresenceError | null} error Why the room is not live. */
+  #showError(error) {
+    this.#store.patch({ error });
     this.#notify();
   }
 
@@ -302,7 +363,7 @@ export class RoomClient {
           notify: () => this.#notify(),
           emit: (type, event) => this.#events.emit(type, event),
           send: (type, data, to) => this.#send(type, data, to),
-          ask: (type, data, key) => this.#context.requests.ask({ type, roomId: this.#roomId, data }, key),
+          ask: (type, data, key) => this.#ask(type, data, { key }),
           addSlot: (slot) => this.#addSlot(slot.send, slot.maySend),
           isLive: () => this.isLive,
           measureClock: () => this.#context.connection.measureClock(),
@@ -321,6 +382,26 @@ export class RoomClient {
   async #withMedia(use) {
     await this.#loadMedia();
     return /** @type {Awaited<Result>} */ (this.#media && (await use(this.#media)));
+  }
+
+  /**
+   * @param {(media: SharedPlayback) => any} use
+   * @returns {Promise<Answer<any>>}
+   */
+  async #askMedia(use) {
+    await this.#loadMedia();
+    if (this.#isOver) return LEFT;
+    return this.#media ? use(this.#media) : { success: false, code: "LOAD", message: "media.js could not be loaded." };
+  }
+
+  /**
+   * @param {string} type
+   * @param {unknown} [data]
+   * @param {{ to?: readonly string[] | undefined, key?: string | undefined }} [options]
+   * @returns {Promise<Answer<any>>}
+   */
+  #ask(type, data, { to, key } = {}) {
+    return this.#isOver ? Promise.resolve(LEFT) : this.#context.requests.ask({ type, roomId: this.#roomId, data, to }, key);
   }
 
   /**
@@ -346,13 +427,13 @@ export class RoomClient {
    * @returns {Room}
    */
   #createRoom() {
-    const { clock, requests, setStatus, setPrivacy } = this.#context;
+    const { clock, setStatus, setPrivacy } = this.#context;
     const store = this.#store;
     const roomId = this.#roomId;
     return {
       id: roomId,
       clock,
-      on: (type, listener) => this.#events.on(type, listener),
+      on: (type, listener) => this.#events.on(type, checkListener("on", listener)),
       get status() {
         return store.snapshot.status;
       },
@@ -370,34 +451,45 @@ export class RoomClient {
         return mode === "open" || (mode === "moderators" && Boolean(rights?.moderate));
       },
       getSnapshot: () => store.snapshot,
-      subscribe: (callback) => this.#events.on("change", callback),
+      subscribe: (callback) => this.#events.on("change", checkListener("subscribe", callback)),
       ready: () => new Promise((resolve) => {
         const check = () => {
-          if (this.isLive || this.#isOver) resolve(this.isLive);
+          if (!this.isLive && !this.#isOver) return;
+          undo();
+          resolve(this.isLive);
         };
+        const undo = this.#events.on("status", check);
         check();
-        this.#events.on("status", check);
       }),
-      updateCursor: (cursor) => this.#show(this.#cursor, cursor),
-      updateSelection: (selection) => this.#show(this.#selection, selection),
-      typing: (isTyping, context) => this.#showTyping(isTyping, context),
+      updateCursor: (cursor) => this.#show(this.#cursor, checkShown("updateCursor", cursor)),
+      updateSelection: (selection) => this.#show(this.#selection, checkShown("updateSelection", selection)),
+      typing: (isTyping, context) => this.#showTyping(Boolean(isTyping), checkText("typing: the context", context)),
       setStatus: (status, statusMessage) => setStatus({ status, statusMessage }),
       setPrivacy,
-      broadcast: (data, to) => requests.ask({ type: "broadcast", roomId, data, to }),
+      broadcast: (data, to) => this.#ask("broadcast", data, { to }),
       leave: () => this.#leave(),
 
       position: (serverTime) => this.#media?.position(serverTime) ?? 0,
-      playback: (/** @type {PlaybackCommand | PlaybackReport} */ command) => this.#withMedia((media) => media.playback(command)),
-      step: (frames) => this.#withMedia((media) => media.playback({ action: "step", frames })),
-      setMedia: (change) => this.#withMedia((media) => media.setMedia(change)),
-      follow: (whom) => this.#withMedia((media) => media.follow(whom)),
-      requestControl: () => this.#withMedia((media) => media.control.request()),
-      cancelRequest: () => this.#withMedia((media) => media.control.cancelRequest()),
-      grantControl: (userId) => this.#withMedia((media) => media.control.grant(userId)),
-      denyControl: (userId) => this.#withMedia((media) => media.control.deny(userId)),
-      releaseControl: () => this.#withMedia((media) => media.control.release()),
+      playback: (/** @type {PlaybackCommand | PlaybackReport} */ command) => this.#playback(command),
+      step: (frames) => this.#askMedia((media) => media.playback({ action: "step", frames })),
+      setMedia: (change) => this.#askMedia((media) => media.setMedia(change)),
+      follow: async (whom) => (await this.#withMedia((media) => media.follow(whom))) ?? false,
+      requestControl: () => this.#askMedia((media) => media.control.request()),
+      cancelRequest: () => this.#askMedia((media) => media.control.cancelRequest()),
+      grantControl: (userId) => this.#askMedia((media) => media.control.grant(userId)),
+      denyControl: (userId) => this.#askMedia((media) => media.control.deny(userId)),
+      releaseControl: () => this.#askMedia((media) => media.control.release()),
       attach: (player, options) => this.#attach(player, options),
     };
+  }
+
+  /**
+   * @param {PlaybackCommand | PlaybackReport} command
+   * @returns {any} Of a command an answer; of a report nothing.
+   */
+  #playback(command) {
+    if (command?.action === "report") return void this.#withMedia((media) => media.playback(command));
+    return this.#askMedia((media) => media.playback(command));
   }
 
   #leave() {

@@ -45,7 +45,7 @@ export class RoomStore {
   constructor(roomId) {
     this.#snapshot = {
       roomId, status: "connecting", error: null, self: null, others: [], syncEnabled: false, requests: [], following: true,
-      shownMedia: {}, isBlocked: false, rights: null, ...NO_PLAYBACK,
+      shownMedia: {}, isBlocked: false, rights: null, returned: null, ...NO_PLAYBACK,
     };
   }
 

@@ -24,8 +24,11 @@ export type ReceivedBroadcast<App extends AppTypes = AppTypes> = App extends { b
 /** What `broadcast` accepts: an object that JSON can express, no array. */
 export type SentBroadcast<App extends AppTypes = AppTypes> = App extends { broadcast: infer Data extends object } ? Data : object;
 
-/** `connecting` until the first snapshot, `reconnecting` after a loss, `closed` for good (see `error`). */
-export type ConnectionStatus = "connecting" | "live" | "reconnecting" | "closed";
+/**
+ * `connecting` until the first snapshot, `reconnecting` after a loss, `lost` when that has lasted for 5 s, so that others may
+ * have seen you leave (it is still tried), `closed` for good. While it is not `live`, `error` has the reason.
+ */
+export type ConnectionStatus = "connecting" | "live" | "reconnecting" | "lost" | "closed";
 
 /** `idle` before the first room is entered. */
 export type PresenceStatus = ConnectionStatus | "idle";
@@ -77,8 +80,13 @@ export interface RoomSnapshot {
   readonly roomId: string;
   readonly type?: RoomType;
   readonly status: ConnectionStatus;
-  /** Why the room is closed, if not by `leave`. */
+  /** Why the room is not live: the last failure while it is tried, and why it is closed. Null while it is live and after `leave`. */
   readonly error: PresenceError | null;
+  /**
+   * The last return after a loss. `resumed`: as the same session, nobody saw you leave; else as a new one. `awayMs`: since the
+   * last message of the server before the loss. Null before the first one.
+   */
+  readonly returned: { readonly resumed: boolean; readonly awayMs: number } | null;
   /** You with all your tabs in this room; `sessionId` and `color` are this tab's. Null before the first snapshot. */
   readonly self: Person | null;
   /** The other people, in the order in which they joined. */
@@ -107,15 +115,16 @@ export interface RoomSnapshot {
 
 /**
  * Codes of the SDK itself: `INVALID_DATA` (a playback command with a wrong number, or no player to attach), `LIVE` (a live stream
- * is not kept in step), `LOOP` (the `loop` of an attached film was switched off), `OFFLINE` (no connection or room in time, or
- * a later value replaced it), `TOKEN` (your `auth` failed; it is tried again), `SIGNED_OUT` (your `auth` gives null),
- * `REFUSED` (the server is full, or refuses this page; it is tried again), `KICKED` (from this room), `CLOSED` (the connection
- * is over, see `closeCode`), `REPLACED` (a seek by a later one), `LOAD` (media.js could not be loaded), `NOT_IN_ROOM` (a hook
- * before the room is entered).
+ * is not kept in step), `LOOP` (the `loop` of an attached film was switched off), `OFFLINE` (no connection in time, or
+ * a later value replaced it), `TIMEOUT` (no answer in 15 s), `TOKEN` (your `auth` failed; it is tried again), `SIGNED_OUT` (your `auth` gives null), `UNREACHABLE` (no
+ * server answers; it is tried again), `REFUSED` (the server is full, or refuses this page; it is tried again), `LOST` (the
+ * connection was lost; only in the snapshot), `KICKED` (from this room), `CLOSED` (the connection is over, see `closeCode` and
+ * `cause`), `REPLACED` (a seek by a later one), `LOAD` (media.js could not be loaded), `NOT_IN_ROOM` (a hook before the room is
+ * entered, a call after it was left).
  */
 export type SdkErrorCode =
-  | "INVALID_DATA" | "LIVE" | "LOOP" | "OFFLINE" | "TOKEN" | "SIGNED_OUT" | "REFUSED" | "KICKED" | "CLOSED" | "REPLACED" | "LOAD"
-  | "NOT_IN_ROOM";
+  | "INVALID_DATA" | "LIVE" | "LOOP" | "OFFLINE" | "TIMEOUT" | "TOKEN" | "SIGNED_OUT" | "UNREACHABLE" | "REFUSED" | "LOST"
+  | "KICKED" | "CLOSED" | "REPLACED" | "LOAD" | "NOT_IN_ROOM";
 
 /** Codes of the server (docs/protocol.md) and of the SDK. */
 export type ErrorCode = ServerErrorCode | SdkErrorCode;
@@ -130,6 +139,8 @@ export interface PresenceError {
   readonly state?: unknown;
   /** The WebSocket's close code, when that was the end. */
   readonly closeCode?: number;
+  /** With CLOSED: the reason, as the server has given it or as it was found. */
+  readonly cause?: PresenceError;
 }
 
 /** Answers are never rejections: see `success`. A refusal also causes the event `error`. */
@@ -175,6 +186,8 @@ export interface RoomEvents<App extends AppTypes = AppTypes> extends Omit<Protoc
   server_notice: Readonly<ServerNotice>;
   /** A new snapshot has arrived: at the first entry and after each reconnect. */
   joined: { readonly type: "joined"; readonly roomId: string };
+  /** The room is live again after a loss; see the field of the snapshot. */
+  returned: NonNullable<RoomSnapshot["returned"]>;
   /** The connection's state changed. */
   status: ConnectionStatus;
   /** A request was refused or failed. No exception or rejection is used instead. */
@@ -391,9 +404,12 @@ export interface PresenceEvents {
 export interface Presence<App extends AppTypes = AppTypes> {
   readonly status: PresenceStatus;
   readonly clock: Clock;
+  /** Why it is not live; null while it is, and after `close`. */
+  readonly error: PresenceError | null;
   /** Your user id, null before the first connection. */
   readonly userId: string | null;
-  /** Enter a room: at once an object, live a moment later. Entering the same room again gives the same object. */
+  /** Enter a room: at once an object, live a moment later. Entering the same room again gives the same object, with the privacy
+   * of the last `enter`; another type throws. */
   enter(roomId: string, options?: EnterOptions): Room<App>;
   on<E extends keyof PresenceEvents>(event: E, callback: (event: PresenceEvents[E]) => void): Undo;
   /** Leave all rooms and close the connection. */

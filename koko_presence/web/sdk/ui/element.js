@@ -15,7 +15,7 @@ const DRAW_INTERVAL_MS = 70; // between two reads of the room
 /** What a component shows without a room. */
 const EMPTY = /** @type {RoomSnapshot} */ ({
   roomId: "", status: "closed", error: null, self: null, others: [], playback: null, syncEnabled: false, controller: null,
-  controllerSessionId: null, requests: [], synced: null, following: true, shownMedia: {}, isBlocked: false, rights: null,
+  controllerSessionId: null, requests: [], synced: null, following: true, shownMedia: {}, isBlocked: false, rights: null, returned: null,
 });
 
 /** @type {CSSStyleSheet} */

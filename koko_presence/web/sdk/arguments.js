@@ -1,0 +1,80 @@
+/** Checks of what the application passes: a wrong argument is a fault of its program, and throws where it is made. */
+
+/** @import { EnterOptions, PresenceOptions } from "./types.js" */
+
+const ROOM_TYPES = ["video", "project", "comment_thread", "comparison"];
+
+/**
+ * @param {boolean} isFit
+ * @param {string} problem
+ */
+function check(isFit, problem) {
+  if (!isFit) throw new TypeError(problem);
+}
+
+/**
+ * @param {string} call
+ * @param {unknown} options
+ */
+function checkObject(call, options) {
+  check(typeof options === "object" && options !== null, `${call}: its options are an object, not ${String(options)}.`);
+}
+
+/** @param {PresenceOptions} options */
+export function checkPresenceOptions(options) {
+  checkObject("createPresence", options);
+  const { url, auth, signal } = options;
+  check(url !== undefined && url !== "", "createPresence: `url` is missing, such as wss://presence.example.org/presence or /presence.");
+  check(typeof auth === "function" || auth === undefined, "createPresence: `auth` is a function that returns a token.");
+  check(!signal || typeof signal.addEventListener === "function", "createPresence: `signal` is the signal of an AbortController.");
+  const { protocol } = new URL(url, globalThis.location?.href ?? "http://localhost"); // a server that renders has no address
+  const example = "give an address such as wss://presence.example.org/presence";
+  check(/^(ws|http)s?:$/.test(protocol), `createPresence: ${protocol} is no address of a server; ${example}.`);
+}
+
+/**
+ * @param {unknown} roomId
+ * @param {EnterOptions} options
+ */
+export function checkEnter(roomId, options) {
+  check(typeof roomId === "string" && roomId !== "", `enter: the id of a room is a string, not ${JSON.stringify(roomId)}.`);
+  checkObject("enter", options);
+  const { type, privacy, signal } = options;
+  check(type === undefined || ROOM_TYPES.includes(type), `enter: there is no type ${JSON.stringify(type)}, only ${ROOM_TYPES.join(", ")}.`);
+  check(!privacy || typeof privacy === "object", "enter: `privacy` is an object.");
+  check(!signal || typeof signal.addEventListener === "function", "enter: `signal` is the signal of an AbortController.");
+}
+
+/**
+ * @template {Function} Listener
+ * @param {string} call
+ * @param {Listener} listener
+ */
+export function checkListener(call, listener) {
+  check(typeof listener === "function", `${call}: the listener is a function, not ${String(listener)}.`);
+  return listener;
+}
+
+/**
+ * A cursor or a selection: numbers and texts.
+ * @template {object | null | undefined} Value
+ * @param {string} call
+ * @param {Value} value
+ */
+export function checkShown(call, value) {
+  check(typeof value === "object" || value === undefined, `${call}: needs an object, or null to hide it.`);
+  for (const [field, part] of Object.entries(value ?? {})) {
+    const isPlain = part === null || ["number", "string", "undefined"].includes(typeof part);
+    check(isPlain, `${call}: \`${field}\` is a number or a text, not ${typeof part}.`);
+  }
+  return value ?? null;
+}
+
+/**
+ * @param {string} what
+ * @param {string | undefined} text
+ */
+export function checkText(what, text) {
+  check(text === undefined || text === null || typeof text === "string", `${what} is a text, not ${typeof text}.`);
+  return text ?? undefined;
+}

@@ -1,0 +1,395 @@
+/** What keeps a room from being live is told: in the snapshot, as an event, and in the console where nothing listens. */
+
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, test } from "node:test";
+import { createHooks } from "../../koko_presence/web/sdk/react.js";
+import { createPresence } from "../../koko_presence/web/sdk/presence.js";
+import { Socket, Time, event, finish, inside, later, presence, row, settle, snapshot } from "./fake.js";
+
+let time;
+let warnings;
+const { warn } = console;
+beforeEach(() => {
+  time = new Time();
+  warnings = [];
+  console.warn = (text) => warnings.push(text);
+});
+afterEach(async () => {
+  console.warn = warn;
+  await finish(time);
+});
+
+/** Answers of the server to fetch, by address; without one there is no server. */
+function answering(answers) {
+  const { fetch } = globalThis;
+  later(() => (globalThis.fetch = fetch));
+  globalThis.fetch = async (url) => answers[url] ?? fetch(url);
+}
+
+/** A room that is entered; nothing listens to errors but `errors`, if that is asked for. */
+async function entering(options, { listens = true } = {}) {
+  const made = presence(options);
+  const errors = [];
+  if (listens) made.on("error", (error) => errors.push(error));
+  const room = made.enter("video_1");
+  await settle();
+  return { made, room, errors };
+}
+
+const errorOf = (room) => room.getSnapshot().error;
+
+test("a server that is not there: in the snapshot while it tries, an event at each attempt, gone when it is live", async () => {
+  const { made, room, errors } = await entering();
+  let changes = 0;
+  room.subscribe(() => changes++);
+  assert.equal(errorOf(room), null);
+  await Socket.last.lose();
+  const expected = { code: "UNREACHABLE", message: "No server answers at ws://server/presence." };
+  assert.deepEqual([room.status, errorOf(room), made.error, errors, changes], ["connecting", expected, expected, [expected], 1]);
+  await time.advance(time.waits[0]);
+  await Socket.last.lose();
+  assert.equal(errors.length, 2);
+  await time.advance(time.waits[0]);
+  Socket.last.open();
+  await settle();
+  await Socket.last.say({ ...snapshot(), id: Socket.last.of("join")[0].id });
+  assert.deepEqual([room.status, errorOf(room), made.error, warnings], ["live", null, null, []]);
+});
+
+for (const [what, answer, message] of [
+  ["an origin that is not listed", { status: 403, json: async () => ({ error: "This page's origin is not on the list." }) }, /origin/],
+  ["a wrong path", { status: 404, json: async () => ({ error: "Nothing here. The WebSocket is at /presence." }) }, /at \/presence/],
+  ["a server that is full", { status: 426, json: async () => ({ error: "This is the address of a WebSocket." }) }, /full, or refuses/],
+  ["the page of another server", { status: 200, json: async () => JSON.parse("<!doctype html>") }, /full, or refuses/],
+]) {
+  test(`${what} is told with the server's reason`, async () => {
+    answering({ "http://server/healthz": { ok: true }, "http://server/presence": answer });
+    const { room, errors } = await entering();
+    await Socket.last.lose();
+    assert.deepEqual([room.status, errors.length, errorOf(room).code], ["connecting", 1, "REFUSED"]);
+    assert.match(errorOf(room).message, message);
+    assert.ok(time.waits[0] > 10_000, "it is not there again in a moment");
+  });
+}
+
+test("no token: what `auth` threw is in the snapshot", async () => {
+  const { room, errors } = await entering({ auth: () => Promise.reject(new Error("signed out")) });
+  assert.deepEqual([room.status, errorOf(room), errors.length], ["connecting", { code: "TOKEN", message: "Error: signed out" }, 1]);
+});
+
+test("a sixth tab: the server's words, while it tries", async () => {
+  const { room, errors } = await entering();
+  Socket.last.onopen();
+  await Socket.last.say({ type: "error", code: "TOO_MANY_SESSIONS", message: "Close one." });
+  await Socket.last.lose(4429);
+  const expected = { code: "TOO_MANY_SESSIONS", message: "Close one.", closeCode: 4429 };
+  assert.deepEqual([room.status, errorOf(room), errors.map(({ code }) => code)], ["connecting", expected, ["TOO_MANY_SESSIONS"]]);
+});
+
+test("a join that the server asks to be repeated: its reason, until it is in", async () => {
+  const { room } = await entering();
+  Socket.last.open();
+  await settle();
+  await Socket.last.say({ type: "error", id: 1, code: "FORBIDDEN", message: "Ask later.", roomId: "video_1", retryAfterMs: 400 });
+  assert.deepEqual([room.status, errorOf(room).code, errorOf(room).message], ["connecting", "FORBIDDEN", "Ask later."]);
+  await time.advance(1000);
+  await Socket.last.say({ ...snapshot(), id: 2 });
+  assert.deepEqual([room.status, errorOf(room)], ["live", null]);
+});
+
+test("a join without an answer is repeated", async () => {
+  const { room } = await entering();
+  Socket.last.open();
+  await settle();
+  for (let i = 0; i < 20; i++) {
+    await time.advance(1000);
+    await Socket.last.say({ type: "pong" });
+  }
+  assert.deepEqual([Socket.last.of("join").length, errorOf(room).code], [2, "TIMEOUT"]);
+});
+
+test("the final error has the server's reason", async () => {
+  for (const [code, more, message, cause] of [
+    [1003, { type: "error", code: "BINARY_NOT_SUPPORTED", message: "Send text." }, "Closed: Send text.", "BINARY_NOT_SUPPORTED"],
+    [4409, null, "Closed: The server closed the connection: replaced by a newer connection.", "LOST"],
+  ]) {
+    const { presence: made, room, socket } = await inside();
+    const errors = [];
+    made.on("error", (error) => errors.push(error));
+    if (more) await socket.say(more);
+    socket.onclose({ code, reason: "replaced by a newer connection" });
+    await settle();
+    const { error } = room.getSnapshot();
+    assert.deepEqual([room.status, error.message, error.cause.code], ["closed", message, cause]);
+    assert.deepEqual([errors.at(-1), made.error, error.closeCode], [error, error, code]);
+    made.close();
+  }
+});
+
+test("a loss is in the snapshot, with how it was closed, and is no error event", async () => {
+  const { presence: made, room, socket } = await inside();
+  const errors = [];
+  made.on("error", (error) => errors.push(error));
+  await socket.say({ type: "error", code: "INVALID_DATA", message: "Of a cursor, long ago." });
+  errors.length = 0;
+  await socket.lose(1006);
+  assert.deepEqual([room.status, errorOf(room), errors], ["reconnecting", { code: "LOST", message: "The connection was lost.", closeCode: 1006 }, []]);
+});
+
+test("where nothing listens the console is told of each code once; where anything does, it is not", async () => {
+  const { room } = await entering({}, { listens: false });
+  for (let i = 0; i < 3; i++) {
+    await Socket.last.lose();
+    await time.advance(time.waits[0]);
+  }
+  assert.equal(warnings.length, 1);
+  assert.match(warnings[0], /UNREACHABLE: No server answers at ws:\/\/server\/presence/);
+  room.on("error", () => {});
+  Socket.last.onopen();
+  await Socket.last.say({ type: "error", code: "UNAUTHENTICATED", message: "no" });
+  await Socket.last.lose(4401);
+  assert.equal(warnings.length, 1);
+});
+
+test("a join that is refused for good is told to the console, a refused request is not", async () => {
+  const { room } = await entering({}, { listens: false });
+  Socket.last.open();
+  await settle();
+  await Socket.last.say({ type: "error", id: 1, code: "ROOM_FULL", message: "This room is full.", roomId: "video_1" });
+  assert.deepEqual([room.status, warnings.length], ["closed", 1]);
+  const { room: other, socket } = await inside();
+  other.broadcast({ n: 1 });
+  await socket.say({ type: "error", id: 2, code: "RATE_LIMITED", message: "Too many.", roomId: "video_1" });
+  assert.equal(warnings.length, 1);
+});
+
+test("a loss that lasts is `lost`, and still tried [D2]", async () => {
+  const { presence: made, room, socket } = await inside();
+  const seen = [];
+  room.on("status", (status) => seen.push(status));
+  await socket.lose();
+  await time.advance(4999);
+  assert.equal(room.status, "reconnecting");
+  await time.advance(1);
+  assert.deepEqual([room.status, made.status], ["lost", "lost"]);
+  const sockets = Socket.all.length;
+  for (let i = 0; i < 3; i++) {
+    await time.advance(20_000);
+    await Socket.last.lose();
+  }
+  assert.deepEqual([Socket.all.length > sockets, seen], [true, ["reconnecting", "lost"]]);
+  await time.advance(time.waits[0]);
+  Socket.last.open();
+  await settle();
+  await Socket.last.say(snapshot());
+  assert.deepEqual(seen, ["reconnecting", "lost", "live"]);
+});
+
+test("what a return was is told: the same session or a new one, and how long it took", async () => {
+  const { room, socket } = await inside();
+  const told = [];
+  room.on("returned", (returned) => told.push(returned));
+  assert.equal(room.getSnapshot().returned, null);
+  await socket.say(event("typing_started", "jane"));
+  await time.advance(3000);
+  const back = async (hello) => {
+    await time.advance(1000);
+    Socket.last.open(hello);
+    await settle();
+    await Socket.last.say(snapshot([row("jane")]));
+  };
+  await socket.lose();
+  await back({ resumed: true, rooms: ["video_1"] });
+  assert.deepEqual([told, room.getSnapshot().returned], [[{ resumed: true, awayMs: 4000 }], { resumed: true, awayMs: 4000 }]);
+  await Socket.last.lose();
+  await back({ resumed: true, rooms: [] });
+  await Socket.last.lose();
+  await back({ resumed: false });
+  assert.deepEqual(told.slice(1), [{ resumed: false, awayMs: 1000 }, { resumed: false, awayMs: 1000 }]);
+  await Socket.last.say(snapshot([row("jane")]));
+  assert.equal(told.length, 3, "a new snapshot on the same connection is no return");
+});
+
+// --- wrong calls -------------------------------------------------------------------------------------------------
+
+test("a missing address or a wrong option throws at the call", () => {
+  const auth = () => "token";
+  for (const [options, message] of [
+    [undefined, /options/],
+    [{ auth }, /`url` is missing/],
+    [{ url: "", auth }, /`url` is missing/],
+    [{ url: "http://[nonsense", auth }, /Invalid URL/],
+    [{ url: "file:///presence", auth }, /file: is no address of a server/],
+    [{ url: "/presence", auth: "token" }, /`auth` is a function/],
+    [{ url: "/presence", auth, signal: true }, /`signal`/],
+  ]) assert.throws(() => createPresence(options), { name: "TypeError", message });
+  assert.equal(createPresence({ url: "/presence", auth }).status, "idle", "on a server that renders there is no address of the page");
+});
+
+test("wrong arguments throw at the call, and harm nothing", async () => {
+  const { presence: made, room, socket } = await inside();
+  for (const [call, message] of [
+    [() => made.enter(), /id of a room is a string/],
+    [() => made.enter(""), /id of a room is a string/],
+    [() => made.enter("video_2", { type: "film" }), /no type "film"/],
+    [() => made.enter("video_2", { privacy: true }), /`privacy`/],
+    [() => made.enter("video_2", null), /options/],
+    [() => made.on("status"), /listener/],
+    [() => room.on("change", "x"), /listener/],
+    [() => room.subscribe(), /listener/],
+    [() => room.updateCursor(5), /needs an object/],
+    [() => room.updateCursor({ timestamp: 1n }), /`timestamp` is a number or a text, not bigint/],
+    [() => room.updateSelection({ startTime: {} }), /`startTime`/],
+    [() => room.typing(true, {}), /context is a text/],
+  ]) assert.throws(call, { name: "TypeError", message });
+  await time.advance(1000);
+  assert.deepEqual([socket.sent, room.status, made.status], [[], "live", "live"]);
+});
+
+test("entering an entered room applies its privacy, and refuses another type", async () => {
+  const { presence: made, room, socket } = await inside();
+  assert.equal(made.enter("video_1", { type: "video", privacy: { shareCursor: false } }), room);
+  await settle();
+  assert.deepEqual(socket.of("privacy").map(({ data }) => data), [{ shareCursor: false }]);
+  assert.throws(() => made.enter("video_1", { type: "project" }), { name: "TypeError", message: /entered as "video"/ });
+  room.leave();
+  assert.equal(room.status, "live", "the refused one does not count");
+  room.leave();
+  assert.equal(room.status, "closed");
+  const early = presence();
+  early.enter("video_2");
+  early.enter("video_2", { privacy: { invisible: true } });
+  await settle();
+  Socket.last.open();
+  await settle();
+  assert.deepEqual(Socket.last.of("join")[0].privacy, { invisible: true });
+});
+
+test("createHooks says what it needs", () => {
+  assert.throws(() => createHooks(), { name: "TypeError", message: /createHooks\(React\)/ });
+});
+
+// --- requests ----------------------------------------------------------------------------------------------------
+
+const circle = {};
+circle.self = circle;
+
+test("what is no JSON, or too large, is refused at the call, with and without a connection, and kills nothing", async () => {
+  const { room, socket } = await inside();
+  const errors = [];
+  room.on("error", ({ code, roomId }) => errors.push([code, roomId]));
+  const wrong = [{ n: 1n }, circle, { toJSON() { throw new Error("mine"); } }, { text: "x".repeat(20_000) }];
+  const codes = ["INVALID_DATA", "INVALID_DATA", "INVALID_DATA", "TOO_LARGE"];
+  for (const connected of [true, false]) {
+    if (!connected) await socket.lose();
+    const answers = await Promise.all(wrong.map((data) => room.broadcast(data)));
+    assert.deepEqual(answers.map(({ success, code }) => [success, code]), codes.map((code) => [false, code]));
+    assert.match(answers[0].message, /cannot be sent as JSON: TypeError/);
+    assert.deepEqual(errors.splice(0), codes.map((code) => [code, "video_1"]));
+  }
+  const good = room.broadcast({ n: 2 });
+  await time.advance(time.waits[0]);
+  Socket.last.open();
+  await settle();
+  await Socket.last.say(snapshot([row("jane")]));
+  assert.deepEqual([room.status, Socket.last.of("broadcast").map(({ data }) => data)], ["live", [{ n: 2 }]]);
+  await Socket.last.say({ type: "ack", id: Socket.last.of("broadcast")[0].id, success: true, delivered: 1 });
+  assert.equal((await good).delivered, 1);
+});
+
+test("what is sent is what was passed, also if it is changed while it waits", async () => {
+  const { room, socket } = await inside();
+  await socket.lose();
+  const data = { n: 1 };
+  room.broadcast(data);
+  data.n = 2n;
+  await time.advance(time.waits[0]);
+  Socket.last.open();
+  await settle();
+  await Socket.last.say(snapshot([row("jane")]));
+  assert.deepEqual(Socket.last.of("broadcast").map(({ data: sent }) => sent), [{ n: 1 }]);
+});
+
+test("a request whose owner dies is answered with TIMEOUT, and a late answer changes nothing", async () => {
+  const { room, socket } = await inside();
+  const answer = room.broadcast({ n: 1 });
+  for (let i = 0; i < 15; i++) {
+    await time.advance(1000);
+    await socket.say({ type: "pong" });
+  }
+  const { success, code, message } = await answer;
+  assert.deepEqual([success, code], [false, "TIMEOUT"]);
+  assert.match(message, /broadcast within 15 s/);
+  await socket.say({ type: "ack", id: socket.of("broadcast")[0].id, success: true, delivered: 1 });
+  assert.equal(room.status, "live");
+});
+
+test("a request that finds no connection in 30 s is answered with OFFLINE, and not sent later", async () => {
+  const { room, socket } = await inside();
+  await socket.lose();
+  const answer = room.broadcast({ n: 1 });
+  await time.advance(30_000);
+  assert.equal((await answer).code, "OFFLINE");
+  await Socket.last.lose();
+  await time.advance(time.waits[0]);
+  Socket.last.open();
+  await settle();
+  await Socket.last.say(snapshot([row("jane")]));
+  assert.deepEqual([room.status, Socket.last.of("broadcast")], ["live", []]);
+});
+
+/** Every call of a room that gives a promise. */
+const calls = {
+  broadcast: [{ n: 1 }], setStatus: ["busy"], setPrivacy: [{ invisible: false }], playback: [{ action: "play" }], step: [1],
+  setMedia: [{ mediaId: "a" }], requestControl: [], cancelRequest: [], grantControl: ["jane"], denyControl: ["jane"], releaseControl: [],
+  follow: [true], ready: [],
+};
+
+for (const [when, prepare] of Object.entries({
+  "the room is left": ({ room }) => room.leave(),
+  "the presence is closed": ({ presence: made }) => made.close(),
+  "the connection is lost and then closed": async ({ presence: made, socket }) => {
+    await socket.lose();
+    queueMicrotask(() => made.close());
+  },
+})) {
+  for (const late of [false, true]) {
+    test(`every promise settles when ${when}${late ? ", also of a call after it" : ""}`, async () => {
+      const all = await inside();
+      const ask = () => Object.entries(calls).map(async ([name, args]) => [name, await all.room[name](...args)]);
+      const early = late ? [] : ask();
+      await prepare(all);
+      await settle();
+      const answers = Object.fromEntries(await Promise.all(late ? ask() : early));
+      assert.deepEqual(Object.keys(answers), Object.keys(calls));
+      const { ready, follow, ...requests } = answers;
+      if (late) assert.deepEqual([ready, typeof follow], [false, "boolean"]);
+      for (const [name, { success, code, message }] of Object.entries(requests)) {
+        assert.deepEqual([success, typeof message], [false, "string"], name);
+        assert.ok(["OFFLINE", "NOT_IN_ROOM"].includes(code), `${name}: ${code}`);
+      }
+    });
+  }
+}
+
+test("a seek that waits for its turn when the connection is lost is answered, and so is a start that only the server can time", async () => {
+  const { room, socket } = await inside();
+  room.playback({ action: "seek", currentTime: 1 });
+  const seek = room.playback({ action: "seek", currentTime: 2 });
+  await settle();
+  assert.equal(socket.of("playback").length, 1);
+  await socket.lose();
+  const start = room.playback({ action: "play", startDelayMs: "auto" });
+  await time.advance(2100);
+  assert.deepEqual([(await seek).code, (await start).code], ["OFFLINE", "OFFLINE"]);
+});
+
+test("a message of an old room object is not sent for the new one", async () => {
+  const { presence: made, room, socket } = await inside();
+  room.leave();
+  made.enter("video_1", { type: "video" });
+  await settle();
+  await socket.say(snapshot([row("jane")]));
+  assert.equal((await room.broadcast({ n: 1 })).code, "NOT_IN_ROOM");
+  assert.deepEqual(socket.of("broadcast"), []);
+});
