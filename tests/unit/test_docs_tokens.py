@@ -24,13 +24,14 @@ from tests.waiting import PATIENCE_S
 
 from .auth import test_public_key_jwt
 
-TEXT = (Path(__file__).parent.parent.parent / "docs" / "tokens.md").read_text()
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs" / "tokens.md").read_text()
 AUTH = Path(cli.__file__).parent / "auth"
 SECRET = "a secret of at least 32 bytes, from your vault"
 
 
-def snippets(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
+def snippets(language: str, text: str = TEXT) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 def rows(heading: str) -> list[list[str]]:
@@ -46,7 +47,7 @@ def check(token: str) -> None:
     assert who.rooms == {"video_123": ("join", "control", "broadcast"), "project_*": ("join",)}
 
 
-@pytest.mark.parametrize("code", snippets("python"))
+@pytest.mark.parametrize("code", [*snippets("python"), *snippets("python", (ROOT / "README.md").read_text())])
 def test_each_python_snippet(code: str) -> None:
     names: dict[str, str] = {}
     exec(code, names)
