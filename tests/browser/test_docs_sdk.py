@@ -1,10 +1,12 @@
 """Every code block of docs/sdk.md works in Chromium, against a real server, with the real React and Vue."""
 
+import json
 import os
 import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
@@ -157,3 +159,23 @@ def test_the_calls_one_after_the_other(server: Server, context: BrowserContext, 
     assert page.evaluate("done") == ["closed", "closed", "closed", 1, True, "NOT_CONTROLLER"]
     tom.wait_for_function("heard.join() === '👍'")
     tom.wait_for_function("tom.others.length === 0")
+
+
+def test_the_first_page_of_the_package(
+    server: Server, context: BrowserContext, complaints: list[str], tmp_path: Path
+) -> None:
+    """The block of the package's README."""
+    text = (ROOT / "koko_presence" / "web" / "sdk" / "README.md").read_text()
+    (code,) = re.findall(r"^```js\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    address = "wss://presence.example.org/presence"
+    assert code.count(address) == 1
+    script = bundled("jsx", tmp_path, text=code.replace(address, f"{server.url}/presence"))
+    with urlopen(f"{server.url}/dev/token?user=jane&name=Jane") as answer:
+        token = json.load(answer)["token"]
+    context.route("**/api/presence-token", lambda route: route.fulfill(body=token))
+    html = "<!doctype html><video muted width=640 height=360></video><script type=module src=/bundle.js></script>"
+    page = open_page(context, server, html, complaints, script)
+    tom = other(context, server, complaints, "video_123")
+    tom.wait_for_function("tom.others[0]?.name === 'Jane'")
+    page.locator("video").hover()
+    tom.wait_for_function("tom.others[0].cursor?.x > 0.4")

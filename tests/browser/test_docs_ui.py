@@ -70,6 +70,16 @@ def test_the_documented_comparison_works(server: Server, browser: Browser, compl
     context.close()
 
 
+def test_the_documented_style_is_css_for_an_element_of_the_page(browser: Browser) -> None:
+    (css,) = re.findall(r"^```css\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    ids = set(re.findall(r"#([\w-]+)", css))
+    assert ids and all(f'id="{name}"' in TEXT for name in ids)
+    page = browser.new_page()
+    rules = "(css) => { const sheet = new CSSStyleSheet(); sheet.replaceSync(css); return [...sheet.cssRules].length; }"
+    assert page.evaluate(rules, css) == css.count("{")
+    page.close()
+
+
 def test_every_documented_part_and_property_exists() -> None:
     kit = Path(__file__).parents[2] / "koko_presence" / "web" / "sdk"
     source = "".join(path.read_text() for path in (kit / "ui").glob("*.js"))
