@@ -72,6 +72,30 @@ for (const [what, answer, message] of [
   });
 }
 
+for (const data of ["hello", "[1]", "null"]) {
+  test(`a server that says ${data} is no presence server`, async () => {
+    const { room, errors } = await entering();
+    Socket.last.onopen();
+    Socket.last.onmessage({ data });
+    await settle();
+    assert.deepEqual([errors.map(({ code }) => code), errorOf(room).code, Socket.all[0].closedWith], [["REFUSED"], "REFUSED", 3000]);
+    assert.match(errorOf(room).message, /no presence server/);
+  });
+}
+
+test("a server that answers something else than an authentication is given up like one that is silent", async () => {
+  const { room } = await entering();
+  Socket.last.onopen();
+  await Socket.last.say({ type: "auth", token: "an echo" });
+  await time.advance(15_000);
+  assert.equal(errorOf(room).code, "UNREACHABLE");
+});
+
+test("`auth` that gives nothing is told", async () => {
+  const { room } = await entering({ auth: () => undefined });
+  assert.deepEqual([room.status, errorOf(room).code], ["connecting", "TOKEN"]);
+});
+
 test("no token: what `auth` threw is in the snapshot", async () => {
   const { room, errors } = await entering({ auth: () => Promise.reject(new Error("signed out")) });
   assert.deepEqual([room.status, errorOf(room), errors.length], ["connecting", { code: "TOKEN", message: "Error: signed out" }, 1]);

@@ -283,7 +283,12 @@ export class Connection {
         ...this.#handlers.authFields(),
       });
     };
-    socket.onmessage = ({ data }) => this.#onMessage(JSON.parse(data));
+    socket.onmessage = ({ data }) => {
+      const message = parse(data);
+      if (message) return this.#onMessage(message);
+      this.#onFailure({ code: "REFUSED", message: `What answers at ${address.href} is no presence server.` });
+      this.#onLost(HANDSHAKE_REFUSED, this.error);
+    };
     socket.onclose = async ({ code, reason }) => {
       if (isOpen) return this.#onLost(code, this.#reasonOf(code, reason));
       const refusal = await refusalOf(address);
@@ -460,7 +465,7 @@ export class Connection {
 
   /** @param {ServerMessage} message */
   #onMessage(message) {
-    clearTimeout(this.#deadline);
+    if (this.isOnline || message.type === "authenticated") clearTimeout(this.#deadline); // an attempt ends with nothing else
     this.#silence.onReceived(message.type === "pong");
     this.#lastRefusal = refusalIn(message);
     if (!this.isOnline && this.#lastRefusal) this.error = this.#lastRefusal;
@@ -568,6 +573,19 @@ export class Connection {
     if (status === this.status) return;
     this.status = status;
     this.#handlers.onStatus(status);
+  }
+}
+
+/**
+ * @param {string} data
+ * @returns {ServerMessage | undefined} Undefined if it is none.
+ */
+function parse(data) {
+  try {
+    const message = JSON.parse(data);
+    return typeof message?.type === "string" ? message : undefined;
+  } catch {
+    return undefined;
   }
 }
 
