@@ -282,11 +282,13 @@ test("entering an entered room applies its privacy, and refuses another type", a
   assert.equal(room.status, "closed");
   const early = presence();
   early.enter("video_2");
-  early.enter("video_2", { privacy: { invisible: true } });
+  early.enter("video_2", { type: "comparison", privacy: { invisible: true } });
+  assert.throws(() => early.enter("video_2", { type: "video" }), /entered as "comparison"/);
   await settle();
   Socket.last.open();
   await settle();
-  assert.deepEqual(Socket.last.of("join")[0].privacy, { invisible: true });
+  const [{ roomType, privacy }] = Socket.last.of("join");
+  assert.deepEqual([roomType, privacy], ["comparison", { invisible: true }]);
 });
 
 test("createHooks says what it needs", () => {

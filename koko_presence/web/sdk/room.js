@@ -54,8 +54,6 @@ export class RoomClient {
   #joinMessage;
   /** When the room was last live, server ms. */
   #heardAt = 0;
-  /** Whether rooms of this type usually have shared playback. */
-  #expectsPlayback;
   #store;
   /** @type {Emitter<RoomEvents>} */
   #events = new Emitter();
@@ -92,7 +90,6 @@ export class RoomClient {
     this.#roomId = roomId;
     this.#context = context;
     this.#joinMessage = { type: "join", roomId, roomType: type, privacy };
-    this.#expectsPlayback = /^(video|comp)/.test(type ?? roomId); // an id begins with its type
     this.#store = new RoomStore(roomId);
     this.#notifiedSnapshot = this.#store.snapshot;
     this.#cursor = this.#addSlot((cursor) => this.#send("cursor", cursor));
@@ -109,7 +106,8 @@ export class RoomClient {
   /** Joins on a new connection, and tries again later if the server asks for that. */
   async join() {
     clearTimeout(this.#joinTimer);
-    if (this.#expectsPlayback) await this.#loadMedia(); // it applies the events of the room from the first one on
+    // an id begins with its type
+    if (/^(video|comp)/.test(this.#joinMessage.roomType ?? this.#roomId)) await this.#loadMedia(); // it applies the events of the room from the first one on
     if (this.#isOver) return; // left meanwhile
     const known = this.#media?.known;
     const data = known && { known: { ...known, at: this.#heardAt } };
@@ -165,10 +163,11 @@ export class RoomClient {
    * @throws {TypeError} If the room was entered as one of another type.
    */
   applyOptions({ type, privacy }) {
-    const { roomId, roomType } = this.#joinMessage;
-    if (type !== undefined && type !== (roomType ?? this.#store.snapshot.type ?? type)) {
-      throw new TypeError(`The room ${roomId} is entered as "${roomType ?? this.#store.snapshot.type}" and cannot be "${type}" too.`);
+    const { roomId, roomType = this.#store.snapshot.type } = this.#joinMessage;
+    if (type !== undefined && roomType !== undefined && type !== roomType) {
+      throw new TypeError(`enter: the room ${roomId} is entered as "${roomType}" and cannot be "${type}" too.`);
     }
+    this.#joinMessage.roomType ??= type;
     if (!privacy) return;
     this.#joinMessage.privacy = { ...this.#joinMessage.privacy, ...privacy };
     if (this.isLive) this.#context.setPrivacy(privacy);
