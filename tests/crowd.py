@@ -48,6 +48,8 @@ class Person:
         self.cursors: list[tuple[str, str, float]] = []  # room, session and timestamp of each cursor received
         self.words = 0
         self.privacy: dict[str, bool] = {}  # as it has to be in this tab; each `auth` repeats it
+        self.watches: list[str] = []  # rooms that it watches without joining them
+        self.summaries: dict[str, tuple[int, list[str]]] = {}  # of these: number of users, and the first of them
         self.new_at = 0.0  # when it last returned after the grace period, or with a new session
 
     @property
@@ -82,6 +84,15 @@ class Person:
         self.say(type="auth", id=f"begin {self.rights}", token=token_for(self.user, self.rights), **more)
         for room in sorted(self.wants):
             self.say(type="join", roomId=room, roomType="video")
+        self.summaries = {}
+        if self.watches:
+            self.say(type="watch", rooms=self.watches)
+
+    def watch(self, rooms: list[str]) -> None:
+        """Watch these rooms and no others, on this connection and the next ones."""
+        self.watches = rooms
+        if self.here:
+            self.say(type="watch", rooms=rooms)
 
     def say(self, **message: Any) -> None:
         self.story.note(f"{self.name} > {message.get('type')} {message.get('roomId', '')}")
@@ -208,6 +219,10 @@ class Person:
                 self.say(type="leave", roomId=room)
         elif kind == "left":
             self.seen.pop(room, None)
+        elif kind == "watching":
+            self.summaries = {each: self.summaries[each] for each in message["rooms"] if each in self.summaries}
+        elif kind == "room_summary":
+            self.summaries[room] = (message["userCount"], [row["userId"] for row in message["users"]])
         elif kind == "error":
             if message["code"] in ("ROOM_FULL", "TOO_MANY_ROOMS"):
                 self.wants.discard(room)

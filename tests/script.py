@@ -17,6 +17,7 @@ changes later.
 | `[person, "lose", back_s]`, `[person, "go"]` | the connection is lost and restored, or the tab is closed |
 | `[machine, "enter" or "leave" or "heartbeat" or "getActive", room, slot]` | procedures over HTTP, at that slot |
 | `[machine, "updateCursor", room, slot, timestamp]` | |
+| `[person, "watch", rooms]` | watches these rooms without joining them |
 | `["crash", slot]`, `["stop", slot, seconds]`, `["roll", slot]`, `["cut", slot, slot, seconds]` | workers, links |
 | `["wait", seconds]` | |
 | `["settings", room, change]` | the back end changes settings of the room; null takes a key back to its default |
@@ -90,13 +91,26 @@ def write(seed: int, workers: int | None = None, people: int = 8, steps: int = 4
     workers = workers or WORKERS[seed % len(WORKERS)]
     generator = _Generator(chances, workers, [f"p{n}" for n in range(people)])
     extra = _Extra(random.Random(f"{seed} extra"), [f"p{n}" for n in range(people)])
+    watches = random.Random(f"{seed} watch")
     actions: list[Action] = [
         [f"p{n}", "join", chances.choice(ROOMS), chances.randrange(workers)] for n in range(min(5, people))
     ]
     for _ in range(steps):
-        actions += [generator.next(), *extra.next(), ["wait", chances.choice((0.0, 0.001, 0.01, 0.05, 0.3))]]
+        actions += [
+            generator.next(),
+            *extra.next(),
+            *_watch(watches, people),
+            ["wait", chances.choice((0.0, 0.001, 0.01, 0.05, 0.3))],
+        ]
     actions += [["calm"], ["lose_owner", chances.randrange(100)]]
     return Script(workers=workers, people=people, salt=seed, actions=actions)
+
+
+def _watch(chances: random.Random, people: int) -> list[Action]:
+    """Draw now and then a list of rooms to watch, with chances of its own as `_Extra`."""
+    if chances.random() >= 0.12:
+        return []
+    return [[f"p{chances.randrange(people)}", "watch", chances.sample(ROOMS, chances.randrange(len(ROOMS) + 1))]]
 
 
 class _Extra:

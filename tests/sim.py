@@ -356,6 +356,8 @@ class Story:
             person.say(type=verb, roomId=args[0])
         elif verb == "rights":
             person.renew(args[0])
+        elif verb == "watch":
+            person.watch(args[0])
         elif verb == "lose":
             person.lose(args[0])
         elif verb == "go":

@@ -38,6 +38,7 @@ SHADOW, OWNER = "amy", "ann"
 ROOMS = ("video_1", "lobby", "den")
 TYPES = ("video", "project", "comparison", "comment_thread")
 COMPACT = ("cat", "hal")
+WATCHERS = ("bob", "cat")  # watch all rooms, whether or not they are in them
 BEGINS_OR_ENDS = {"room_created": "begins", "room_shown": "begins", "room_emptied": "ends", "room_hidden": "ends"}
 STEP_S = 0.02  # longer than any delay of the server after a step
 ITERATION_S = 0.0017  # within a flush window; the order of two people's messages in one loop iteration is not defined
@@ -138,6 +139,8 @@ class Story:
         for message in tab.client.got:
             if message["type"] == "authenticated":
                 tab.token, tab.session_id = message["resumeToken"], message["sessionId"]
+        if who in WATCHERS:
+            tab.client.post({"type": "watch", "rooms": list(ROOMS)})
 
     def do_hang_up(self, who: str, code: int) -> None:
         client = self.tabs[who].client

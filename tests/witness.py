@@ -308,6 +308,7 @@ def check_calm(story: Story) -> None:
             known = {n: session for n, session in person.numbers[room_id].items() if n in numbers}
             if known != numbers:
                 raise Broken(f"{person.name} knows {known} as numbers in {room_id}, not {numbers}")
+    check_summaries(story)
     assert story.world.webhook_events is not None
     receiver = Receiver(story.world.webhook_events)
     inside = receiver.inside
@@ -324,6 +325,29 @@ def check_calm(story: Story) -> None:
                 inside[room_id].add(session_id)
         if inside[room_id] != members:
             raise Broken(f"by webhooks {sorted(inside[room_id])} are in {room_id}, not {sorted(members)}")
+
+
+def check_summaries(story: Story) -> None:
+    """Check, when it is quiet, that each client has the summary of every room that it watches, and of no other; and
+    that no owner sends summaries to an edge which does not watch. Errors: Broken."""
+    world = story.world
+    rooms = world.shard.rooms
+    for person in story.people:
+        if not person.here:
+            continue
+        true: dict[str, tuple[int, list[str]]] = {}
+        for room_id in person.watches:
+            members = rooms[room_id].members.values() if room_id in rooms else ()
+            users = list(dict.fromkeys(member.user_id for member in members if member.visible))
+            true[room_id] = (len(users), users[:3])
+        if person.summaries != true:
+            raise Broken(f"{person.name} watches {person.watches} and has {person.summaries}, not {true}")
+    for node in world.nodes.values():
+        for room_id in ROOMS:
+            watching = {number for number, edge in world.nodes.items() if room_id in edge.hub.watched_rooms}
+            known = node.shard.watchers.edges_of(room_id)
+            if known and known != watching:
+                raise Broken(f"{room_id} is watched at {sorted(watching)}, and its owner knows {sorted(known)}")
 
 
 def call_the_roll(story: Story) -> None:

@@ -249,6 +249,9 @@ class FakeLoop(asyncio.AbstractEventLoop):
     def get_debug(self) -> bool:
         return False
 
+    def create_task(self, coro: Any, **options: Any) -> "asyncio.Task[Any]":
+        return asyncio.Task(coro, loop=self, **options)
+
     def create_future(self) -> "asyncio.Future[Any]":
         return asyncio.Future(loop=self)
 

@@ -16,7 +16,7 @@ from .errors import AuthRefused, NoToken, PresenceOffline, PresenceRefused
 from .incoming import OtherEvent
 from .listeners import EventStream
 from .model import Event
-from .models import Active, Cursor, Playback, Selection, User
+from .models import Active, Cursor, Playback, RoomSummary, Selection, User, Watching
 from .presence import PresenceClient
 from .room import Room
 
@@ -34,6 +34,8 @@ __all__ = [
     "PresenceRefused",
     "Privacy",
     "Room",
+    "RoomSummary",
     "Selection",
     "User",
+    "Watching",
 ]

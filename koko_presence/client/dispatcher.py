@@ -17,6 +17,7 @@ from .model import Event, Reply
 from .pending import Requests
 from .reconnecting import ReconnectingConnection
 from .room import Room
+from .watched_rooms import WatchedRooms
 
 log = logging.getLogger("koko_presence.client")
 
@@ -36,11 +37,19 @@ class Dispatcher:
     """Decodes and dispatches the messages of one client, in the order in which they come. Its only state is the set of
     warnings that were logged already."""
 
-    def __init__(self, client: Client, line: ReconnectingConnection, requests: Requests, listeners: Listeners) -> None:
+    def __init__(
+        self,
+        client: Client,
+        line: ReconnectingConnection,
+        requests: Requests,
+        listeners: Listeners,
+        watched: WatchedRooms,
+    ) -> None:
         self._client = client
         self._line = line
         self._requests = requests
         self._listeners = listeners
+        self._watched = watched
         self._warned: set[str] = set()
 
     def take(self, data: bytes) -> None:
@@ -77,6 +86,13 @@ class Dispatcher:
 
     def _reply(self, message: Reply, data: bytes) -> None:
         self._requests.answer(message.id, message)
+
+    def _watching(self, message: models.Watching, data: bytes) -> None:
+        self._watched.on_watching(message)
+        self._requests.answer(message.id, message)
+
+    def _summary(self, message: models.RoomSummary, data: bytes) -> None:
+        self._watched.on_summary(message)
 
     def _ack(self, message: models.Ack, data: bytes) -> None:
         self._requests.answer(message.id, msgspec.json.decode(data))
@@ -128,6 +144,8 @@ _HANDLERS: dict[type, Callable[[Dispatcher, Any, bytes], None]] = {
     models.Joined: Dispatcher._joined,
     models.Left: Dispatcher._left,
     models.Active: Dispatcher._reply,
+    models.Watching: Dispatcher._watching,
+    models.RoomSummary: Dispatcher._summary,
     models.Ack: Dispatcher._ack,
     models.Pong: Dispatcher._pong,
     models.Refusal: Dispatcher._refusal,

@@ -139,6 +139,24 @@ class Snapshot(Model, kw_only=True):
     created_at: str
 
 
+class SummaryUser(Model, kw_only=True):
+    """A user in the summary of a room; `color` is that of the user's first session there [Q12, L8]."""
+
+    user_id: str
+    name: str
+    image: str | None = None
+    color: str
+
+
+class RefusedRoom(Model, kw_only=True):
+    """A room whose summary is refused, and why [Q12]."""
+
+    room_id: str
+    code: str
+    message: str
+    retry_after_ms: int | None = None
+
+
 class CursorMovedData(Cursor, kw_only=True):
     """A session's cursor has moved; `hidden`: it was removed [E3]."""
 
@@ -410,6 +428,22 @@ class Active(Reply, tag="active", kw_only=True):
     session_count: int
 
 
+class Watching(Reply, tag="watching", kw_only=True):
+    """The rooms that this session watches, all of them: the answer to `watch`, which names the refused rooms of its
+    list, or without an `id` the news that access to some was withdrawn [Q12, N12]."""
+
+    rooms: list[str]
+    refused: list[RefusedRoom]
+
+
+class RoomSummary(Model, tag_field="type", tag="room_summary", kw_only=True):
+    """The visible users of a watched room: their number, and the first three [Q12]."""
+
+    room_id: str
+    user_count: int
+    users: list[SummaryUser]
+
+
 class Notice(Model, tag_field="type", tag="server_notice", kw_only=True):
     """How the client should behave from now on, for example `SEND_INTERVAL` [L2, L3]."""
 
@@ -457,6 +491,8 @@ Message: TypeAlias = (
     | Joined
     | Left
     | Active
+    | Watching
+    | RoomSummary
     | Notice
     | AuthExpiring
     | Kicked

@@ -10,7 +10,7 @@ import asyncio
 import random as chance
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -28,6 +28,7 @@ from .pending import Requests
 from .reconnecting import ReconnectingConnection, Token
 from .room import Room
 from .timing import Backoff, Pacer, Timers
+from .watched_rooms import WatchedRooms
 
 CURSOR_GAP_S = 0.05  # [Message Throttling], until the server has sent its limits
 RETRY_JOIN_S = 1.0
@@ -88,7 +89,8 @@ class PresenceClient:
         self._requested_caps = list(caps)
         self._shown: StatusData | None = None
         self._resume_token: str | None = None
-        self._inbox = Dispatcher(self, self._line, self._requests, self._listeners)
+        self._watched = WatchedRooms(partial(self.ask, repeat=True), self.send, self._listeners, timers, random)
+        self._inbox = Dispatcher(self, self._line, self._requests, self._listeners, self._watched)
 
     # --- the connection -----------------------------------------------------------------------------------------------
 
@@ -126,8 +128,9 @@ class PresenceClient:
     # --- the session --------------------------------------------------------------------------------------------------
 
     def on(self, name: str, callback: Callback) -> Undo:
-        """Call `callback` for `status` (a string), `error` (a `PresenceRefused` that answers no awaited call), `notice`
-        or `kicked`. Returns a function that removes it."""
+        """Call `callback` for `status` (a string), `error` (a `PresenceRefused` that answers no awaited call),
+        `notice`, `kicked`, `room_summary` or `watching` (the rooms that are watched now). Returns a function that
+        removes it."""
         return self._listeners.add(name, callback)
 
     def on_raw(self, callback: Callable[[bytes], object]) -> Undo:
@@ -157,6 +160,18 @@ class PresenceClient:
         active = await self.ask(message, repeat=True)
         assert isinstance(active, models.Active)
         return active
+
+    async def watch_rooms(self, room_ids: Iterable[str]) -> models.Watching:
+        """Watch these rooms without joining them, and no others: at most 200, an empty list for none [Q12]. The answer
+        names those that are refused. `summaries` has who is in them, and `room_summary` is called at each change; the
+        list is sent again after a reconnect. Errors: ValueError for more than 200, `PresenceRefused`
+        (RATE_LIMITED), `PresenceOffline`."""
+        return await self._watched.watch(room_ids)
+
+    @property
+    def summaries(self) -> Mapping[str, models.RoomSummary]:
+        """The last summary of each watched room, by its id [Q12]."""
+        return self._watched.summaries
 
     async def set_status(self, status: Status, message: str | None = None) -> None:
         """Set the user's status in all rooms and for all sessions; `active` returns to the automatic one [D8]. An empty
@@ -284,6 +299,7 @@ class PresenceClient:
         """The status has changed to `status`. When online, send the held requests and join all rooms again."""
         if status == "online":
             self._requests.ready(None)
+            self._watched.on_online()
             for room in list(self.rooms.values()):
                 self._enter(room)
         self._listeners.emit("status", status)

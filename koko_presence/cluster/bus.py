@@ -76,6 +76,15 @@ class EdgePort(Protocol):
         """Repeat all unanswered requests, because an owner was lost."""
         ...
 
+    @property
+    def watched_rooms(self) -> Iterable[str]:
+        """The rooms that sessions of this edge watch without being in them."""
+        ...
+
+    def repeat_watches(self, room_ids: Iterable[str], now: float) -> None:
+        """Tell the owners of these rooms, which have changed, that this edge watches them."""
+        ...
+
     def session_records(self) -> dict[str, list[SessionRecord]]:
         """Return the records of all sessions that are connected here, by user."""
         ...

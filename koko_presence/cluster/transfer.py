@@ -307,6 +307,7 @@ class OwnershipTransfer:
         for user_id in [user_id for user_id in bus.shard.users if moved(user_key(user_id))]:
             users[user_id] = bus.replicas.users[user_id] = release_user(bus.shard, user_id)
             bus.forget_replica_holder(user_id)
+        bus.shard.watchers.release(lambda room_id: moved(room_key(room_id)))
         owners = self._change.target
         self._own_by(owners)
         self._change.release()
@@ -374,6 +375,7 @@ class OwnershipTransfer:
             bus.shard.rooms.values(), lambda room, user: room in self._recovered_rooms or moved(user_key(user))
         )
         self._recovered_rooms.clear()
+        watched_rooms = [room_id for room_id in bus.edge.watched_rooms if moved(room_key(room_id))]
         self._change.settle()
         self._alarm.stop()
         suspend_sessions_of_lost_edges(bus.shard, self._change.target.view.ids, self._lost_workers, now)
@@ -387,6 +389,7 @@ class OwnershipTransfer:
         self._awaiting_ownership.clear()
         for command in [*waiting, *confirmations]:
             bus.send(command, now)
+        bus.edge.repeat_watches(watched_rooms, now)
         if retry:
             bus.edge.retry_pending(now)
         bus.dispatch_effects(now)

@@ -25,6 +25,7 @@ from koko_presence.protocol.commands import (
     ChangeSettings,
     Command,
     QueryActive,
+    QuerySummary,
     RemoveMember,
     RenewLease,
     ResumeMember,
@@ -34,12 +35,14 @@ from koko_presence.protocol.commands import (
     SuspendMember,
     UpdatePermissions,
     UserCommand,
+    WatchRoom,
 )
 from koko_presence.protocol.edge_messages import EdgeMessage, SessionActed
 from koko_presence.protocol.errors import NOT_CHECKED, NOT_CHECKED_RETRY_S, PresenceError
 from koko_presence.protocol.events import ServerNotice, encode
 from koko_presence.protocol.limits import Limits, RoomOptions
 from koko_presence.protocol.messages import Broadcast, CursorMessage, PlaybackMessage, RoomMessage
+from koko_presence.protocol.models import SummaryRow
 from koko_presence.protocol.procedures import ActiveResult, HeartbeatResult, JoinResult
 from koko_presence.protocol.snapshots import MembershipEnd
 from koko_presence.rooms import (
@@ -65,6 +68,7 @@ from koko_presence.users import http_sessions
 from koko_presence.users.user import User
 
 from .answers import Answers
+from .room_watchers import RoomWatchers
 from .user_handlers import USER_COMMANDS, UserHandlers
 
 
@@ -109,6 +113,7 @@ class Shard:
         # Recent ends of memberships: an `AdmitMember` that took another way may come after the `RemoveMember`.
         self._ended: dict[str, dict[str, Ended]] = {}  # by room and session
         self._swept_at = 0.0
+        self.watchers = RoomWatchers(self.context)
         self._answers = Answers(self.context, self.rooms, self.users)
         self._user_handlers = UserHandlers(self.context, self.users, self.accepts_unknown_resumes)
         # by the type of a command, and of a `RoomAction` by that of its message
@@ -174,6 +179,9 @@ class Shard:
                         self._user_handlers.drop_if_gone(user)
                 continue
             room = self.rooms.get(owner_id)
+            if kind == "summary":
+                self.watchers.note_change(owner_id, room, now)
+                continue
             if room is None:
                 continue
             room.settle()
@@ -204,7 +212,12 @@ class Shard:
         self._user_handlers.drop_if_gone(user)
 
     def _touch(self, room: Room, now: float, *session_ids: str) -> None:
-        """Schedule the room's flush, and the replication of these sessions."""
+        """Schedule the room's flush, the replication of these sessions, and the room's summary if it has changed."""
+        self.watchers.note_change(room.id, room, now)
+        self._schedule(room, now, *session_ids)
+
+    def _schedule(self, room: Room, now: float, *session_ids: str) -> None:
+        """As `_touch`, after what does not change who is in the room."""
         if self.context.replicated and session_ids:
             room.mark_changed(session_ids)
             self.flush_queue.schedule_now(room, now) if not room.out else self.flush_queue.touch(room, now)
@@ -489,9 +502,9 @@ class Shard:
                 edge_message = SessionActed(session_id=member.session_id, activity="active")
                 self.context.add_effect((member.edge, edge_message))
         if isinstance(message, (CursorMessage, Broadcast)):
-            self._touch(room, now)
+            self._schedule(room, now)
         else:
-            self._touch(room, now, member.session_id)
+            self._schedule(room, now, member.session_id)
 
     def _do(self, handler: MessageHandler, room: Room, member: Member, message: RoomMessage, now: float) -> Result:
         if member.visible and room.meter.tick(now):
@@ -527,6 +540,17 @@ class Shard:
         if command.room_type not in (UNSET, known_type):  # access to a project gives none to a film of the same id
             raise PresenceError("ROOM_TYPE_MISMATCH", f"The room is a {known_type} room.")
         return snapshot_view.active_result(room, command)
+
+    @ROOM_COMMANDS.handles(WatchRoom)
+    def _watch(self, command: WatchRoom, now: float) -> None:
+        if command.watches:
+            self.watchers.begin(command.room_id, command.edge, command.number, self.rooms.get(command.room_id))
+        else:
+            self.watchers.end(command.room_id, command.edge, command.number)
+
+    @ROOM_COMMANDS.handles(QuerySummary)
+    def _query_summary(self, command: QuerySummary, now: float) -> SummaryRow:
+        return snapshot_view.summary(command.room_id, self.rooms.get(command.room_id))
 
     @ROOM_COMMANDS.handles(ServerBroadcast)
     def _broadcast_as_system(self, command: ServerBroadcast, now: float) -> None:

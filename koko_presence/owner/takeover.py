@@ -262,6 +262,7 @@ def _session_version(user: User, session_id: str) -> int:
 def suspend_sessions_of_lost_edges(shard: Shard, edges: Collection[int], lost_some: bool, now: float) -> None:
     """Hold the places of all sessions at edges that are not among `edges`, the workers of the view."""
     shard.forget_denied()
+    shard.watchers.keep_edges(edges)
     for room in list(shard.rooms.values()):
         if reconcile.suspend_absent_members(room, edges, now):
             shard.changed_room(room, now)

@@ -183,6 +183,7 @@ class SurveyHandlers:
                 kicked += 1
             elif session.state == "open":
                 kicked += session.memberships.expel(request.room_id, request.reason, now)
+                session.unwatch(request.room_id, request.reason)
         reply(Kicked(sessions=kicked + self._end_held(request, now)))
 
     def _fitting(self, user_id: str | None, session_id: str | None = None) -> list[Session]:
@@ -244,6 +245,7 @@ class SurveyHandlers:
                 if request.room_id in (None, room_id):
                     check.started += 1
                     session.memberships.recheck(room_id, NO_LONGER_OPEN, check.on_answer)
+            check.started += session.recheck_watched(request.room_id, check.on_answer)
         # HTTP sessions as well; some answers arrive before they are counted here
         check.started += self._hub.procedures.recheck(request.user_id, request.room_id, check.on_answer)
         check.all_started = True

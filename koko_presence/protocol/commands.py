@@ -497,6 +497,25 @@ class QueryActive(RoomCommand, kw_only=True):
     reply_to: ReplyTo | None = None
 
 
+class WatchRoom(RoomCommand, kw_only=True):
+    """Edge `edge` begins or ends to watch the room for its clients [Q12]. `number` counts these commands of the edge,
+    so that an older one which arrives late changes nothing. The edge repeats it at each change of the room's owner."""
+
+    delivery = Delivery.SENDER_REPEATS
+
+    edge: int
+    number: int
+    watches: bool
+
+
+class QuerySummary(RoomCommand, kw_only=True):
+    """`getSummaries`, for one room that the caller may enter [Q12]."""
+
+    delivery = Delivery.BUS_REPEATS
+
+    reply_to: ReplyTo | None = None
+
+
 class ServerBroadcast(RoomCommand, kw_only=True):
     """A broadcast of the server API [J4]: `data` is a JSON object; `to` lists the receiving users, None means all."""
 

@@ -98,6 +98,15 @@ class SessionActed(EdgeMessage, kw_only=True):
     idle_at: float = 0.0
 
 
+class SummaryChanged(EdgeMessage, kw_only=True):
+    """The summary of a room that the edge watches, as the complete message for its clients [Q12]. A message with a
+    lower `version` than the last one is outdated."""
+
+    room_id: str
+    version: int
+    payload: bytes
+
+
 class CallAnswered(EdgeMessage, kw_only=True):
     """The answer of call `number`: its result as JSON, or the error message of L6 when it was `refused`."""
 

@@ -23,8 +23,10 @@ from .models import (
     PlaybackRow,
     PresenceRoom,
     PresenceUser,
+    RefusedRoom,
     Rights,
     Status,
+    SummaryUser,
     SyncState,
     Title,
     WaitForViewers,
@@ -362,6 +364,23 @@ class ActiveReply(ServerMessage, tag="active", kw_only=True):
     users: list[PresenceUser] | Raw
     total_count: int
     session_count: int
+
+
+class Watching(ServerMessage, tag="watching", kw_only=True):
+    """The rooms that this session watches, all of them: the answer to `watch`, which names the refused rooms of its
+    list, or without an `id` the news that access to some was withdrawn [Q12, N12]."""
+
+    id: MessageId | None = None
+    rooms: list[str]
+    refused: list[RefusedRoom]
+
+
+class RoomSummary(ServerMessage, tag="room_summary", kw_only=True):
+    """The visible users of a watched room: their number, and the first three [Q12]."""
+
+    room_id: str
+    user_count: int
+    users: list[SummaryUser]
 
 
 class ServerNotice(ServerMessage, tag="server_notice", kw_only=True):

@@ -122,6 +122,8 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     broadcast_burst: Annotated[Count, Meta(description="Custom broadcasts that may come at once.")] = 20
     join_hz: Annotated[Hertz, Meta(description="Joins of one session, over HTTP of one user.")] = 5.0
     join_burst: Annotated[Count, Meta(description="Joins that may come at once.")] = 20
+    watch_hz: Annotated[Hertz, Meta(description="Lists of watched rooms of one session, over HTTP of one user.")] = 1.0
+    watch_burst: Annotated[Count, Meta(description="Lists of watched rooms that may come at once.")] = 5
     connection_hz: Annotated[Hertz, Meta(description="Messages of any kind on one connection.")] = 100.0
     connection_bytes_hz: Annotated[
         int, Meta(ge=4096, le=1 << 30, description="Bytes that are read from one connection.")

@@ -73,6 +73,7 @@ from .procedures import (
     Procedure,
     RequestControlResult,
     StatusResult,
+    SummariesResult,
 )
 
 EDGE: Literal["edge"] = "edge"
@@ -201,6 +202,19 @@ class GetActive(ClientMessage, tag="get_active", kw_only=True):
     def __post_init__(self) -> None:
         if self.data is not None:
             self.room_type = _agreed("roomType", self.room_type, self.data.room_type)
+
+
+MAX_WATCHED_ROOMS = 200
+
+
+class Watch(ClientMessage, tag="watch", kw_only=True):
+    """The rooms to watch without joining them, the whole list: it replaces the one before [Q12]."""
+
+    causes = ()
+    procedures = (Procedure("getSummaries", kind="query", returns=SummariesResult),)
+    rate = "watch"
+
+    rooms: Annotated[list[RoomId], Meta(max_length=MAX_WATCHED_ROOMS, description="An empty list ends watching.")]
 
 
 # --- presence -----------------------------------------------------------------------------------------------------

@@ -315,3 +315,32 @@ class PresenceRoom(Wire, kw_only=True):
     media: Annotated[dict[str, Medium] | UnsetType, Meta(description="By target; absent when there is none.")] = UNSET
     settings: RoomSettings | UnsetType = UNSET
     created_at: str
+
+
+# --- a room without its members [Q12] -----------------------------------------------------------------------------
+
+
+class SummaryUser(Wire, kw_only=True):
+    """A user in the summary of a room; `color` is that of the user's first session there [Q12, L8]."""
+
+    user_id: str
+    name: str
+    image: str | UnsetType = UNSET
+    color: str
+
+
+class SummaryRow(Wire, kw_only=True):
+    """The visible users of a room: their number, and the first three [Q12]."""
+
+    room_id: str
+    user_count: int
+    users: list[SummaryUser]
+
+
+class RefusedRoom(Wire, kw_only=True):
+    """A room whose summary is refused, and why [Q12]."""
+
+    room_id: str
+    code: str
+    message: str
+    retry_after_ms: int | UnsetType = UNSET

@@ -10,7 +10,18 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from msgspec import UNSET, Meta, Raw, UnsetType
 
-from .models import Activity, PlaybackRow, PresenceRoom, PresenceUser, Rights, RoomId, Status, Wire
+from .models import (
+    Activity,
+    PlaybackRow,
+    PresenceRoom,
+    PresenceUser,
+    RefusedRoom,
+    Rights,
+    RoomId,
+    Status,
+    SummaryRow,
+    Wire,
+)
 
 SessionId = Annotated[str, Meta(min_length=1, max_length=128)]
 ClientKey = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -72,6 +83,13 @@ class ActiveResult(Wire, kw_only=True):
     users: list[PresenceUser] | Raw
     total_count: int
     session_count: int
+
+
+class SummariesResult(Wire, kw_only=True):
+    """One row for each room that the caller may enter, in the order of the input [Q12]."""
+
+    summaries: list[SummaryRow] | Raw
+    refused: list[RefusedRoom]
 
 
 class HeartbeatResult(Wire, kw_only=True):

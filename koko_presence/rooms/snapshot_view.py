@@ -1,11 +1,21 @@
 """Builds what a user may see of a room: rows, counts, the snapshot at join, the answer to get_active. Reads only."""
 
+from itertools import islice
+
 from msgspec import UNSET, Raw
 
 from koko_presence.protocol.commands import Authority, QueryActive
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.events import JoinedReply, PlaybackSynced, encode
-from koko_presence.protocol.models import ControlRequestRow, MessageId, PresenceRoom, PresenceUser, Rights
+from koko_presence.protocol.models import (
+    ControlRequestRow,
+    MessageId,
+    PresenceRoom,
+    PresenceUser,
+    Rights,
+    SummaryRow,
+    SummaryUser,
+)
 from koko_presence.protocol.procedures import ActiveResult, JoinResult
 from koko_presence.protocol.settings import NO_SETTINGS
 
@@ -44,6 +54,25 @@ def counts(room: RoomState) -> tuple[int, int]:
     """Return the numbers of distinct visible users and of visible sessions [C7, C8]."""
     user_ids = [member.user_id for member in room.members.values() if member.visible]
     return len(set(user_ids)), len(user_ids)
+
+
+SUMMARY_USERS = 3  # that a summary names
+
+
+def summary(room_id: str, room: RoomState | None) -> SummaryRow:
+    """Return what a user that watches the room sees: the number of visible users, and the first to enter. The same for
+    all, so an invisible user is not in it for their own other sessions either [Q12]. `room` is None when there is
+    none."""
+    members = () if room is None else room.members.values()
+    first: dict[str, Member] = {}
+    for member in members:
+        if member.visible:
+            first.setdefault(member.user_id, member)
+    users = [
+        SummaryUser(user_id=user_id, name=member.name, image=member.image or UNSET, color=member.color)
+        for user_id, member in islice(first.items(), SUMMARY_USERS)
+    ]
+    return SummaryRow(room_id=room_id, user_count=len(first), users=users)
 
 
 def active_result(room: RoomState, query: QueryActive) -> ActiveResult:

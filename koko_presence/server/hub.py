@@ -33,6 +33,7 @@ from koko_presence.protocol.edge_messages import (
     SessionOpened,
     SessionRefused,
     SessionReplaced,
+    SummaryChanged,
 )
 from koko_presence.protocol.limits import Limits
 from koko_presence.protocol.snapshots import Present, SessionRecord
@@ -42,6 +43,7 @@ from koko_presence.users.session import NONE
 
 from .address_limits import FREE, AddressUse
 from .pending_requests import PendingRequests
+from .room_summaries import RoomSummaries
 from .rpc import Procedures
 from .self_service import note_acted
 from .session import Session
@@ -107,6 +109,7 @@ class Hub:
         self.refuses_new_clients = False  # set by the worker while memory is short
         self.calls = PendingRequests(edge_id, bus, timers, clock)
         self.procedures = Procedures(self)
+        self.room_summaries = RoomSummaries(edge_id, bus, timers, clock)
         self.join_access = Durations()  # waits of joins for the authoriser
 
     def unix_s(self) -> float:
@@ -143,6 +146,7 @@ class Hub:
                     if not subscription.subscribers:
                         del self.subscriptions[room_id]
         session.memberships.end()
+        session.end_watching()
 
     def unsubscribe(self, session: SubscribedSession, room_id: str) -> None:
         """Remove the session from a room's subscription and drop what its outbox holds back of the room: the client
@@ -185,6 +189,7 @@ class Hub:
     def stop(self) -> None:
         """Stop all timers, fail pending calls and cancel pending checks."""
         self._alarm.stop()
+        self.room_summaries.stop()
         self.calls.stop()
         for task in self._tasks:
             task.cancel()
@@ -273,6 +278,8 @@ class Hub:
                 note_acted(session, message, now)
         elif isinstance(message, CallAnswered):
             self.calls.on_answer(message)
+        elif isinstance(message, SummaryChanged):
+            self.room_summaries.on_summary(message)
 
     def on_flush(self, flush: RoomFlush, now: float) -> None:
         """Copy a room's flush to the outbox of each subscriber here, in stream order."""
@@ -334,6 +341,15 @@ class Hub:
             except Exception:  # the requests of the others are repeated
                 session.fail()
         self.calls.retry_pending(now)
+
+    @property
+    def watched_rooms(self) -> Iterable[str]:
+        """The rooms that sessions of this edge watch without being in them [Q12]."""
+        return self.room_summaries.room_ids
+
+    def repeat_watches(self, room_ids: Iterable[str], now: float) -> None:
+        """Tell the owners of these rooms, which have changed, that this edge watches them."""
+        self.room_summaries.repeat(room_ids, now)
 
     def session_records(self) -> dict[str, list[SessionRecord]]:
         """By user: the records of the open sessions of this edge."""

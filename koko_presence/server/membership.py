@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Awaitable, Callable, Set
+from collections.abc import Callable, Set
 from typing import Any, Protocol
 
 from msgspec import UNSET
@@ -54,7 +54,7 @@ from .flood_limits import Abuse
 from .held_messages import HeldQueue
 from .idle_tracker import ActivityWatch
 from .reauthorization import NO_LONGER_OPEN, NOT_OPEN, Reauthorization, RecheckedSession, RecheckHub
-from .room_checks import check_room_id, requested_type, settled_type
+from .room_checks import await_grant, check_room_id, requested_type, settled_type
 from .room_membership import (
     ABSENT,
     ANSWERED,
@@ -344,7 +344,7 @@ class Memberships(Reauthorization):
                 self._note_wait(room_id, now)
                 self._enter(message, grant)
 
-        answering = hub.await_answer(_await_grant(session, answer, on_grant))
+        answering = hub.await_answer(await_grant(session, answer, on_grant))
         if membership.state in IN_ROOM:
             of = weakref.ref(session)  # the timer must not keep a closed session alive
 
@@ -607,7 +607,7 @@ class Memberships(Reauthorization):
         if isinstance(answer, Grant):
             then(answer)
         else:
-            session.hub.await_answer(_await_grant(session, answer, then))
+            session.hub.await_answer(await_grant(session, answer, then))
 
     # --- messages to rooms ----------------------------------------------------------------------------------------
 
@@ -844,13 +844,3 @@ ACTIONS: dict[str, Callable[..., None]] = {
 
 # message types that are coalesced, with their names in the counters
 _MERGED: dict[type, str] = {message: type_ for type_, message in ROOM_MESSAGES.items() if EDGE in message.coalesced}
-
-
-async def _await_grant(session: MembershipsSession, answer: Awaitable[Grant], then: Callable[[Grant], None]) -> None:
-    try:
-        grant = await answer
-    except Exception:  # fail closed: the join is refused, and messages held for the room are handled
-        log.exception("access check failed")
-        grant = UNSURE
-    if session.state == "open":
-        then(grant)

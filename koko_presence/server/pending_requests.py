@@ -7,7 +7,8 @@ the `Hub` writes the table of pending calls.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -58,6 +59,10 @@ class PendingRequests:
             return await self._requests.request(command, send)
         except TimeoutError:
             raise PresenceError("UNAVAILABLE", _NOT_KNOWN) from None
+
+    async def request_all(self, commands: Iterable[Any]) -> list[bytes]:
+        """Send commands, all before the first is answered, and return their answers. Errors: as `request`."""
+        return list(await asyncio.gather(*map(self.request, commands)))
 
     def joins(self) -> dict[str, set[str]]:
         """By session: the rooms that it joins by pending calls."""

@@ -56,6 +56,8 @@ class RecheckedSession(SessionContext, SubscribedSession, Protocol):
     @property
     def held(self) -> HeldBytes: ...
 
+    def recheck_watched(self) -> int: ...
+
 
 def kick(session: KickableSession, reason: str) -> None:
     """Kick the client off the server: unsent messages are dropped, `kicked` is the last message, then the connection is
@@ -91,6 +93,7 @@ class Reauthorization:
         self.outdate_joins()
         for room_id in self.joined:
             self.recheck(room_id, NOT_OPEN)
+        self._session.recheck_watched()
 
     def recheck(self, room_id: str, reason: str, then: Callable[[bool | None], None] = lambda allowed: None) -> None:
         """Check whether the session may be in a room that it is in or joins, and expel it with `reason` if not. `then`

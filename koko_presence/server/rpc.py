@@ -8,6 +8,7 @@ this worker is the edge.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal, NamedTuple, Protocol
@@ -26,6 +27,7 @@ from koko_presence.protocol.commands import (
     LeaveRoom,
     QueryActive,
     QueryLeases,
+    QuerySummary,
     RenewLeases,
     RoomAction,
     SessionInfo,
@@ -33,7 +35,7 @@ from koko_presence.protocol.commands import (
 )
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.messages import PROCEDURES, ROOM_MESSAGES, Join, SetPrivacy, SetStatus
-from koko_presence.protocol.procedures import HeartbeatInput, LeaveInput, RoomTarget, Target
+from koko_presence.protocol.procedures import HeartbeatInput, LeaveInput, RoomTarget, SummariesResult, Target
 from koko_presence.users.http_sessions import is_lease, lease_id
 from koko_presence.users.user import presence_is_off
 from koko_presence.users.user_rate_limits import Budgets
@@ -41,7 +43,7 @@ from koko_presence.users.user_rate_limits import Budgets
 from .address_limits import RETRY_CONNECTION_S
 from .http_session_holders import Lease, Leaseholders
 from .pending_requests import PendingRequests
-from .room_checks import check_room_id, requested_type, settled_type
+from .room_checks import CHECKS_AT_ONCE, check_room_id, refused_room, requested_type, settled_type
 from .rpc_inputs import read, read_message
 from .self_service import change_privacy, hide_with_join
 from .session import Session
@@ -94,7 +96,7 @@ class Procedures:
 
     def __init__(self, hub: ProceduresHub) -> None:
         self._hub = hub
-        self._calls, self._joins = Budgets(), Budgets()
+        self._calls, self._joins, self._watches = Budgets(), Budgets(), Budgets()
         self._holders = Leaseholders()
 
     async def call(self, caller: Caller, name: str, input: Any) -> Any:
@@ -248,6 +250,35 @@ class Procedures:
         )
         return Raw(await self._hub.calls.request(command))
 
+    async def _get_summaries(self, caller: Caller, name: str, input: Any) -> SummariesResult:
+        message, limits = read_message(input, name), self._hub.limits
+        self._watches.take(caller.identity.user_id, limits.watch_hz, limits.watch_burst, self._hub.clock())
+        room_ids = list(dict.fromkeys(message.rooms))
+        refused: dict[str, PresenceError] = {}
+        grants: dict[str, Grant] = {}
+        for at in range(0, len(room_ids), CHECKS_AT_ONCE):
+            waiting: dict[str, Awaitable[Grant]] = {}
+            for room_id in room_ids[at : at + CHECKS_AT_ONCE]:
+                try:
+                    check_room_id(room_id)
+                except PresenceError as error:
+                    refused[room_id] = error
+                    continue
+                answer = self._hub.access.check(caller.identity, room_id, None, action="get_active")
+                if isinstance(answer, Grant):
+                    grants[room_id] = answer
+                else:
+                    waiting[room_id] = _granted(answer)
+            if waiting:
+                grants.update(zip(waiting, await asyncio.gather(*waiting.values()), strict=True))
+        refused |= {room_id: grant.refusal() for room_id, grant in grants.items() if not grant.allow}
+        queries = [QuerySummary(room_id=room_id) for room_id in room_ids if room_id not in refused]
+        rows = await self._hub.calls.request_all(queries)
+        return SummariesResult(
+            summaries=Raw(b"[" + b",".join(rows) + b"]"),
+            refused=[refused_room(room_id, error) for room_id, error in refused.items()],
+        )
+
     # --- actions of members ---------------------------------------------------------------------------------------
 
     async def _act(self, caller: Caller, name: str, input: Any) -> Raw:
@@ -367,6 +398,7 @@ _HANDLERS: dict[str, Callable[[Procedures, Caller, str, Any], Awaitable[Any]]] =
     "leave": Procedures._leave,
     "heartbeat": Procedures._heartbeat,
     "getActive": Procedures._get_active,
+    "getSummaries": Procedures._get_summaries,
     "setStatus": Procedures._set_status,
     "setPrivacy": Procedures._set_privacy,
 }

@@ -37,6 +37,7 @@ from koko_presence.protocol.messages import (
     SetPrivacy,
     SetStatus,
     SetStatusAlias,
+    Watch,
 )
 from koko_presence.protocol.models import MessageId, Privacy
 from koko_presence.protocol.snapshots import SessionRecord
@@ -52,6 +53,7 @@ from .keepalive import LinkWatch
 from .membership import Memberships, MembershipsHub
 from .self_service import SWITCHES, handle_heartbeat, handle_privacy, handle_status
 from .session_states import CLOSED_LINK, TRANSITIONS, Link
+from .watch_list import WatchingHub, WatchList
 
 log = logging.getLogger("koko_presence.connection")
 
@@ -61,7 +63,7 @@ ACTIVITY_CHANGE_HZ, ACTIVITY_CHANGE_BURST = 0.5, 4
 NONE_UNACKNOWLEDGED: dict[str, int] = {}
 
 
-class SessionHub(AuthenticationHub, MembershipsHub, Protocol):
+class SessionHub(AuthenticationHub, MembershipsHub, WatchingHub, Protocol):
     """The edge of a session: what the session and its parts use of it."""
 
     @property
@@ -96,7 +98,7 @@ class Session:
         "__weakref__", "_behind_auth", "_link_watch", "_messages_before_auth", "abuse", "activity", "activity_changes",
         "address_use", "authentication", "connection", "held", "hub", "link", "memberships", "opened_at", "outbox",
         "ponged_at", "privacy", "privacy_seq", "privacy_version", "rate_limiter", "refusal", "session_id", "state",
-        "status_bucket", "unacknowledged_privacy", "version",
+        "status_bucket", "unacknowledged_privacy", "version", "watch_list",
     )  # fmt: skip
 
     def __init__(self, hub: SessionHub, connection: int, link: Link, address_use: AddressUse = FREE) -> None:
@@ -130,6 +132,7 @@ class Session:
         self.held = HeldBytes()
         self._behind_auth: HeldQueue | None = None  # messages that wait for the answer to `auth`
         self._link_watch = LinkWatch(limits, now)
+        self.watch_list: WatchList | None = None  # made with the first `watch`
         self.ponged_at = -1e9
         self.version = 0  # with which the user's owner opened the session for this connection
         self.privacy = Privacy()  # the privacy that applies at this edge
@@ -325,6 +328,8 @@ class Session:
         self.outbox.end(CLOSED_LINK)
         self.authentication.release()
         self.memberships.release()
+        if self.watch_list is not None:
+            self.watch_list.release()
 
     # --- messages -------------------------------------------------------------------------------------------------
 
@@ -382,6 +387,33 @@ class Session:
 
     def _again(self, message: Auth, now: float) -> None:
         self.authentication.again(message)
+
+    # --- rooms that the session watches without being in them [Q12] -----------------------------------------------
+
+    def _watch(self, message: Watch, now: float) -> None:
+        """Handle `watch`. Errors: RATE_LIMITED."""
+        if self.watch_list is None:
+            self.watch_list = WatchList(self)
+        self.watch_list.watch(message, now)
+
+    def recheck_watched(
+        self, room_id: str | None = None, then: Callable[[bool | None], object] = lambda allowed: None
+    ) -> int:
+        """Check again whether the session may watch a room, or with None all that it watches, as
+        `WatchList.recheck`."""
+        return 0 if self.watch_list is None else self.watch_list.recheck(room_id, then)
+
+    def unwatch(self, room_id: str, reason: str) -> None:
+        """Take a room out of those that the session watches, because the user was kicked out of it."""
+        if self.watch_list is not None:
+            self.watch_list.take_out(room_id, reason)
+
+    def end_watching(self) -> None:
+        """Watch no rooms any more; the session has ended."""
+        if self.watch_list is not None:
+            self.watch_list.end()
+
+    # --- opening --------------------------------------------------------------------------------------------------
 
     def on_opened(self, opened: SessionOpened, now: float) -> None:
         """Open the session, which the user's owner has made or resumed; answer the client, then handle held
@@ -445,6 +477,8 @@ class Session:
             times = [self.activity.next_at(), self._link_watch.next_at(now), self.authentication.watch_expiry(now)]
         if self.state == "open":
             times += (self.authentication.check_again(now), self.memberships.recheck_undecided(now))
+        if self.state == "open" and self.watch_list is not None:
+            times.append(self.watch_list.recheck_undecided(now))
         if self.state == "open":  # an expired token may have closed it
             self.hub.wake(self.connection, min(times))
 
@@ -627,6 +661,7 @@ _HANDLERS: dict[type, tuple[bool, Callable[..., None]]] = {
     SetStatus: (False, handle_status),
     SetStatusAlias: (False, handle_status),
     SetPrivacy: (False, handle_privacy),
+    Watch: (False, Session._watch),
     Join: (True, Memberships.join),
     Leave: (True, Memberships.leave),
     GetActive: (True, Memberships.query_active),

@@ -15,7 +15,7 @@ const React = (await import("react")).default;
 const { createRoot } = await import("react-dom/client");
 const { act, createElement: h, StrictMode } = React;
 const {
-  RoomProvider, useRoom, useLiveRoom, useOthers, useSelf, useStatus, useError, useLostConnection, useEvent, useBroadcast, useCursor,
+  PresenceProvider, RoomProvider, useRooms, useRoom, useLiveRoom, useOthers, useSelf, useStatus, useError, useLostConnection, useEvent, useBroadcast, useCursor,
   useTyping, usePlayback, useSnapshot, useTarget,
 } = createHooks(React);
 
@@ -562,4 +562,37 @@ test("what a return was is in the snapshot of the hooks", async () => {
   await turn();
   await say(snapshot([row("jane")]));
   assert.equal(returned.resumed, true);
+});
+
+test("useRooms: rooms that are not entered, with a list that changes, in StrictMode", async () => {
+  const List = ({ ids }) => {
+    const rooms = useRooms(ids);
+    return ids.map((id) => `${id} ${rooms[id]?.userCount ?? "?"}`).join();
+  };
+  const renderList = (ids) => act(() => root.render(h(StrictMode, null, h(PresenceProvider, { presence: made }, h(List, { ids })))));
+  await renderList(["video_1", "video_2"]);
+  await turn();
+  await act(async () => Socket.last.open());
+  await turn();
+  assert.equal(Socket.all.length, 1);
+  assert.deepEqual(Socket.last.of("watch").map(({ rooms }) => rooms), [["video_1", "video_2"]]);
+  await say({ type: "watching", id: Socket.last.of("watch")[0].id, rooms: ["video_1", "video_2"], refused: [] });
+  await say({ type: "room_summary", roomId: "video_1", userCount: 2, users: [] });
+  assert.equal(place.textContent, "video_1 2,video_2 ?");
+  await renderList(["video_1"]);
+  assert.equal(place.textContent, "video_1 2");
+  await act(() => root.render(null));
+  await turn();
+  assert.equal(made.status, "closed");
+});
+
+test("useRooms inside a RoomProvider uses its presence, and throws a sentence without one", async () => {
+  const Count = () => String(useRooms(["video_9"]).video_9?.userCount);
+  await show(h(Count));
+  assert.deepEqual(Socket.last.of("watch").concat(Socket.last.of("join")), []);
+  await say({ type: "room_summary", roomId: "video_9", userCount: 4, users: [] });
+  assert.equal(place.textContent, "4");
+  const { renderToString } = await import("react-dom/server");
+  assert.throws(() => renderToString(h(Count)), /PresenceProvider or a RoomProvider/);
+  assert.equal(renderToString(h(PresenceProvider, { presence: made }, h(Count))), "undefined");
 });

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from koko_presence.owner import room_watchers
 from koko_presence.rooms import colors, lifetime, presence_state, snapshot_view
 from koko_presence.rooms.member import Person
 from koko_presence.rooms.room import Room
@@ -139,4 +140,17 @@ def test_an_earlier_position_in_the_list_would_be_found(monkeypatch: pytest.Monk
             self.members[session_id] = self.members.pop(session_id)
 
     monkeypatch.setattr(Room, "_reveal_member", stay_in_place)
+    assert found()
+
+
+@pytest.mark.long
+def test_a_summary_that_counts_the_invisible_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    summary = snapshot_view.summary
+
+    def with_all(room_id: str, room: RoomState | None) -> Any:
+        row = summary(room_id, room)
+        row.user_count = 0 if room is None else len(room.people)
+        return row
+
+    monkeypatch.setattr(room_watchers, "summary", with_all)
     assert found()

@@ -20,11 +20,13 @@ from msgspec import UNSET, structs
 
 from koko_presence.cluster.cluster_bus import ClusterBus
 from koko_presence.owner import reconcile
+from koko_presence.owner.room_watchers import RoomWatchers
 from koko_presence.owner.shard import Shard
 from koko_presence.protocol.commands import EnterRoom, RemoveMember
 from koko_presence.protocol.settings import NO_SETTINGS, merged
 from koko_presence.rooms import playback_sync, presence_state, room, room_settings, webhook_recorder
 from koko_presence.server.reauthorization import Reauthorization
+from koko_presence.server.room_summaries import RoomSummaries
 from koko_presence.users.user import User
 from tests import witness
 from tests.crowd import Person
@@ -414,3 +416,31 @@ def test_a_wait_for_viewers_that_is_forgotten_would_be_found(monkeypatch: pytest
     """Planted fault: a command that plays does not end the wait."""
     monkeypatch.setattr(playback_sync, "end_wait", lambda room, now: None)
     found("waits for")
+
+
+@pytest.mark.long
+def test_a_next_owner_that_does_not_learn_the_watchers_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted fault: an edge does not tell the next owner of a room that it watches."""
+    monkeypatch.setattr(RoomSummaries, "repeat", lambda self, room_ids, now: None)
+    found("is watched at|watches .* and has")
+
+
+@pytest.mark.long
+def test_a_former_owner_that_goes_on_with_summaries_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted fault: an owner keeps the watchers of rooms that it gives up."""
+    monkeypatch.setattr(RoomWatchers, "release", lambda self, moved: None)
+    found("is watched at|watches .* and has")
+
+
+@pytest.mark.long
+def test_a_change_without_a_summary_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted fault: a change within the second after another one is dropped."""
+    change = RoomWatchers.note_change
+
+    def note(self: RoomWatchers, room_id: str, room: Any, now: float) -> None:
+        watched = self._rooms.get(room_id)
+        if watched is not None and now >= watched.sent_at + 1.25:
+            change(self, room_id, room, now)
+
+    monkeypatch.setattr(RoomWatchers, "note_change", note)
+    found("is watched at|watches .* and has")

@@ -16,6 +16,7 @@ from .texts import Field, bare, doc_of, fields_of, parts
 MODELS: list[type[Struct]] = [
     models.Cursor, models.Selection, models.ViewerState, models.SyncRow, models.PresenceUser, models.PlaybackRow,
     models.ControlRequestRow, models.Medium, models.RoomSettings, models.Rights, models.PresenceRoom,
+    models.SummaryUser, models.RefusedRoom,
 ]  # fmt: skip
 # names of the client, where they differ from those of the protocol
 NAMES: dict[type[Struct], str] = {

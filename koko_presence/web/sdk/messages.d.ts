@@ -34,10 +34,16 @@ export interface ErrorReply extends protocol.ErrorReply, WithRequestId {}
 
 export interface Left extends protocol.LeftReply, WithRequestId {}
 
+export interface Watching extends protocol.Watching, WithRequestId {
+  roomId?: undefined;
+}
+
+export interface WatchedSummary extends protocol.RoomSummary {}
+
 /** What belongs to a room, or to all rooms, and is handled there. */
 export type RoomMessage =
   | protocol.ProtocolEvents[keyof protocol.ProtocolEvents] | Joined | Left | Cursors | Ack | ErrorReply | protocol.ServerNotice
-  | protocol.Kicked;
+  | protocol.Kicked | Watching | WatchedSummary;
 
 export type ServerMessage = Authenticated | protocol.Pong | protocol.AuthExpiring | RoomMessage;
 

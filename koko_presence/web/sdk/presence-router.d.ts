@@ -209,6 +209,29 @@ export interface PresenceRoom {
   createdAt: string;
 }
 
+/** A user in the summary of a room; `color` is that of the user's first session there. */
+export interface SummaryUser {
+  userId: string;
+  name: string;
+  image?: string;
+  color: string;
+}
+
+/** The visible users of a room: their number, and the first three. */
+export interface SummaryRow {
+  roomId: string;
+  userCount: number;
+  users: SummaryUser[];
+}
+
+/** A room whose summary is refused, and why. */
+export interface RefusedRoom {
+  roomId: string;
+  code: string;
+  message: string;
+  retryAfterMs?: number;
+}
+
 // --- events ----------------------------------------------------------------------------------------------------------
 
 /** Fields of all events of a room. `timestamp` is ISO 8601; `seq` counts the room's public events. */
@@ -526,6 +549,11 @@ export interface GetActiveInput extends RoomTarget {
   roomType?: RoomType;
 }
 
+export interface GetSummariesInput extends Target {
+  /** An empty list ends watching. */
+  rooms: string[];
+}
+
 export interface UpdateCursorInput extends RoomTarget, Cursor {
   /** The same under `data`; null hides the cursor. */
   data?: Cursor | null;
@@ -623,6 +651,12 @@ export interface ActiveResult {
   users: PresenceUser[];
   totalCount: number;
   sessionCount: number;
+}
+
+/** One row for each room that the caller may enter, in the order of the input. */
+export interface SummariesResult {
+  summaries: SummaryRow[];
+  refused: RefusedRoom[];
 }
 
 /** The number of renewed leases, and the fields of `pong`. */
@@ -723,6 +757,7 @@ export type PresenceRouterOf<Transformer extends boolean> = TRPCBuiltRouter<
       leave: Mutation<LeaveInput, LeaveResult>;
       heartbeat: Mutation<HeartbeatInput | void, HeartbeatResult>;
       getActive: Query<GetActiveInput, ActiveResult>;
+      getSummaries: Query<GetSummariesInput, SummariesResult>;
       updateCursor: Mutation<UpdateCursorInput, Success>;
       updateSelection: Mutation<UpdateSelectionInput, Success>;
       setStatus: Mutation<SetStatusInput, StatusResult>;

@@ -39,6 +39,8 @@
  * @typedef {import("./types.js").PlayerState} PlayerState
  * @typedef {import("./types.js").ShownFrame} ShownFrame
  * @typedef {import("./types.js").EnterOptions} EnterOptions
+ * @typedef {import("./types.js").RoomSummary} RoomSummary
+ * @typedef {import("./types.js").RoomWatch} RoomWatch
  * @typedef {import("./types.js").PresenceEvents} PresenceEvents
  * @typedef {import("./types.js").PresenceOptions} PresenceOptions
  */
@@ -70,6 +72,7 @@ import { Connection } from "./connection.js";
 import { Emitter } from "./events.js";
 import { RequestQueue } from "./requests.js";
 import { RoomClient } from "./room.js";
+import { WatchedRooms } from "./watched-rooms.js";
 
 /** The rooms of one page, and what they share: connection, clock, requests, status and privacy. */
 class PresenceClient {
@@ -81,6 +84,7 @@ class PresenceClient {
   #signal;
   #throttleMs;
   #requests;
+  #watched;
   /** @type {Map<string, RoomClient>} */
   #rooms = new Map();
   /**
@@ -127,6 +131,12 @@ class PresenceClient {
       mayWait: () => this.connection.status !== "closed",
       onRefused: (error) => this.#onRefused(error),
     });
+    this.#watched = new WatchedRooms({
+      ask: (message) => this.#requests.ask(message, "watch"),
+      isOnline: () => this.connection.isOnline,
+      onError: (error) => this.#report(error),
+      onChange: () => this.#connectIfUsed(),
+    });
     signal?.addEventListener("abort", () => this.close());
   }
 
@@ -158,6 +168,7 @@ class PresenceClient {
    */
   close(error = null) {
     for (const room of this.#allRooms) room.end(error);
+    this.#watched.stop();
     this.connection.stop();
     this.#requests.failAll();
   }
@@ -184,16 +195,31 @@ class PresenceClient {
     });
   }
 
+  /**
+   * @param {readonly string[]} roomIds
+   * @returns {RoomWatch}
+   */
+  watchRooms(roomIds) {
+    return this.#watched.watch(roomIds);
+  }
+
+  /** Connects while a room is entered or watched. */
+  #connectIfUsed() {
+    const { status } = this.connection;
+    if (this.#rooms.size > 0 || this.#watched.isUsed) {
+      if (!this.#signal?.aborted) this.connection.start();
+    } else if (status !== "idle" && status !== "closed") {
+      this.connection.stop();
+      this.#requests.failAll();
+    }
+  }
+
   /** @param {string} roomId */
   #onRoomEnd(roomId) {
     this.#rooms.delete(roomId);
     this.#requests.failRoom(roomId);
     // after the caller's task: a change from room to room keeps the connection
-    queueMicrotask(() => {
-      if (this.#rooms.size || this.connection.status === "closed") return;
-      this.connection.stop();
-      this.#requests.failAll();
-    });
+    queueMicrotask(() => this.#connectIfUsed());
   }
 
   /**
@@ -229,11 +255,13 @@ class PresenceClient {
       if (!this.#rooms.has(roomId)) this.connection.send({ type: "leave", roomId }); // left meanwhile
     }
     for (const room of this.#allRooms) room.join();
+    this.#watched.onOpen();
     this.#requests.sendWaiting();
   }
 
   #onLost() {
     this.#requests.failSent();
+    this.#watched.onLost();
     for (const room of this.#allRooms) {
       room.onConnectionLost();
       room.onConnectionError();
@@ -277,6 +305,7 @@ class PresenceClient {
     const room = roomId === undefined ? undefined : this.#rooms.get(roomId);
     const answer = /** @type {Answer<any>} */ ({ success: message.type !== "error", ...message });
     this.#requests.answer(requestId, answer);
+    if (this.#watched.receive(message)) return;
     if (message.type === "joined" && !room) {
       this.connection.send({ type: "leave", roomId: message.roomId }); // left meanwhile
     } else if (room) {
@@ -316,6 +345,7 @@ export function createPresence(options) {
     get userId() {
       return connection.hello?.userId ?? null;
     },
+    watchRooms: (roomIds) => client.watchRooms(roomIds),
     enter: (roomId, enterOptions) => /** @type {Room<any>} */ (client.enter(roomId, enterOptions)),
   };
 }

@@ -200,6 +200,29 @@ export interface PresenceRoom {
   createdAt: string;
 }
 
+/** A user in the summary of a room; `color` is that of the user's first session there. */
+export interface SummaryUser {
+  userId: string;
+  name: string;
+  image?: string;
+  color: string;
+}
+
+/** The visible users of a room: their number, and the first three. */
+export interface SummaryRow {
+  roomId: string;
+  userCount: number;
+  users: SummaryUser[];
+}
+
+/** A room whose summary is refused, and why. */
+export interface RefusedRoom {
+  roomId: string;
+  code: string;
+  message: string;
+  retryAfterMs?: number;
+}
+
 // --- events ----------------------------------------------------------------------------------------------------------
 
 /** Fields of all events of a room. `timestamp` is ISO 8601; `seq` counts the room's public events. */
@@ -496,6 +519,24 @@ export interface ActiveReply {
   sessionCount: number;
 }
 
+/**
+ * The rooms that this session watches, all of them: the answer to `watch`, which names the refused rooms of its list,
+ * or without an `id` the news that access to some was withdrawn.
+ */
+export interface Watching {
+  type: "watching";
+  rooms: string[];
+  refused: RefusedRoom[];
+}
+
+/** The visible users of a watched room: their number, and the first three. */
+export interface RoomSummary {
+  type: "room_summary";
+  roomId: string;
+  userCount: number;
+  users: SummaryUser[];
+}
+
 /** How the client should behave from now on, for example `SEND_INTERVAL`. */
 export interface ServerNotice {
   type: "server_notice";
@@ -537,6 +578,8 @@ export type ServerMessage =
   | JoinedReply
   | LeftReply
   | ActiveReply
+  | Watching
+  | RoomSummary
   | ServerNotice
   | AuthExpiring
   | Kicked

@@ -2,7 +2,7 @@
 
 import type {
   Answer, AppTypes, Attachment, ConnectionStatus, MediaElement, Medium, Member, Person, Playback, PlaybackCommand, Player, Presence,
-  PresenceError, Privacy, Room, RoomEvents, RoomSnapshot, RoomType,
+  PresenceError, Privacy, Room, RoomEvents, RoomSnapshot, RoomSummary, RoomType,
 } from "./types.js";
 
 /** The used part of React; the `React` of your page has it. */
@@ -63,6 +63,13 @@ export interface TargetHook {
 export interface PresenceHooks<App extends AppTypes = AppTypes> {
   /** Enters the room while it is mounted; all components below it may use the hooks. */
   RoomProvider: (props: RoomProviderProps<App>) => any;
+  /** The presence for `useRooms` outside of a RoomProvider. */
+  PresenceProvider: (props: { presence: Presence<App>; children?: any }) => any;
+  /**
+   * Who is in these rooms, without entering them: by room id; a room without a summary yet, or one that you may not enter, is
+   * absent. Renders when one of them changes. Throws outside of a PresenceProvider or RoomProvider.
+   */
+  useRooms(roomIds: readonly string[]): Readonly<Record<string, RoomSummary>>;
   /** The room, or null before the first effect. Like all hooks, an error outside of a RoomProvider. */
   useRoom(): Room<App> | null;
   /**

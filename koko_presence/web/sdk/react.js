@@ -37,6 +37,9 @@ const EMPTY_SNAPSHOT = {
   returned: null,
 };
 
+/** What useRooms shows before the first effect. */
+const NO_SUMMARIES = Object.freeze({});
+
 /** What a session shows where its privacy says nothing else. */
 const DEFAULT_PRIVACY = { invisible: false, shareCursor: true, shareSelection: true };
 
@@ -144,6 +147,7 @@ export function createHooks(React) {
   const {
     Suspense, createContext, createElement, useCallback, useContext, useEffect, useRef, useState, useSyncExternalStore,
   } = React;
+  const PresenceContext = createContext(null);
   const RoomContext = createContext(undefined);
   /**
    * The hook that last said in a room that the user types: unmounted, it says that this is over.
@@ -180,7 +184,36 @@ export function createHooks(React) {
     }, [room, privacy?.invisible, privacy?.shareCursor, privacy?.shareSelection]);
     // before the first effect, and on a server, nothing suspends: no effect would enter the room, and a server would wait for it
     const suspending = () => (room ? createElement(Suspense, { fallback }, children) : fallback);
-    return createElement(RoomContext.Provider, { value: room }, fallback === undefined ? children : suspending());
+    const content = createElement(RoomContext.Provider, { value: room }, fallback === undefined ? children : suspending());
+    return createElement(PresenceContext.Provider, { value: presence }, content);
+  }
+
+  /** @type {PresenceHooks["PresenceProvider"]} */
+  const PresenceProvider = ({ presence, children }) => createElement(PresenceContext.Provider, { value: presence }, children);
+
+  /** @type {PresenceHooks["useRooms"]} */
+  function useRooms(roomIds) {
+    const presence = useContext(PresenceContext);
+    if (!presence) throw new Error("useRooms needs a presence: put a PresenceProvider or a RoomProvider above it.");
+    const [watch, setWatch] = useState(null);
+    const pace = useRef(null);
+    pace.current ??= new RenderPace();
+    pace.current.onRender();
+    useEffect(() => {
+      const started = presence.watchRooms(roomIds);
+      setWatch(started);
+      return () => {
+        setWatch(null);
+        started.stop();
+      };
+    }, [presence]);
+    useEffect(() => watch?.setRooms(roomIds), [watch, JSON.stringify(roomIds)]);
+    const subscribe = useCallback(
+      (/** @type {() => void} */ render) => (watch ? pace.current.follow(watch.subscribe, render) : subscribeToNothing()),
+      [watch],
+    );
+    const getSnapshot = () => watch?.getSnapshot() ?? NO_SUMMARIES;
+    return useSyncExternalStore(subscribe, getSnapshot, getSnapshot);
   }
 
   /** @type {PresenceHooks["useLiveRoom"]} */
@@ -358,7 +391,7 @@ export function createHooks(React) {
   }
 
   return /** @type {PresenceHooks<any>} */ ({
-    RoomProvider, useRoom, useLiveRoom, useSnapshot, useOthers, useSelf, useStatus, useError, useLostConnection, useEvent, useBroadcast,
-    useCursor, useTyping, usePlayback, useTarget,
+    PresenceProvider, RoomProvider, useRooms, useRoom, useLiveRoom, useSnapshot, useOthers, useSelf, useStatus, useError,
+    useLostConnection, useEvent, useBroadcast, useCursor, useTyping, usePlayback, useTarget,
   });
 }

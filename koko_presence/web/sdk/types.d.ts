@@ -4,7 +4,7 @@
 
 import type {
   Activity, BroadcastSent, ControlRequestRow, Cursor, ErrorCode as ServerErrorCode, Medium as MediumRow, PlaybackRow, PresenceUser,
-  Privacy, ProtocolEvents, Rights, RoomEvent, RoomSettings, RoomType, Selection, ServerNotice, Status, SyncRow,
+  Privacy, ProtocolEvents, Rights, RoomEvent, RoomSettings, RoomType, Selection, ServerNotice, Status, SummaryUser, SyncRow,
 } from "./protocol.js";
 
 export type { Activity, Cursor, Privacy, RoomEvent, RoomType, Selection, Status } from "./protocol.js";
@@ -395,6 +395,25 @@ export interface PresenceOptions {
   WebSocket?: unknown;
 }
 
+/** Who is in a room that one has not entered. Invisible people are not in it. */
+export interface RoomSummary {
+  readonly roomId: string;
+  readonly userCount: number;
+  /** The first three, by when they came. */
+  readonly users: readonly Readonly<SummaryUser>[];
+}
+
+/** Rooms that are watched without entering them; you are not seen there. */
+export interface RoomWatch {
+  /** By room id; a room without a summary yet, or one that is refused, is absent. The same object until something changes. */
+  getSnapshot(): Readonly<Record<string, RoomSummary>>;
+  /** Call back after each change; returns its undo. */
+  subscribe(callback: () => void): Undo;
+  /** Watch these rooms instead. */
+  setRooms(roomIds: readonly string[]): void;
+  stop(): void;
+}
+
 /** Events of a presence; those of a room are in `RoomEvents`. */
 export interface PresenceEvents {
   status: PresenceStatus;
@@ -411,7 +430,12 @@ export interface Presence<App extends AppTypes = AppTypes> {
   /** Enter a room: at once an object, live a moment later. Entering the same room again gives the same object, with the privacy
    * of the last `enter`; another type throws. */
   enter(roomId: string, options?: EnterOptions): Room<App>;
+  /**
+   * Watch rooms without entering them: how many people are there, and who. At most 200 in all watches together. A room that you
+   * may not enter is an `error` of the presence. Throws TypeError for what is no array of ids.
+   */
+  watchRooms(roomIds: readonly string[]): RoomWatch;
   on<E extends keyof PresenceEvents>(event: E, callback: (event: PresenceEvents[E]) => void): Undo;
-  /** Leave all rooms and close the connection. */
+  /** Leave all rooms, watch none, and close the connection. */
   close(): void;
 }

@@ -161,7 +161,7 @@ room.leave();
 presence.close();
 
 const {
-  RoomProvider, useRoom, useLiveRoom, useOthers, useSelf, useStatus, useError, useLostConnection, useEvent, useBroadcast, useCursor,
+  PresenceProvider, RoomProvider, useRooms, useRoom, useLiveRoom, useOthers, useSelf, useStatus, useError, useLostConnection, useEvent, useBroadcast, useCursor,
   useTyping, usePlayback, useSnapshot,
 } = createHooks(React);
 function Page() {
@@ -198,6 +198,19 @@ function TypedPage() {
   return String(typedHooks.useLiveRoom().id);
 }
 React.createElement(typedHooks.RoomProvider, { presence: typed, id: "video_1" }, React.createElement(TypedPage));
+
+function ProjectPage() {
+  const rooms = useRooms(["video_1"]);
+  const count: number | undefined = rooms.video_1?.userCount;
+  return React.createElement("p", null, count, rooms.video_1?.users.map(({ name, image, color }) => `${name} ${image} ${color}`));
+}
+React.createElement(PresenceProvider, { presence }, React.createElement(ProjectPage));
+const watch = presence.watchRooms(["video_1", "video_2"]);
+watch.subscribe(() => console.log(watch.getSnapshot().video_2?.roomId));
+watch.setRooms([]);
+watch.stop();
+// @ts-expect-error an array of ids
+presence.watchRooms("video_1");
 
 // every event of the protocol is an event of a room
 const unknownEvents: Exclude<keyof ProtocolEvents, keyof RoomEvents>[] = [];

@@ -90,6 +90,8 @@ COMMANDS: list[c.Command] = [
     ),
     c.UpdatePermissions(room_id="r", session_id="s", version=9, can_control=True, can_broadcast=False, moderator=True),
     c.QueryActive(room_id="r", user_id="u", session_id="s", room_type="video", reply_to=c.ReplyTo(1, "s", 3)),
+    c.WatchRoom(room_id="r", edge=2, number=7, watches=True),
+    c.QuerySummary(room_id="r", reply_to=CALL),
     c.ChangeSettings(room_id="r", change=SettingsChange(title="Cut 3", max_users=None)),
     c.ServerBroadcast(room_id="r", data=b'{"a":1}', to=["u"]),
     c.SpendQueryBudget(user_id="u", reply_to=CALL),
@@ -175,7 +177,7 @@ def test_what_may_be_done_twice_is_kept_and_nothing_else() -> None:
     found = {type(command).__name__: command.delivery for command in COMMANDS}
     assert {name for name, delivery in found.items() if delivery is Delivery.AT_MOST_ONCE} == {"ServerBroadcast"}
     assert {name for name, delivery in found.items() if delivery is Delivery.SENDER_REPEATS} == {
-        "OpenSession", "EnterRoom", "LeaveRoom", "ConfirmMember",
+        "OpenSession", "EnterRoom", "LeaveRoom", "ConfirmMember", "WatchRoom",
     }  # fmt: skip
     unnamed = c.LeaveRoom(user_id="u", room_id="r", session_id="")
     assert unnamed.delivery is Delivery.AT_MOST_ONCE, "it could match another session the second time"

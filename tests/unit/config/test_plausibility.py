@@ -15,7 +15,7 @@ ANY_VALUE = {
     "server.memory_bytes",  # checks.py compares it with the number of workers
     "auth.introspect.cache_s", "auth.introspect.session_s", "auth.introspect.questions_hz", "access.trpc.ttl_s",
     "webhooks.batch_s", "limits.grace_s", "limits.heartbeat_min_interval_s", "limits.typing_hz", "limits.report_hz",
-    "limits.status_hz", "limits.control_hz", "limits.broadcast_hz", "limits.room_events_hz",
+    "limits.status_hz", "limits.watch_hz", "limits.control_hz", "limits.broadcast_hz", "limits.room_events_hz",
     "limits.address_questions_hz", "limits.max_frame_bytes", "limits.max_broadcast_bytes", "limits.max_presence_bytes",
     "limits.room_broadcast_bytes", "limits.send_soft_bytes", "limits.flush_window_ms", "limits.flush_ceiling_ms",
     "rooms.auto_grant_away_s", "rooms.wait_for_viewers_s",
