@@ -22,6 +22,7 @@ cdef class Outbox:
     cdef object _transport
     cdef object _clock
     cdef bint _appends_pings
+    cdef bint _unframed
     cdef DeliveryWindow _window
     cdef WriteBatch _write_batch
     cdef bytes _first

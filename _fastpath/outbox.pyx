@@ -92,10 +92,12 @@ cdef class Outbox:
         self._clock = clock
         self._appends_pings = appends_pings
 
-    def use_envelopes(self, wrap):
+    def use_envelopes(self, wrap, *, bint framed=True):
         """Wrap each message from now on: `wrap(message)` returns the messages for the client in its place, for /trpc.
-        Frames that are appended by `write` are not wrapped."""
+        Frames that are appended by `write` are not wrapped. Not `framed`: the wire takes the messages as they are, as
+        an event stream does."""
         self._wrap = wrap
+        self._unframed = not framed
 
     cdef bint wraps(self):
         return self._wrap is not None
@@ -154,7 +156,7 @@ cdef class Outbox:
             self.write(frame_text(message))
         else:
             for envelope in self._wrap(message):
-                self.write(frame_text(envelope))
+                self.write(envelope if self._unframed else frame_text(envelope))
 
     cpdef write_frame(self, bytes frame):
         """Append one message that is a frame already."""

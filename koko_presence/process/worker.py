@@ -50,6 +50,7 @@ from koko_presence.server.address_limits import AddressLimits
 from koko_presence.server.flood_limits import make_read_budget
 from koko_presence.server.http.site import HttpSide, demo_files, sdk_files
 from koko_presence.server.http.trpc_http import TrpcHttp
+from koko_presence.server.http.trpc_stream import EventStreams
 from koko_presence.server.http.trpc_websocket import PATH as TRPC_PATH
 from koko_presence.server.http.trpc_websocket import TrpcSocket
 from koko_presence.server.hub import Hub
@@ -185,15 +186,14 @@ class Worker:
         self._http = HttpSide(local_only=dev)
         self._http.add_sdk(SDK_FOLDER, None if dev else MINIFIED_SDK_FOLDER)
         refused_origins = RefusedOrigins(monotonic)
-        self._http.add_trpc(
-            TrpcHttp(
-                self.hub.procedures,
-                self.authenticator,
-                lambda: self.acceptor.origins,
-                self.hub.unix_s,
-                refused_origins,
-            )
+        trpc = TrpcHttp(
+            self.hub.procedures,
+            self.authenticator,
+            lambda: self.acceptor.origins,
+            self.hub.unix_s,
+            refused_origins,
         )
+        self._http.add_trpc(trpc)
         if config.server.demo:
             self._http.add_demo(DEMO_FOLDER)
         if dev:
@@ -220,6 +220,7 @@ class Worker:
         self._arrivals = AcceptDelay(self.acceptor.waits_for, self._lag.late_s, self.bus.note_delay)
         self.bus.before_deadlines = self._arrivals.look
         self._http.add_websocket(WS_PATHS, self.acceptor.upgrade, lambda: self.acceptor.origins)
+        trpc.add_streams(EventStreams(self.hub, self.acceptor))
         self._verifiers.start()
         self._memory, self._pressure = MemoryWatch(_memory_part(config)), Pressure()
         self._shed_events = self._shed_sessions = 0

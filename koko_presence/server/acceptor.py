@@ -354,6 +354,13 @@ class Acceptor:
         sniffer.upgrade(request)
         return True
 
+    def hand_over(self, request: web.BaseRequest) -> Any:
+        """Take the connection of a request from aiohttp, to be answered by an event stream. Returns the transport, None
+        when the connection is closed or not of this acceptor. The caller sets the transport's protocol, and calls
+        `exit` when the connection is lost."""
+        sniffer = self._http_sniffers.get(request.transport)
+        return None if sniffer is None else sniffer.hand_over(request)
+
     def begin(
         self, transport: Any, request: Any, cookie: SessionCookie | str | None, behind: bytes, use: AddressUse
     ) -> None:
@@ -442,6 +449,14 @@ class ProtocolSniffer(asyncio.Protocol):
         self._acceptor.track_http(self._transport, None)
         head, self._head = take(request)
         self._upgrade(head.in_origin_form())
+
+    def hand_over(self, request: web.BaseRequest) -> Any:
+        """Take the connection back from aiohttp and return its transport, which gets another protocol."""
+        self._http = None
+        self._acceptor.track_http(self._transport, None)
+        take(request)
+        self._stop_timer()
+        return self._transport
 
     def _upgrade(self, head: Head) -> None:
         if self._head.find(b"\r\n\r\n") > MAX_HEAD_BYTES or len(head.headers) > MAX_FIELDS:

@@ -417,15 +417,12 @@ class Authentication:
         `message`, so the resume token may contain both."""
         session, hub = self._session, self._session.hub
         assert self.identity is not None
-        # a session that is cut because its token has ended may come back with a fresh one within its grace period
-        held_s = hub.limits.auth_grace_s + hub.limits.grace_s + LONGEST_EXTRA_S
-        resume_until_s = self.identity.expires_at_s + ceil(held_s)
         tokens, token = hub.resume_tokens, self._token(message)
         if token and hub.verifier.is_remote and with_identity:
             checked = None if self._proof is None else self._proof.token_hash
-            resume_token = tokens.issue_for(self.identity, session.session_id, resume_until_s, token, checked)
+            resume_token = tokens.issue_for(self.identity, session.session_id, self._resume_until_s, token, checked)
         else:
-            resume_token = tokens.issue(session.user_id, session.session_id, resume_until_s)
+            resume_token = self.short_resume_token()
         session.send(
             Authenticated(
                 id=message.id,
@@ -440,6 +437,19 @@ class Authentication:
                 caps=[COMPACT] if session.outbox.compact else [],
             )
         )
+
+    @property
+    def _resume_until_s(self) -> int:
+        """The unix second at which resume tokens end: a session that is cut because its token has ended may come back
+        with a fresh one within its grace period."""
+        limits = self._session.hub.limits
+        assert self.identity is not None
+        return self.identity.expires_at_s + ceil(limits.auth_grace_s + limits.grace_s + LONGEST_EXTRA_S)
+
+    def short_resume_token(self) -> str:
+        """Return a resume token that is no proof of identity: the client authenticates as well."""
+        session = self._session
+        return session.hub.resume_tokens.issue(session.user_id, session.session_id, self._resume_until_s)
 
     def watch_expiry(self, now: float) -> float:
         """Warn before the token expires, close the connection `auth_grace_s` (30 s) after [A7]. Returns the monotonic

@@ -1,8 +1,8 @@
-"""Moves a connection from HTTP to WebSocket after it has carried other requests: proxies reuse connections for
-upgrades.
+"""Moves a connection from HTTP to WebSocket after it has carried other requests, as proxies reuse connections for
+upgrades, and from HTTP to an event stream.
 
-Only aiohttp's parser has the boundaries of requests, so it finds the upgrade among them. The upgrade's request handler
-then releases the connection: `wants_websocket`, `take`, `given_away`, in this order. Holds no state.
+Only aiohttp's parser has the boundaries of requests, so it finds the upgrade among them. The request's handler then
+releases the connection: `wants_websocket`, `take`, `given_away`, in this order. Holds no state.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ def wants_websocket(request: web.BaseRequest) -> bool:
 
 
 def take(request: web.BaseRequest) -> tuple[Head, bytes]:
-    """Detach the connection from aiohttp. Returns the upgrade's head, and the bytes from its beginning on, the head
+    """Detach the connection from aiohttp. Returns the request's head, and the bytes from its beginning on, the head
     written anew. The request's handler has to raise `given_away()` afterwards."""
     http: Any = request.protocol
     rest = _Rest()
@@ -63,4 +63,4 @@ def _raw_path(request: web.BaseRequest) -> bytes:
 
 def given_away() -> asyncio.CancelledError:
     """The exception that a request handler raises after `take`."""
-    return asyncio.CancelledError("the connection carries WebSocket now")
+    return asyncio.CancelledError("the connection does not carry HTTP any more")

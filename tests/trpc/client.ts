@@ -9,10 +9,14 @@ import {
   httpBatchLink,
   httpBatchStreamLink,
   httpLink,
+  httpSubscriptionLink,
   isTRPCClientError,
+  splitLink,
+  TRPCClientError,
   wsLink,
 } from "@trpc/client";
 import type { TRPCClient, TRPCLink } from "@trpc/client";
+import { EventSource } from "eventsource";
 import superjson from "superjson";
 import { WebSocket } from "ws";
 import type { PresenceEvent, PresenceRouter, PresenceRouterOf, RoomEvent } from "./presence-router.js";
@@ -122,6 +126,27 @@ async function limited() {
 /** All messages of every socket, to debug a scenario that does not end. */
 const history: string[] = [];
 
+/** A queue of events. */
+function queue() {
+  const seen: PresenceEvent[] = [];
+  const waiting: (() => void)[] = [];
+
+  function add(event: PresenceEvent) {
+    seen.push(event);
+    waiting.splice(0).forEach((wake) => wake());
+  }
+
+  /** The next event of this type; earlier events are dropped. */
+  async function next<Type extends PresenceEvent["type"]>(type: Type): Promise<Extract<PresenceEvent, { type: Type }>> {
+    for (;;) {
+      const event = seen.shift();
+      if (event?.type === type) return event as Extract<PresenceEvent, { type: Type }>;
+      if (!event) await new Promise<void>((wake) => waiting.push(wake));
+    }
+  }
+  return { add, next, seen };
+}
+
 /** A socket of `user`, and a queue of its subscription's events. */
 function socket(user: string, input?: { roomId: string }) {
   let resumeToken: string | undefined;
@@ -132,28 +157,17 @@ function socket(user: string, input?: { roomId: string }) {
     connectionParams: () => ({ token: tokens[user]!, ...(resumeToken ? { resumeToken } : {}) }),
   });
   const client = createTRPCClient<PresenceRouter>({ links: [wsLink({ client: wsClient })] });
-  const seen: PresenceEvent[] = [];
-  const waiting: (() => void)[] = [];
+  const { add, next, seen } = queue();
   let starts = 0;
   const subscription = client.presence.onEvent.subscribe(input, {
     onStarted: () => void (starts += 1),
     onData(event) {
       if (event.type === "authenticated") resumeToken = event.resumeToken;
       history.push(`${user} ${event.type}`);
-      seen.push(event);
-      waiting.splice(0).forEach((wake) => wake());
+      add(event);
     },
     onError: (error) => assert.fail(error),
   });
-
-  /** The next event of this type; earlier events are dropped. */
-  async function next<Type extends PresenceEvent["type"]>(type: Type): Promise<Extract<PresenceEvent, { type: Type }>> {
-    for (;;) {
-      const event = seen.shift();
-      if (event?.type === type) return event as Extract<PresenceEvent, { type: Type }>;
-      if (!event) await new Promise<void>((wake) => waiting.push(wake));
-    }
-  }
   return { client, wsClient, subscription, next, seen, starts: () => starts };
 }
 
@@ -210,6 +224,83 @@ async function overWebSocket() {
   assert.deepEqual((await ann.next("user_left")).data, { reason: "left", sessionCount: 0 });
   ann.subscription.unsubscribe();
   await Promise.all([ann, bob, filtered].map(({ wsClient }) => wsClient.close()));
+}
+
+/** An event stream of `user` beside calls over HTTP for its session. `asked` are the requests for streams. */
+function eventStream(user: string) {
+  let sessionId = "";
+  const asked: Headers[] = [];
+  const states: string[] = [];
+  const client = createTRPCClient<PresenceRouter>({
+    links: [
+      splitLink({
+        condition: (op) => op.type === "subscription",
+        true: httpSubscriptionLink({
+          url,
+          EventSource,
+          eventSourceOptions: () => ({
+            fetch: (input, init) => {
+              const headers = new Headers({ ...init.headers, ...bearer(user) });
+              asked.push(headers);
+              return fetch(input, { ...init, headers });
+            },
+          }),
+        }),
+        false: httpBatchLink({
+          url,
+          headers: () => ({ ...bearer(user), ...(sessionId ? { "x-presence-session": sessionId } : {}) }),
+        }),
+      }),
+    ],
+  });
+  const events = queue();
+  let fail: (error: unknown) => void;
+  const failed = new Promise<unknown>((resolve) => (fail = resolve));
+  const subscription = client.presence.onEvent.subscribe(undefined, {
+    onData(event) {
+      if (event.type === "authenticated") sessionId = event.sessionId;
+      history.push(`${user} ${event.type}`);
+      events.add(event);
+    },
+    onConnectionStateChange: ({ state }) => void states.push(state),
+    onError: (error) => fail(error),
+  });
+  return { client, subscription, asked, states, failed, ...events };
+}
+
+async function overEvents() {
+  const room = video("stream");
+  const ann = eventStream("ann"), bob = socket("bob");
+  const me = await ann.next("authenticated");
+  assert.deepEqual([me.userId, me.resumed], ["ann", false]);
+  const [joined, snapshot] = await Promise.all([ann.client.presence.join.mutate(room), ann.next("joined")]);
+  assert.deepEqual([joined.sessionId, joined.leaseSeconds], [me.sessionId, undefined]);
+  assert.deepEqual(snapshot.room, joined.room);
+  await bob.client.presence.join.mutate(room);
+  assert.equal((await ann.next("user_joined")).userId, "bob");
+  await bob.client.presence.updateCursor.mutate({ ...room, timestamp: 15.5, x: 0.45, y: 0.62 });
+  assert.deepEqual((await ann.next("cursor_moved")).data.timestamp, 15.5);
+  const sent = await ann.client.presence.broadcast.mutate({ roomId: room.roomId, data: { still: "here" } });
+  assert.equal(sent.delivered, 1);
+  assert.deepEqual((await bob.next("broadcast")).data, { still: "here" });
+  assert.equal((await ann.client.presence.requestControl.mutate({ roomId: room.roomId })).granted, true);
+  assert.deepEqual(ann.states, ["connecting", "pending"]);
+  await ann.client.presence.leave.mutate({ roomId: room.roomId });
+  await bob.next("user_left");
+  ann.subscription.unsubscribe();
+  await bob.wsClient.close();
+}
+
+/** A refused token ends the subscription with the reason, and the client does not ask again. */
+async function refusedStream() {
+  tokens.stranger = "nonsense";
+  const it = eventStream("stranger");
+  const error = await it.failed;
+  assert(error instanceof TRPCClientError);
+  assert.match(error.message, /^The token was refused/);
+  assert.deepEqual([error.data.code, error.data.reason], ["UNAUTHORIZED", "UNAUTHENTICATED"]);
+  await new Promise((later) => setTimeout(later, 1_500));
+  assert.equal(it.asked.length, 1);
 }
 
 async function withSuperjson() {
@@ -282,6 +373,31 @@ async function throughARestart() {
   await Promise.all([ann.wsClient.close(), bob.wsClient.close()]);
 }
 
+/** The worker of a stream is replaced: the client opens another one, which has the same session. */
+async function streamThroughARestart() {
+  const room = video("moving");
+  const ann = eventStream("ann"), bob = eventStream("bob");
+  const [before] = await Promise.all([ann.next("authenticated"), bob.next("authenticated")]);
+  await ann.client.presence.join.mutate(room);
+  await bob.client.presence.join.mutate(room);
+  await ann.next("user_joined");
+  console.log("restart me");
+  await once(createInterface({ input: process.stdin }), "line");
+  const after = await ann.next("authenticated");
+  assert.deepEqual([after.resumed, after.sessionId, after.rooms], [true, before.sessionId, [room.roomId]]);
+  assert.equal((await ann.next("joined")).room.userCount, 2);
+  await bob.next("authenticated");
+  await bob.next("joined");
+  let heard = false;
+  const hearing = ann.next("broadcast").then(() => (heard = true));
+  while (!heard) {
+    await bob.client.presence.broadcast.mutate({ roomId: room.roomId, data: { still: "here" } }).catch(() => null);
+    await new Promise((later) => setTimeout(later, 100));
+  }
+  await hearing;
+  assert(ann.asked.slice(1).every((headers) => headers.get("last-event-id")));
+}
+
 const headers = bearer("bob");
 const scenarios: Record<string, () => Promise<void>> = {
   httpLink: plainHttp,
@@ -289,8 +405,11 @@ const scenarios: Record<string, () => Promise<void>> = {
   httpBatchStreamLink: () => together((fetching) => httpBatchStreamLink({ url, headers, fetch: fetching }), 200),
   limits: limited,
   wsLink: overWebSocket,
+  httpSubscriptionLink: overEvents,
+  "refused stream": refusedStream,
   superjson: withSuperjson,
   restart: throughARestart,
+  "restart of streams": streamThroughARestart,
 };
 for (const name of process.argv.slice(4)) {
   const late = setTimeout(() => {

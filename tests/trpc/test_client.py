@@ -81,7 +81,10 @@ def trouble(it: Service) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("workers", [1, pytest.param(4, marks=pytest.mark.long)])
 def test_the_official_client_works_with_every_link(program: Path, workers: int) -> None:
-    names = ["httpLink", "httpBatchLink", "httpBatchStreamLink", "limits", "wsLink", "superjson"]
+    names = [
+        "httpLink", "httpBatchLink", "httpBatchStreamLink", "limits", "wsLink", "httpSubscriptionLink",
+        "refused stream", "superjson",
+    ]  # fmt: skip
     with service(workers=workers) as it:
         it.up()
         assert Client(program, it, *names).end() == [f"ok {name}" for name in names]
@@ -89,12 +92,13 @@ def test_the_official_client_works_with_every_link(program: Path, workers: int) 
 
 
 @pytest.mark.long
-def test_a_socket_moves_to_the_next_worker_when_its_own_is_replaced_n_d(program: Path) -> None:
+@pytest.mark.parametrize("scenario", ["restart", "restart of streams"])
+def test_a_client_moves_to_the_next_worker_when_its_own_is_replaced_n_d(program: Path, scenario: str) -> None:
     with service(workers=2) as it:
         it.up()
-        client = Client(program, it, "restart")
+        client = Client(program, it, scenario)
         assert client.read_line() == "restart me"
         it.signal(signal.SIGUSR2)
         it.wait("every worker was replaced")
         client.go_on()
-        assert client.end() == ["ok restart"]
+        assert client.end() == [f"ok {scenario}"]

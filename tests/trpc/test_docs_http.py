@@ -125,7 +125,7 @@ def test_the_fetch_example_runs(server: Service, tmp_path: Path) -> None:
 
 def test_every_typescript_compiles() -> None:
     sources = {f"example{number}.ts": code for number, (language, code) in enumerate(BLOCKS) if language == "ts"}
-    assert len(sources) == 4
+    assert len(sources) == 5
     sources["your-router.ts"] = (
         'import { initTRPC } from "@trpc/server";\n'
         "const t = initTRPC.create();\n"

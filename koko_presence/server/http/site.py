@@ -228,7 +228,7 @@ class HttpSide:
             raise given_away()
         if self._trpc is not None and request.path.startswith(trpc_http.PATH):
             await _let_continue(request)
-            return await self._trpc.handle(request, use.question_taker(values))
+            return await self._trpc.handle(request, use.question_taker(values), use)
         route = self._routes.get(request.path)
         file = self._files.get(request.path)
         if route is None and file is None:

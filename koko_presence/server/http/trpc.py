@@ -17,7 +17,7 @@ from koko_presence.protocol.errors import ERRORS, PresenceError
 PREFIX = "presence."
 MAX_BATCH = 20
 MAX_BODY_BYTES = 64 * 1024
-EVENTS = "onEvent"  # the only subscription, over WebSocket only
+EVENTS = "onEvent"  # the only subscription
 
 ProcedureKind = Literal["query", "mutation", "subscription"]
 
@@ -254,7 +254,8 @@ def _refusal(method: str, path: str, kind: ProcedureKind | None) -> TrpcError | 
     if kind is None:
         return no_procedure(path)
     if kind == "subscription":
-        return TrpcError("METHOD_NOT_SUPPORTED", f'"{path}" is a subscription: use wsLink on /trpc')
+        message = f'"{path}" is a subscription: use httpSubscriptionLink, which sends GET, or wsLink on /trpc'
+        return TrpcError("METHOD_NOT_SUPPORTED", message, allow="GET")
     accepted = ("POST",) if kind == "mutation" else ("GET", "POST")  # never a mutation by GET
     if method in accepted:
         return None

@@ -41,6 +41,17 @@ class Filter(msgspec.Struct, rename="camel"):
 _event_heads = msgspec.json.Decoder(EventHead)
 
 
+class Event(NamedTuple):
+    """A message of the session for its subscriptions, and the fields that select them."""
+
+    head: EventHead
+    payload: bytes
+
+    def is_for(self, room_id: str | UnsetType) -> bool:
+        """True for a subscription of this room; UNSET subscribes to all rooms."""
+        return room_id is UNSET or self.head.room_id is UNSET or self.head.room_id == room_id
+
+
 class _Params(msgspec.Struct):
     path: Raw = Raw(b"null")
     input: Raw = Raw(b"null")
@@ -71,9 +82,6 @@ class Subscription(NamedTuple):
     room_id: str | UnsetType
     wrapped: bool
 
-    def wants(self, head: EventHead) -> bool:
-        return self.room_id is UNSET or head.room_id is UNSET or head.room_id == self.room_id
-
 
 class Subscriptions:
     """The subscriptions of one socket. `authenticated` is the session's message of that type, once it has been sent.
@@ -93,12 +101,7 @@ class Subscriptions:
     def add(self, id_: Id, given: Input) -> list[bytes]:
         """Add a subscription and return its first messages: `started`, and the event `authenticated` of an open
         session. Errors: TrpcError BAD_REQUEST."""
-        room_id: str | UnsetType = UNSET
-        try:
-            if given.value is not UNSET and given.value is not None:
-                room_id = msgspec.convert(given.value, Filter).room_id
-        except msgspec.ValidationError as error:
-            raise TrpcError("BAD_REQUEST", f"{error}.") from None
+        room_id = read_filter(given).room_id
         if id_ in self._live:
             raise TrpcError("BAD_REQUEST", f"Duplicate id {id_}")
         if len(self._live) >= MAX_SUBSCRIPTIONS:
@@ -119,16 +122,33 @@ class Subscriptions:
 
     def translate(self, message: bytes) -> list[bytes]:
         """The envelopes for one message of the session: one for each subscription that selects it."""
-        head = _event_heads.decode(message)
-        if head.type in _ANSWERS:
+        event = read_event(message)
+        if event is None:
             return []
-        if head.type == "error":  # errors of calls are in their own answers
-            return [] if head.id is not None else [trpc.encode({"id": None, "error": _error_of(message).shape(None)})]
-        if head.id is not None:
-            message = _without_id(message)
-        if head.type == "authenticated":
-            self.authenticated = message
-        return [_event(id_, each, message) for id_, each in self._live.items() if each.wants(head)]
+        if event.head.type == "error":
+            return [trpc.encode({"id": None, "error": error_of(event.payload).shape(None)})]
+        if event.head.type == "authenticated":
+            self.authenticated = event.payload
+        return [_event(id_, each, event.payload) for id_, each in self._live.items() if event.is_for(each.room_id)]
+
+
+def read_event(message: bytes) -> Event | None:
+    """The event of a session's message, without the id of the message that it answers; None for the answer to a call,
+    errors included."""
+    head = _event_heads.decode(message)
+    if head.type in _ANSWERS or (head.type == "error" and head.id is not None):
+        return None
+    return Event(head, message if head.id is None else _without_id(message))
+
+
+def read_filter(given: Input) -> Filter:
+    """The input of presence.onEvent. Errors: TrpcError BAD_REQUEST."""
+    if given.value is UNSET or given.value is None:
+        return Filter()
+    try:
+        return msgspec.convert(given.value, Filter)
+    except msgspec.ValidationError as error:
+        raise TrpcError("BAD_REQUEST", f"{error}.") from None
 
 
 def id_of(message: Any) -> Id | None:
@@ -181,7 +201,7 @@ def _without_id(payload: bytes) -> bytes:
     return trpc.encode(fields)
 
 
-def _error_of(payload: bytes) -> TrpcError:
+def error_of(payload: bytes) -> TrpcError:
     """Convert a session's error message to its tRPC error."""
     fields: Mapping[str, Any] = msgspec.json.decode(payload)
     error = PresenceError(fields["code"], fields["message"], state=fields.get("state"))

@@ -1,7 +1,8 @@
 """Handles requests to `/trpc/presence.<procedure>`: checks the origin, authenticates the caller and runs the calls.
 
 Holds no state of its own. `trpc` parses requests and builds responses; `rpc` executes procedures. The calls of one
-request run concurrently, and the response is sent when all have ended.
+request run concurrently, and the response is sent when all have ended. A request for the subscription is answered by an
+event stream (`trpc_stream`), refusals included: an EventSource cannot read any other answer.
 """
 
 import asyncio
@@ -9,28 +10,45 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+import msgspec
 from aiohttp import web
 from msgspec import UNSET
 
+from koko_presence.auth.cookies import OTHER_PAGE, SessionCookie, find_cookie
 from koko_presence.auth.http_auth import HttpAuthenticator
 from koko_presence.auth.identity import Identity, MayQuery, TokenRefused, TooManyQueries, VerifierUnavailable, unlimited
 from koko_presence.protocol.errors import PresenceError
+from koko_presence.server.acceptor import TOO_MANY_OF_ADDRESS
+from koko_presence.server.address_limits import FREE, RETRY_CONNECTION_S, AddressUse
+from koko_presence.server.keepalive_upgrade import given_away
 from koko_presence.server.origins import ORIGIN_REFUSED, Origins, Values
 from koko_presence.server.refused_origins import RefusedOrigins
-from koko_presence.server.rpc import Caller, Procedures
+from koko_presence.server.rpc import NO_MEMORY, Caller, Procedures
 
-from . import trpc
-from .trpc import Call, Outcome, ProcedureKind, RawRequest, Request, TrpcError
+from . import sse, trpc
+from .trpc import Call, Input, Outcome, ProcedureKind, RawRequest, Request, TrpcError
+from .trpc_events import read_filter
+from .trpc_stream import RETRY_LATER_S, RETRY_REFUSED_S, EventStreams, StreamRequest
 
 log = logging.getLogger("koko_presence.trpc")
 
 PATH = "/trpc/"
 SESSION_HEADER = "x-presence-session"
+RESUME_HEADER = "x-presence-resume"
+EVENTS_PATH = trpc.PREFIX + trpc.EVENTS
 BODY_TIMEOUT_S = 10.0
+# Parameters in which clients of other servers send a token. They would be in every log on the way [A8].
+TOKEN_PARAMETERS = ("token", "access_token", "authorization", "resumeToken")
+TOKEN_IN_ADDRESS = (
+    "A token in the address is not accepted, since addresses are logged: send the header Authorization: Bearer TOKEN, "
+    "by an EventSource that is built on fetch, or sign in with the cookie."
+)
 KINDS: dict[str, ProcedureKind] = {**Procedures.KINDS, trpc.EVENTS: "subscription"}
 PREFLIGHT = {
     "access-control-allow-methods": "GET, POST, OPTIONS",
-    "access-control-allow-headers": f"content-type, authorization, trpc-accept, {SESSION_HEADER}",
+    "access-control-allow-headers": (
+        f"content-type, authorization, trpc-accept, cache-control, last-event-id, {SESSION_HEADER}, {RESUME_HEADER}"
+    ),
     "access-control-max-age": "7200",
 }
 
@@ -69,10 +87,17 @@ class TrpcHttp:
         self._authenticator = authenticator
         self._origins = origins
         self._unix_s = unix_s
+        self._streams: EventStreams | None = None
 
-    async def handle(self, request: web.BaseRequest, may_query: MayQuery = unlimited) -> web.StreamResponse:
+    def add_streams(self, streams: EventStreams) -> None:
+        """Answer subscriptions by event streams."""
+        self._streams = streams
+
+    async def handle(
+        self, request: web.BaseRequest, may_query: MayQuery = unlimited, use: AddressUse = FREE
+    ) -> web.StreamResponse:
         """Answer one request below /trpc/; `may_query` counts remote checks of tokens against the limits of its
-        address."""
+        address, `use` is how its connection counts for it."""
         origin = request.headers.getall("origin", [])
         if not self._origins().allow(values_of(request)):
             self._refused_origins.note(origin)
@@ -85,6 +110,8 @@ class TrpcHttp:
             return web.Response(status=204, headers=cors)
         if origin:
             cors["access-control-expose-headers"] = "retry-after"
+        if self._streams is not None and request.method == "GET" and request.path == PATH + EVENTS_PATH:
+            return self._stream(request, self._streams, use, cors)
         try:
             raw_request = await self._read(request)
             calls = Request(raw_request, KINDS)
@@ -95,6 +122,50 @@ class TrpcHttp:
             return response
         outcomes = await self._run(request, calls, may_query)
         return _response(trpc.answer(raw_request, calls, outcomes), cors)
+
+    def _stream(
+        self, request: web.BaseRequest, streams: EventStreams, use: AddressUse, cors: Mapping[str, str]
+    ) -> web.Response:
+        """Answer a request for the subscription. Returns the response of a refusal only."""
+        headers, wrapped = {"vary": "trpc-accept, accept, Origin", **cors}, False
+        try:
+            given = _stream_input(request)
+            wrapped = given.wrapped
+            stream_request = StreamRequest(
+                room_id=read_filter(given).room_id,
+                wrapped=wrapped,
+                token=_bearer(request.headers.getall("authorization", [])),
+                cookie=self._cookie(request),
+                resume_token=clean(request.headers.get(RESUME_HEADER, request.headers.get("last-event-id", ""))),
+                wants_ids=RESUME_HEADER not in request.headers,
+                headers=tuple(headers.items()),
+            )
+            if streams.refuses_new_clients:
+                raise trpc.from_presence(PresenceError("UNAVAILABLE", NO_MEMORY, retry_after_s=RETRY_CONNECTION_S))
+            counted = use.begin_websocket(values_of(request))
+            if counted is None:
+                raise trpc.from_presence(
+                    PresenceError("UNAVAILABLE", TOO_MANY_OF_ADDRESS, retry_after_s=RETRY_CONNECTION_S)
+                )
+        except TrpcError as error:
+            wait_s = RETRY_LATER_S if error.retry_after_s is None else error.retry_after_s
+            retry = sse.retry(wait_s if error.code == "SERVICE_UNAVAILABLE" else RETRY_REFUSED_S)
+            body = streams.beginning + sse.failed(trpc.wrap(error.shape(EVENTS_PATH), wrapped)) + retry
+            return web.Response(headers={**dict(sse.HEADERS), **headers}, body=body)
+        streams.open(request, stream_request, counted)
+        raise given_away()
+
+    def _cookie(self, request: web.BaseRequest) -> SessionCookie | str | None:
+        """The application's cookie of a request without an Authorization header, or why none counts; None when cookies
+        are off."""
+        if not self._authenticator.cookie:
+            return None
+        if not self._cookie_counts(request):
+            return OTHER_PAGE
+        try:
+            return find_cookie(request.headers.getall("cookie", []), self._authenticator.cookie)
+        except TokenRefused as refused:
+            return str(refused)
 
     async def _read(self, request: web.BaseRequest) -> RawRequest:
         content_type, query_input = request.headers.get("content-type"), request.query.get("input")
@@ -157,6 +228,33 @@ async def outcome_of(procedures: CanCall, caller: Caller, call: Call, value: Any
         log.exception("procedure failed", extra={"procedure": call.name})
         return trpc.INTERNAL
     return UNSET if data is None else data
+
+
+def _stream_input(request: web.BaseRequest) -> Input:
+    """The input of a request for the subscription. Errors: TrpcError, also for a token in the address."""
+    query = request.query
+    if query.get("batch") == "1":
+        raise TrpcError("BAD_REQUEST", "Cannot batch subscription calls")
+    try:
+        params = msgspec.json.decode(query.get("connectionParams", "null").encode(errors="replace"))
+    except (msgspec.DecodeError, RecursionError):
+        params = None
+    names = {*query.keys(), *(params if isinstance(params, dict) else ())}
+    if any(name in names for name in TOKEN_PARAMETERS):
+        raise trpc.from_presence(PresenceError("UNAUTHENTICATED", TOKEN_IN_ADDRESS))
+    text = query.get("input", "")
+    return trpc.unwrap(trpc.read_json(clean(text))) if text else trpc.NOTHING
+
+
+def _bearer(values: list[str]) -> str:
+    """The token of the header Authorization, "" without the header. Errors: TrpcError UNAUTHORIZED."""
+    if not values:
+        return ""
+    scheme, _, token = values[0].strip().partition(" ")
+    if len(values) > 1 or scheme.lower() != "bearer" or not token.strip():
+        refused = "The token was refused: the Authorization header is not `Bearer` and a token."
+        raise trpc.from_presence(PresenceError("UNAUTHENTICATED", refused))
+    return clean(token.strip())
 
 
 def clean(text: str) -> str:
