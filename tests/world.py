@@ -303,12 +303,13 @@ class Http:
         self.world = world
         self.identity = world.verifier.verify(user, world.now)
         self.session = session
+        self.token = ""  # of header Authorization
 
     def start(self, name: str, input: Any = UNSET, *, hub: Hub | None = None, **fields: Any) -> Started:
         """Start a call without running the event loop."""
         hub = hub or self.world.next_hub()
         loop = next(node.loop for node in self.world.nodes.values() if node.hub is hub)
-        caller = Caller(self.identity, self.session)
+        caller = Caller(self.identity, self.session, self.token)
         return Started(loop, hub.procedures.call(caller, name, fields or input))
 
     def call(self, name: str, input: Any = UNSET, **fields: Any) -> Any:

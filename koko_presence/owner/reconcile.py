@@ -377,6 +377,7 @@ def session_record(session_id: str, session: UserSession) -> SessionRecord:
         share_selection=session.share_selection,
         activity=session.activity,
         rooms=dict(session.rooms),
+        stream=session.stream,
     )
 
 
@@ -487,7 +488,7 @@ def merge_live_session(user: User, record: SessionRecord, *, notify_rooms: bool)
         session.received_privacy_seq = record.received_privacy_seq
         # Resumed since: the new connection has received which rooms the session is in.
         session.connected, session.rooms = False, {}
-    session.accepted_at = record.accepted_at
+    session.accepted_at, session.stream = record.accepted_at, record.stream
     session.session_version = max(session.session_version, record.session_version)
     if record.privacy_version > session.privacy_version:
         user.restore_privacy(record.session_id, record)

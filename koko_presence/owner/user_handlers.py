@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from koko_presence._fastpath.throttle import TokenBucket
 from koko_presence.protocol.commands import (
+    BeatStream,
     ChangeGrant,
     ChangePrivacy,
     ChangeStatus,
@@ -22,6 +23,7 @@ from koko_presence.protocol.commands import (
 )
 from koko_presence.protocol.edge_messages import SessionActed
 from koko_presence.protocol.errors import PresenceError
+from koko_presence.protocol.procedures import HeartbeatResult
 from koko_presence.rooms.context import ShardContext
 from koko_presence.rooms.handler_table import HandlerTable
 from koko_presence.rooms.message_handlers import Result
@@ -183,6 +185,17 @@ class UserHandlers:
         if user is None:
             raise http_sessions.nothing_to_renew()
         http_sessions.renew(user, command, now)
+
+    @USER_COMMANDS.handles(BeatStream)
+    def _beat(self, command: BeatStream, now: float) -> HeartbeatResult:
+        user = self._users.get(command.user_id)
+        if user is None:
+            raise http_sessions.nothing_to_renew()
+        http_sessions.beat(user, command)
+        wall = self._context.wall
+        return HeartbeatResult(
+            success=True, renewed=1, timestamp=wall.iso(now), server_time=wall.ms(now), echo=command.client_time
+        )
 
     def _charged_user(self, command: ChangeStatus | ChangePrivacy, now: float) -> User:
         """Return the user that a call changes, and charge its budget; a socket's session has such a budget at its edge.

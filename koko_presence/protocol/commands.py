@@ -143,7 +143,8 @@ class OpenSession(UserCommand, kw_only=True):
     """An authenticated connection requests a session: `resume` names an earlier session, `new_session_id` a new one.
     `accepted_at` is the monotonic second at which the connection was accepted, on the clock that all workers of a host
     share: of two connections for one session the one accepted later gets it, in whatever order they reach the owner.
-    `resumes_only`: the resume token is the only proof of identity, so the owner resumes that session or refuses."""
+    `resumes_only`: the resume token is the only proof of identity, so the owner resumes that session or refuses.
+    `stream`: the connection is an event stream over HTTP [M6c]."""
 
     delivery = Delivery.SENDER_REPEATS
 
@@ -155,6 +156,7 @@ class OpenSession(UserCommand, kw_only=True):
     resume: str | None = None
     privacy: Privacy | None = None
     disabled: bool = False
+    stream: bool = False
 
 
 class EnterRoom(UserCommand, kw_only=True):
@@ -308,6 +310,21 @@ class RenewLeases(UserCommand, kw_only=True):
     reply_to: ReplyTo | None = None
     client_time: float | UnsetType = UNSET
     disabled: bool = False
+
+
+class BeatStream(UserCommand, kw_only=True):
+    """The heartbeat over HTTP of a session that is connected by an event stream [M6c], passed on to its edge. `token`
+    is the caller's, "" for the cookie's, and ends at unix second `expires_at_s`. The answer repeats `client_time`
+    [D7]."""
+
+    delivery = Delivery.BUS_REPEATS
+
+    session_id: str
+    activity: Activity | None
+    token: str
+    expires_at_s: float
+    reply_to: ReplyTo | None = None
+    client_time: float | UnsetType = UNSET
 
 
 class RoomLeft(UserCommand, kw_only=True):

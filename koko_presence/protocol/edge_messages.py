@@ -87,7 +87,8 @@ class SessionActed(EdgeMessage, kw_only=True):
     """A command changed this session by another way than its socket [M1]. The edge counts `activity` as the session's
     own, and stores `privacy`, of version `privacy_version`, which includes the first `received_privacy_seq` privacy
     messages of `connection`. `idle_at`: the user was set to idle then, in monotonic seconds; a session that has acted
-    later stays active [D8]."""
+    later stays active [D8]. `beat`: it is a heartbeat, by a caller whose `token`, "" for the cookie's, ends at unix
+    second `expires_at_s` [M6c]."""
 
     session_id: str
     activity: Activity | None = None
@@ -96,6 +97,9 @@ class SessionActed(EdgeMessage, kw_only=True):
     connection: int = 0
     received_privacy_seq: int = 0
     idle_at: float = 0.0
+    beat: bool = False
+    token: str = ""
+    expires_at_s: float = 0.0
 
 
 class SummaryChanged(EdgeMessage, kw_only=True):

@@ -175,7 +175,7 @@ class SessionRecord(Struct, array_like=True, kw_only=True):
     """One session of a user. In an owner's record `rooms` has the version of each membership. An edge sends the record
     of a session that is connected there, with `NOT_SUBSCRIBED`, `SUBSCRIBED` or `JOINING` for each room. `left`, from
     an edge only, holds the rooms whose owner has confirmed a leave recently, with the reason. A room in neither may
-    just have been joined by a call at another edge."""
+    just have been joined by a call at another edge. `stream`: it is connected by an event stream [M6c]."""
 
     session_id: str
     edge: int
@@ -194,6 +194,7 @@ class SessionRecord(Struct, array_like=True, kw_only=True):
     activity: Activity
     rooms: dict[str, int]
     left: dict[str, str] = {}
+    stream: bool = False
 
 
 class UserRecord(Struct, array_like=True, kw_only=True):

@@ -11,6 +11,7 @@ accepted in place of a token that is refused, or that was refused when it was la
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from math import ceil, inf
 from typing import Protocol
@@ -89,6 +90,9 @@ class AuthenticationSession(PrivacySession, Protocol):
     @property
     def opening(self) -> bool: ...
 
+    @property
+    def is_stream(self) -> bool: ...
+
     def begin_privacy_changes(self, *, with_first: bool) -> None: ...
 
     def move(self, event: str) -> None: ...
@@ -160,6 +164,13 @@ class Authentication:
         self._tokens_received += 1
         number = self._tokens_received
         self._verify(message, lambda identity: self._refresh(message, identity, number))
+
+    def renew(self, token: str, expires_at_s: float) -> None:
+        """Take the token of a call for this session as a further `auth`, if it ends later than the present one. Without
+        `token` the cookie is checked again. Does nothing when that is not possible now: a later call repeats it."""
+        if self.identity is not None and expires_at_s > self.identity.expires_at_s:
+            with contextlib.suppress(PresenceError):
+                self.again(Auth(token=token) if token else Auth())
 
     def _check(self, message: Auth) -> None:
         if message.token is UNSET and self.cookie is None:
@@ -272,6 +283,7 @@ class Authentication:
             resume=resume,
             privacy=message.privacy,
             disabled=not identity.presence,
+            stream=session.is_stream,
         )
         hub.bus.send(command, hub.clock())
 

@@ -14,7 +14,7 @@ class ActivityWatch:
     """The activity of one session. Methods that may change it return the new value, or None when it did not change.
     Times are monotonic seconds."""
 
-    __slots__ = ("_idle_since", "_limits", "_rate_limiter", "acted_at", "activity")
+    __slots__ = ("_idle_since", "_limits", "_rate_limiter", "acted_at", "activity", "sends_heartbeats")
 
     def __init__(self, limits: Limits, now: float, rate_limiter: SessionRateLimiter) -> None:
         """`rate_limiter` stores the times of the last message and of the last activity."""
@@ -25,10 +25,21 @@ class ActivityWatch:
         self.activity: Activity = "active"
         # the last interaction or heartbeat `active`; cursors of the compiled path, of an active session, are left out
         self.acted_at = now
+        self.sends_heartbeats = False  # over HTTP, for an event stream
 
     def note_received(self, now: float) -> None:
         """Record a message of any kind."""
         self._rate_limiter.note_received(now)
+
+    def note_heartbeat(self, now: float) -> None:
+        """Record a heartbeat over HTTP: from now on the client's heartbeats show that it runs [M6c]."""
+        self.sends_heartbeats = True
+        self._rate_limiter.note_received(now)
+
+    def note_transport(self, now: float) -> None:
+        """Record a sign of life of the transport, as a message of a client that sends no heartbeats."""
+        if not self.sends_heartbeats:
+            self._rate_limiter.note_received(now)
 
     def note_activity(self, now: float) -> None:
         """Record a message other than a heartbeat, as activity."""

@@ -21,6 +21,7 @@ from koko_presence.auth.hmac_jwt import Identity
 from koko_presence.protocol.commands import (
     NO_EDGE,
     Authority,
+    BeatStream,
     ChangePrivacy,
     ChangeStatus,
     EnterRoom,
@@ -64,10 +65,12 @@ MEMBERS_OWN = Grant(allow=True, can_control=True, can_broadcast=True, moderator=
 
 
 class Caller(NamedTuple):
-    """The caller: a verified identity, and the session id of header x-presence-session, "" without one [M1]."""
+    """The caller: a verified identity, the session id of header x-presence-session, "" without one [M1], and the token
+    of header Authorization, "" without one."""
 
     identity: Identity
     session_id: str = ""
+    token: str = ""
 
 
 _leases = msgspec.json.Decoder(list[tuple[str, str]])
@@ -176,10 +179,13 @@ class Procedures:
         if parsed.room_id is not UNSET:
             check_room_id(parsed.room_id)
             await self._still_open(caller, parsed.room_id)
+        named = _session(caller, parsed)
         if parsed.room_id is not UNSET and parsed.session_id is UNSET:
             leases = [(_lease(caller, parsed.room_id, parsed), parsed.room_id)]
+        elif named and not is_lease(named):
+            return await self._beat(caller, named, parsed)
         else:
-            leases = await self._open_leases(caller, _session(caller, parsed))
+            leases = await self._open_leases(caller, named)
         command = RenewLeases(
             user_id=caller.identity.user_id,
             sessions=[session_id for session_id, _ in leases],
@@ -190,6 +196,18 @@ class Procedures:
         result = await self._hub.calls.request(command)
         self._note(caller, leases)
         return Raw(result)
+
+    async def _beat(self, caller: Caller, session_id: str, parsed: HeartbeatInput) -> Raw:
+        """The heartbeat of an event stream's session. Its edge repeats the access checks itself."""
+        command = BeatStream(
+            user_id=caller.identity.user_id,
+            session_id=session_id,
+            activity=None if parsed.status is UNSET else parsed.status,
+            token=caller.token,
+            expires_at_s=caller.identity.expires_at_s,
+            client_time=parsed.client_time,
+        )
+        return Raw(await self._hub.calls.request(command))
 
     async def _open_leases(self, caller: Caller, session_id: str) -> list[tuple[str, str]]:
         """The caller's leases, all or the named one, with their rooms, that the access check still allows. The others

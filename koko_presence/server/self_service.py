@@ -69,6 +69,8 @@ class SelfServiceSession(PrivacySession, Protocol):
     @property
     def status_bucket(self) -> TokenBucket: ...
 
+    def renew_token(self, token: str, expires_at_s: float) -> None: ...
+
     def note_pong_sent(self, now: float) -> None: ...
 
 
@@ -186,13 +188,26 @@ def note_acted(session: SelfServiceSession, acted: SessionActed, now: float) -> 
     if session.state != "open":
         return
     _on_privacy(session, acted)
-    if acted.idle_at and session.activity.acted_at > acted.idle_at:  # the owner may have the session as active already
+    if acted.beat:
+        _on_beat(session, acted, now)
+    elif (
+        acted.idle_at and session.activity.acted_at > acted.idle_at
+    ):  # the owner may have the session as active already
         session.memberships.report("active", now, interacted=False)
     elif acted.idle_at:
         session.memberships.report(session.activity.declare("idle", now), now, interacted=False)
     elif acted.activity is not None:
         session.activity.note_received(now)
         session.memberships.report(session.activity.declare(acted.activity, now), now, interacted=False)
+
+
+def _on_beat(session: SelfServiceSession, acted: SessionActed, now: float) -> None:
+    """Handle a heartbeat over HTTP: as one of the socket, and its token replaces one that ends before [M6c]."""
+    session.activity.note_heartbeat(now)
+    status = acted.activity
+    if status is not None and (status == session.activity.activity or session.activity_changes.take(now)):
+        session.memberships.report(session.activity.declare(status, now), now, interacted=status == "active")
+    session.renew_token(acted.token, acted.expires_at_s)
 
 
 def _hidden(privacy: Privacy) -> set[type]:

@@ -96,9 +96,9 @@ class Session:
 
     __slots__ = (
         "__weakref__", "_behind_auth", "_link_watch", "_messages_before_auth", "abuse", "activity", "activity_changes",
-        "address_use", "authentication", "connection", "held", "hub", "link", "memberships", "opened_at", "outbox",
-        "ponged_at", "privacy", "privacy_seq", "privacy_version", "rate_limiter", "refusal", "session_id", "state",
-        "status_bucket", "unacknowledged_privacy", "version", "watch_list",
+        "address_use", "authentication", "connection", "held", "hub", "is_stream", "link", "memberships", "opened_at",
+        "outbox", "ponged_at", "privacy", "privacy_seq", "privacy_version", "rate_limiter", "refusal", "session_id",
+        "state", "status_bucket", "unacknowledged_privacy", "version", "watch_list",
     )  # fmt: skip
 
     def __init__(self, hub: SessionHub, connection: int, link: Link, address_use: AddressUse = FREE) -> None:
@@ -109,6 +109,7 @@ class Session:
         self.link = link
         self.address_use = address_use
         self.state = "new"
+        self.is_stream = False  # connected by an event stream [M6c]
         self.session_id = ""
         self.authentication = Authentication(self)
         self.outbox = Outbox(link, limits.send_soft_bytes, limits.send_hard_bytes, hub.write_batch, self._on_slow)
@@ -140,6 +141,10 @@ class Session:
         self.privacy_seq = 0  # number of the client's privacy changes
         self.unacknowledged_privacy: dict[str, int] = NONE_UNACKNOWLEDGED  # unconfirmed switches: number of the change
         hub.wake(self.connection, now + limits.auth_timeout_s)
+
+    def become_stream(self) -> None:
+        """Record that the session is connected by an event stream, before it is authenticated."""
+        self.is_stream = True
 
     @property
     def opening(self) -> bool:
@@ -330,6 +335,10 @@ class Session:
         self.memberships.release()
         if self.watch_list is not None:
             self.watch_list.release()
+
+    def renew_token(self, token: str, expires_at_s: float) -> None:
+        """Take the token of a call, "" for the cookie's, if it ends later than the present one."""
+        self.authentication.renew(token, expires_at_s)
 
     # --- messages -------------------------------------------------------------------------------------------------
 
@@ -641,6 +650,7 @@ class Session:
             activity=self.activity.activity,
             rooms=self.memberships.record(called),
             left=self.memberships.recently_left(self.hub.clock()),
+            stream=self.is_stream,
         )
 
     def send(self, message: Any) -> None:

@@ -11,6 +11,7 @@ import hashlib
 
 from koko_presence.protocol.commands import (
     NO_EDGE,
+    BeatStream,
     ChangePrivacy,
     ConfirmMember,
     EnterRoom,
@@ -131,6 +132,22 @@ def renew(user: User, command: RenewLeases, now: float) -> None:
                     client_time=command.client_time,
                 )
             )
+
+
+def beat(user: User, command: BeatStream) -> None:
+    """Pass the heartbeat of an event stream's session on to its edge. Errors: METHOD_NOT_SUPPORTED for any other
+    session [D6]."""
+    session = user.sessions.get(command.session_id)
+    if session is None or not session.stream or not session.connected:
+        raise nothing_to_renew()
+    acted = SessionActed(
+        session_id=command.session_id,
+        activity=command.activity,
+        beat=True,
+        token=command.token,
+        expires_at_s=command.expires_at_s,
+    )
+    send_to_edge(user, command.session_id, acted)
 
 
 def nothing_to_renew() -> PresenceError:

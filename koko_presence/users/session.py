@@ -16,7 +16,7 @@ class UserSession:
     __slots__ = (
         "accepted_at", "activity", "away_at", "connected", "connection", "disabled", "edge", "grace_until", "invisible",
         "lease_until", "named", "privacy_version", "received_privacy_seq", "rooms", "session_version", "share_cursor",
-        "share_selection",
+        "share_selection", "stream",
     )  # fmt: skip
 
     def __init__(self, edge: int, connection: int, accepted_at: float, version: int, *, disabled: bool) -> None:
@@ -29,6 +29,7 @@ class UserSession:
         self.away_at = 0.0  # until then a lost session whose client was sent to another worker counts as connected
         self.grace_until = 0.0  # the monotonic second at which a lost session ends; 0 while it is connected
         self.connected = True
+        self.stream = False  # connected by an event stream over HTTP [M6c]
         self.disabled = disabled
         self.activity: Activity = "active"
         # By room: the version of the membership, to ignore a `RoomLeft` of an earlier one

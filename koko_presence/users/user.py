@@ -130,7 +130,7 @@ class User:
                 add_effect((session.edge, SessionReplaced(session_id=session_id, connection=session.connection)))
             self.end_grace(session_id)
             session.edge, session.connection, session.connected = command.edge, command.connection, True
-            session.accepted_at = command.accepted_at
+            session.accepted_at, session.stream = command.accepted_at, command.stream
             session.session_version = self.context.next_version()
             session.received_privacy_seq = 0
             session.named = NONE
@@ -152,6 +152,7 @@ class User:
                 self.context.next_version(),
                 disabled=command.disabled,
             )
+            session.stream = command.stream
             if self.idle_at:  # a connection is no act; a join is
                 session.activity = "idle"
             session.hide(self.privacy_defaults)

@@ -197,7 +197,8 @@ class TrpcHttp:
         except Exception:
             log.exception("authentication of a call failed")
             return [call.refusal or trpc.INTERNAL for call in calls.calls]
-        caller = Caller(identity, clean(request.headers.get(SESSION_HEADER, "")))
+        token = _bearer(request.headers.getall("authorization", []))
+        caller = Caller(identity, clean(request.headers.get(SESSION_HEADER, "")), token)
         return list(await asyncio.gather(*(self._try(caller, calls, index) for index in range(len(calls.calls)))))
 
     def _cookie_counts(self, request: web.BaseRequest) -> bool:

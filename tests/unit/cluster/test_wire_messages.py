@@ -97,6 +97,7 @@ COMMANDS: list[c.Command] = [
     c.SpendQueryBudget(user_id="u", reply_to=CALL),
     c.QueryLeases(user_id="u", session_id="s", reply_to=CALL),
     c.RenewLeases(user_id="u", sessions=["s"], activity="idle", reply_to=CALL),
+    c.BeatStream(user_id="u", session_id="s", activity="away", token="t", expires_at_s=5.0, reply_to=CALL),
     c.RenewLease(room_id="r", session_id="s", user_id="u", membership_id=3, lease_until=90.5, reply_to=CALL, renewed=2),
 ]
 TEXTS = [
