@@ -13,7 +13,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+from koko_presence.auth.identity import VerifierUnavailable
 from koko_presence.server.http import trpc_events, trpc_websocket
+from koko_presence.server.reauthorization import kick
 from tests.integration.conftest import Run
 from tests.live import Live, live
 from tests.raw_ws import TEXT, frame, handshake
@@ -298,6 +300,98 @@ def test_sixteen_requests_of_an_unauthenticated_socket_are_answered_and_no_more_
     run(story())
 
 
+async def until_refused(it: Socket, code: str) -> dict[str, Any]:
+    """The error with this code that ends the subscription 1, after which requests get the same and the socket stays open
+    for a while."""
+    while "error" not in (told := await it.told()) or told["id"] is None:
+        pass
+    assert (told["id"], told["error"]["data"]["code"]) == (1, code), told
+    refused = await it.ask("query", "getActive", ROOM)
+    assert refused["error"]["message"] == told["error"]["message"]
+    return told["error"]
+
+
+def test_a_session_too_many_is_refused_and_the_socket_held_c11(run: Run) -> None:
+    async def story() -> None:
+        async with live(max_sessions_per_user=1, auth_timeout_s=0.5) as server, open_socket(server) as first:
+            await first.say(first.call("subscription", "onEvent"))
+            await first.event("authenticated")
+            async with open_socket(server) as second:
+                await second.say(second.call("subscription", "onEvent"))
+                assert (await until_refused(second, "TOO_MANY_REQUESTS"))["data"]["reason"] == "TOO_MANY_SESSIONS"
+                assert await second.close_code() == 4429
+
+    run(story())
+
+
+def test_an_evicted_session_does_not_evict_the_next_one_at_once_c11(run: Run) -> None:
+    async def story() -> None:
+        settings: dict[str, Any] = {"max_sessions_per_user": 1, "evict_oldest": True, "auth_timeout_s": 0.5}
+        async with live(**settings) as server, open_socket(server) as first:
+            await first.say(first.call("subscription", "onEvent"))
+            await first.event("authenticated")
+            async with open_socket(server) as second:
+                await second.say(second.call("subscription", "onEvent"))
+                await second.event("authenticated")
+                await until_refused(first, "TOO_MANY_REQUESTS")
+                assert await first.close_code() == 4429
+
+    run(story())
+
+
+def test_two_sockets_with_one_resume_token_do_not_take_it_from_each_other_at_once(run: Run) -> None:
+    async def story() -> None:
+        async with live(auth_timeout_s=0.5) as server, open_socket(server) as first:
+            await first.say(first.call("subscription", "onEvent"))
+            params = {"token": server.token("ann"), "resumeToken": (await first.event("authenticated"))["resumeToken"]}
+            url = server.url.replace("/presence", "/trpc?connectionParams=1")
+            async with aiohttp.ClientSession() as http, http.ws_connect(url) as ws:
+                second = Socket(ws)
+                await second.say({"method": "connectionParams", "data": params})
+                await second.say(second.call("subscription", "onEvent"))
+                assert (await second.event("authenticated"))["resumed"] is True
+                await until_refused(first, "CONFLICT")
+                assert await first.close_code() == 4409
+
+    run(story())
+
+
+def test_a_kicked_socket_gets_the_event_and_the_reason_n12(run: Run) -> None:
+    async def story() -> None:
+        async with live(auth_timeout_s=0.5, workers=1) as server, open_socket(server) as ann:
+            await ann.say(ann.call("subscription", "onEvent"))
+            await ann.event("authenticated")
+            kick(next(iter(server.worker.hub.sessions.values())), "spam")
+            assert (await ann.event("kicked"))["reason"] == "spam"
+            await until_refused(ann, "FORBIDDEN")
+            assert not server.worker.hub.sessions
+            assert await ann.close_code() == 4403
+
+    run(story())
+
+
+def test_a_subscription_waits_for_the_next_socket_while_a_token_cannot_be_checked(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        async with live(auth_timeout_s=0.5, workers=1) as server:
+
+            def verify(*_: Any) -> Any:
+                raise VerifierUnavailable("the identity provider is silent", retry_after_s=1.0)
+
+            monkeypatch.setattr(server.worker.hub.verifier, "verify", verify, raising=False)
+            async with open_socket(server) as ann:
+                await ann.say([ann.call("subscription", "onEvent"), ann.call("query", "getActive", ROOM)])
+                refused = await ann.answer(2)
+                assert (refused["error"]["data"]["httpStatus"], refused["error"]["data"]["reason"]) == (
+                    503,
+                    "UNAVAILABLE",
+                )
+                assert await ann.close_code() == 1013
+
+    run(story())
+
+
 def test_a_silent_socket_is_closed_at_its_timeout_a1(run: Run) -> None:
     async def story() -> None:
         async with live(auth_timeout_s=0.05) as server:
@@ -330,7 +424,7 @@ def test_a_header_and_a_cookie_of_an_allowed_page_authenticate_a8(run: Run) -> N
 
 def test_a_flood_ends_with_4429_l3(run: Run) -> None:
     async def story() -> None:
-        async with live(flood_s=0.2, connection_hz=20) as server, open_socket(server) as ann:
+        async with live(flood_s=0.2, connection_hz=20, auth_timeout_s=0.5) as server, open_socket(server) as ann:
 
             async def flood() -> None:
                 while not ann.ws.closed:
@@ -346,7 +440,7 @@ def test_a_flood_ends_with_4429_l3(run: Run) -> None:
 
 def test_fifty_errors_end_with_4429_and_ten_of_nonsense_with_4400(run: Run) -> None:
     async def story() -> None:
-        async with live() as server:
+        async with live(auth_timeout_s=0.5) as server:
             async with open_socket(server, "ann") as ann:
                 for _ in range(60):
                     await ann.say(ann.call("query", "nope"))

@@ -303,6 +303,37 @@ async function refusedStream() {
   assert.equal(it.asked.length, 1);
 }
 
+/**
+ * A refused token over wsLink: every request gets the reason, and one socket is opened. Clients before 11.25 begin their
+ * pauses anew with each socket that opens, hence no pause here.
+ */
+async function refusedSocket() {
+  let sockets = 0;
+  class Counted extends WebSocket {
+    constructor(...given: ConstructorParameters<typeof WebSocket>) {
+      super(...given);
+      sockets += 1;
+    }
+  }
+  const wsClient = createWSClient({
+    url: wsUrl,
+    WebSocket: Counted as unknown as typeof globalThis.WebSocket,
+    connectionParams: () => ({ token: "nonsense" }),
+    retryDelayMs: () => 0,
+  });
+  const client = createTRPCClient<PresenceRouter>({ links: [wsLink({ client: wsClient })] });
+  const subscribed = new Promise<unknown>((resolve) => {
+    client.presence.onEvent.subscribe(undefined, { onError: resolve });
+  });
+  const errors = [await subscribed, await failure(client.presence.getActive.query(video("refused")))];
+  for (const error of errors) assert.match((error as Error).message, /^The token was refused/);
+  await new Promise((later) => setTimeout(later, 1_500));
+  const later = await failure(client.presence.join.mutate(video("refused")));
+  assert.deepEqual([later.code, later.reason], ["UNAUTHORIZED", "UNAUTHENTICATED"]);
+  assert.equal(sockets, 1);
+  await wsClient.close();
+}
+
 async function withSuperjson() {
   type Router = PresenceRouterOf<true>;
   const transformer = superjson;
@@ -407,6 +438,7 @@ const scenarios: Record<string, () => Promise<void>> = {
   wsLink: overWebSocket,
   httpSubscriptionLink: overEvents,
   "refused stream": refusedStream,
+  "refused socket": refusedSocket,
   superjson: withSuperjson,
   restart: throughARestart,
   "restart of streams": streamThroughARestart,

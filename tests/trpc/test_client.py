@@ -83,7 +83,7 @@ def trouble(it: Service) -> list[dict[str, Any]]:
 def test_the_official_client_works_with_every_link(program: Path, workers: int) -> None:
     names = [
         "httpLink", "httpBatchLink", "httpBatchStreamLink", "limits", "wsLink", "httpSubscriptionLink",
-        "refused stream", "superjson",
+        "refused stream", "refused socket", "superjson",
     ]  # fmt: skip
     with service(workers=workers) as it:
         it.up()

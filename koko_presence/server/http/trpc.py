@@ -67,6 +67,11 @@ class TrpcError(Exception):
         return CODES[self.code][1]
 
     @property
+    def is_temporary(self) -> bool:
+        """True when the same may succeed later, without a change at the client."""
+        return self.status >= 500
+
+    @property
     def retry_after_s(self) -> int | None:
         """Seconds for the Retry-After header, rounded up; None for errors other than RATE_LIMITED and UNAVAILABLE, such
         as a full room, whose end is not known [M6b]."""
@@ -96,6 +101,22 @@ def from_presence(error: PresenceError) -> TrpcError:
 
 
 INTERNAL = from_presence(PresenceError("INTERNAL"))
+
+
+def error_of_close(code: int, failure: TrpcError | None, refusal: str) -> TrpcError:
+    """The error that a subscription ends with when its session is closed with `code`. `failure` is the session's last
+    error that answers no call, `refusal` the text of its last error."""
+    if code == 1013:  # the token could not be checked
+        return TrpcError("SERVICE_UNAVAILABLE", refusal, reason="UNAVAILABLE")
+    if code == 4409:
+        return TrpcError("CONFLICT", "This session has a newer connection.", reason="ALREADY_AUTHENTICATED")
+    if code == 4403:
+        return from_presence(PresenceError("FORBIDDEN", "You were removed by an operator or your application."))
+    if code == 1011:
+        return INTERNAL
+    if code == 4401:
+        return from_presence(PresenceError("UNAUTHENTICATED", refusal or "There is no valid token."))
+    return failure or from_presence(PresenceError("RATE_LIMITED", refusal))
 
 
 # --- procedures ---------------------------------------------------------------------------------------------------

@@ -84,14 +84,15 @@ class Subscription(NamedTuple):
 
 
 class Subscriptions:
-    """The subscriptions of one socket. `authenticated` is the session's message of that type, once it has been sent.
-    Written by its `TrpcSocket`."""
+    """The subscriptions of one socket. `authenticated` is the session's message of that type, once it has been sent,
+    `failure` its last error that answers no call. Written by its `TrpcSocket`."""
 
-    __slots__ = ("_live", "authenticated")
+    __slots__ = ("_live", "authenticated", "failure")
 
     def __init__(self) -> None:
         self._live: dict[Id, Subscription] = {}
         self.authenticated: bytes | None = None
+        self.failure: TrpcError | None = None
 
     @property
     def is_delivering(self) -> bool:
@@ -116,6 +117,11 @@ class Subscriptions:
             return None
         return trpc.encode({"id": id_, "result": {"type": "stopped"}})
 
+    def take_all(self) -> list[tuple[Id, bool]]:
+        """Remove all subscriptions and return their ids, each with whether superjson wraps it."""
+        live, self._live = self._live, {}
+        return [(id_, each.wrapped) for id_, each in live.items()]
+
     def clear(self) -> None:
         """Remove all subscriptions; the socket is closed."""
         self._live.clear()
@@ -126,7 +132,8 @@ class Subscriptions:
         if event is None:
             return []
         if event.head.type == "error":
-            return [trpc.encode({"id": None, "error": error_of(event.payload).shape(None)})]
+            self.failure = error_of(event.payload)
+            return [trpc.encode({"id": None, "error": self.failure.shape(None)})]
         if event.head.type == "authenticated":
             self.authenticated = event.payload
         return [_event(id_, each, event.payload) for id_, each in self._live.items() if event.is_for(each.room_id)]

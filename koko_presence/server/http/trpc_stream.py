@@ -98,6 +98,7 @@ class EventStream(asyncio.Protocol):
         self._transport = transport
         self._use = use
         self._session: Session = hub.accept(self, use)
+        self._session.become_stream()
         self._session.outbox.use_envelopes(self._translate, framed=False)
         self._room_id: str | UnsetType = UNSET
         self._wrapped = self._wants_ids = False
@@ -194,10 +195,8 @@ class EventStream(asyncio.Protocol):
         come_back, session = CLOSES[code].come_back, self._session
         if come_back is ReconnectPolicy.RESUME or (self._open and come_back is ReconnectPolicy.NEW_TOKEN):
             return sse.retry(RETRY_S * (1.0 + session.connection % 16 / 16.0))  # many are closed at the same time
-        error = self._failure or _error_of_close(code, session.refusal)
-        if code == 1013:  # the token could not be checked: tRPC's client waits, and its EventSource reconnects
-            error = TrpcError("SERVICE_UNAVAILABLE", error.message, reason="UNAVAILABLE")
-        after_s = RETRY_LATER_S if code in (1011, 1013) else RETRY_REFUSED_S
+        error = trpc.error_of_close(code, self._failure, session.refusal)
+        after_s = RETRY_LATER_S if error.is_temporary else RETRY_REFUSED_S
         return sse.failed(trpc.wrap(error.shape(_PATH), self._wrapped)) + sse.retry(after_s)
 
     # --- messages for the client ------------------------------------------------------------------------------------
@@ -240,14 +239,14 @@ class EventStream(asyncio.Protocol):
         self._timer = self._session.hub.timers.call_later(pause_s, lambda: self._look(pause_s))
 
     def _look(self, pause_s: float) -> None:
-        """Count bytes that the peer has acknowledged since the last ping as its pong, and as a message of the client:
-        a stream without a peer does not hold its session."""
+        """Count bytes that the peer has acknowledged since the last ping as its pong, and as a message of a client that
+        sends no heartbeats."""
         taken, session = taken_bytes(self._transport), self._session
         if taken is not None and self._acknowledged is not None and taken <= self._acknowledged:
             self._look_later(min(2.0 * pause_s, LONGEST_LOOK_S))
             return
         self._timer = None
-        session.activity.note_received(session.hub.clock())
+        session.activity.note_transport(session.hub.clock())
         session.on_pong(b"")
 
     def _stop_timer(self) -> None:
@@ -262,16 +261,3 @@ _PATH = trpc.PREFIX + trpc.EVENTS
 def _head(headers: tuple[tuple[str, str], ...]) -> bytes:
     lines = "".join(f"{name}: {value}\r\n" for name, value in (*sse.HEADERS, *headers))
     return f"HTTP/1.1 200 OK\r\n{lines}\r\n".encode("latin-1")
-
-
-def _error_of_close(code: int, refusal: str) -> TrpcError:
-    """The error of a close code after which the client has not said anything wrong itself."""
-    if code == 4409:
-        return TrpcError("CONFLICT", "This session has a newer stream or connection.", reason="SESSION_REQUIRED")
-    if code == 4403:
-        return trpc.from_presence(PresenceError("FORBIDDEN", refusal))
-    if code == 1011:
-        return trpc.INTERNAL
-    if code == 4401:
-        return trpc.from_presence(PresenceError("UNAUTHENTICATED", refusal))
-    return trpc.from_presence(PresenceError("RATE_LIMITED", refusal))

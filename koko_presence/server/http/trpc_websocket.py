@@ -13,7 +13,7 @@ from msgspec import UNSET
 
 from koko_presence._fastpath.framing import frame_text
 from koko_presence.cluster.bus import TimerHandle
-from koko_presence.protocol.errors import CLOSES, PresenceError
+from koko_presence.protocol.errors import CLOSES, PresenceError, ReconnectPolicy
 from koko_presence.protocol.messages import Heartbeat, Join
 from koko_presence.protocol.procedures import HeartbeatInput, HeartbeatResult
 from koko_presence.server.held_messages import HeldQueue
@@ -24,7 +24,7 @@ from koko_presence.server.session import Session
 from . import trpc
 from .trpc import Call, Input, TrpcError
 from .trpc_events import Id, Subscriptions, id_of, requests_of
-from .trpc_http import KINDS, outcome_of
+from .trpc_http import EVENTS_PATH, KINDS, outcome_of
 
 if TYPE_CHECKING:
     from koko_presence.server.hub import Hub
@@ -61,7 +61,7 @@ class TrpcSocket:
         self._session.outbox.use_envelopes(self._wrap)
         self._subscriptions = Subscriptions()
         self._held = HeldQueue(self._session.held)  # calls that wait for the session to open
-        self._refused = ""  # why the client's authentication failed
+        self._refused: TrpcError | None = None  # why the session does not open, or has ended
         self._refusals = 0  # requests answered with it
         self._timer: TimerHandle | None = None
         self._calls = 0  # in execution
@@ -87,7 +87,7 @@ class TrpcSocket:
     def on_text(self, data: bytes) -> None:
         """Handle a complete text message: a call, an array of calls, or PING or PONG."""
         session = self._session
-        if self._refused:
+        if self._refused is not None:
             self._refuse_all(data)
             return
         if session.state == "closed":
@@ -190,16 +190,21 @@ class TrpcSocket:
         if session.state == "new":  # the `auth` message was refused
             session.finish(4401)
 
-    # --- failed authentication --------------------------------------------------------------------------------------
+    # --- refused clients --------------------------------------------------------------------------------------------
 
-    def _refuse_later(self, reason: str) -> None:
-        """Keep the connection open after a failed authentication, until the timeout of `auth`. Requests, held ones
-        included, are answered with the reason, up to `MAX_REFUSALS`."""
+    def _refuse_until_timeout(self, code: int, error: TrpcError) -> None:
+        """Keep the connection open without a session for the time that `auth` may take, then close it with `code`.
+        Subscriptions and requests, held ones included, are answered with `error`, requests up to `MAX_REFUSALS`. No
+        subscription ends with a temporary error: wsLink sends it again over its next connection."""
         session, hub = self._session, self._session.hub
-        self._refused = reason
+        self._refused = error
         self._connection.restore_preauth_limit()
-        left_s = max(0.0, session.opened_at + hub.limits.auth_timeout_s - hub.clock())
-        self._timer = hub.timers.call_later(left_s, lambda: self._connection.close(4401, CLOSES[4401].reason))
+        since = hub.clock() if self._open else session.opened_at
+        left_s = max(0.0, since + hub.limits.auth_timeout_s - hub.clock())
+        self._timer = hub.timers.call_later(left_s, lambda: self._connection.close(code, CLOSES[code].reason))
+        if not error.is_temporary:
+            for id_, wrapped in self._subscriptions.take_all():
+                self._connection.send_text(_failed(id_, EVENTS_PATH, error, wrapped))
         for raw in self._held.take():
             self._refuse_all(raw)
 
@@ -208,11 +213,11 @@ class TrpcSocket:
             self._refuse_one(id_, path, wrapped)
 
     def _refuse_one(self, id_: Id, path: str | None, wrapped: bool) -> None:
-        if self._refusals >= MAX_REFUSALS:
+        assert self._refused is not None
+        if self._refusals >= MAX_REFUSALS or (path == EVENTS_PATH and self._refused.is_temporary):
             return
         self._refusals += 1
-        error = trpc.from_presence(PresenceError("UNAUTHENTICATED", self._refused))
-        self._connection.send_text(trpc.encode({"id": id_, "error": trpc.wrap(error.shape(path), wrapped)}))
+        self._connection.send_text(_failed(id_, path, self._refused, wrapped))
         if self._refusals == MAX_REFUSALS:
             self._connection.stop_reading()
 
@@ -319,7 +324,7 @@ class TrpcSocket:
         return await self._procedures.call(caller, name, input)
 
     def _fail(self, id_: Id | None, path: str | None, error: TrpcError, wrapped: bool) -> None:
-        self._write(trpc.encode({"id": id_, "error": trpc.wrap(error.shape(path), wrapped)}))
+        self._write(_failed(id_, path, error, wrapped))
         if self._session.state != "closed":
             self._session.on_refusal()
 
@@ -348,10 +353,15 @@ class TrpcSocket:
         self._connection.lift_preauth_limit()
 
     def close(self, code: int, reason: str = "") -> None:
-        """Close the connection. With 1012 the client is first requested to open its next connection. A client whose
-        authentication failed stays connected: wsLink would reconnect at once after a close [A2]."""
-        if code == 4401 and not self._open:
-            self._refuse_later(self._session.refusal or "There is no valid token.")
+        """Close the connection. With 1012 the client is first requested to open its next connection. A client that is
+        to stay away, or to come back later, stays connected for a while: wsLink would reconnect at once after a close
+        [A2]."""
+        if self._refused is not None:
+            return
+        if (code == 4401 and not self._open) or CLOSES[code].come_back in (ReconnectPolicy.NO, ReconnectPolicy.LATER):
+            self._refuse_until_timeout(
+                code, trpc.error_of_close(code, self._subscriptions.failure, self._session.refusal)
+            )
             return
         if code == 1012:
             self._connection.send_text(RECONNECT)
@@ -386,6 +396,10 @@ class TrpcSocket:
         """Append one message for the client to the outbox."""
         if self._session.state != "closed":
             self._session.outbox.write(frame_text(payload))
+
+
+def _failed(id_: Id | None, path: str | None, error: TrpcError, wrapped: bool) -> bytes:
+    return trpc.encode({"id": id_, "error": trpc.wrap(error.shape(path), wrapped)})
 
 
 def _busy(within: bool) -> PresenceError:
