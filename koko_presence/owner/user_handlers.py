@@ -177,7 +177,7 @@ class UserHandlers:
     @USER_COMMANDS.handles(QueryLeases)
     def _query_leases(self, command: QueryLeases, now: float) -> list[tuple[str, str]]:
         user = self._users.get(command.user_id)
-        return [] if user is None else http_sessions.held(user, command.session_id)
+        return [] if user is None else http_sessions.held(user, command.session_id, shown=command.shown)
 
     @USER_COMMANDS.handles(RenewLeases)
     def _renew(self, command: RenewLeases, now: float) -> None:

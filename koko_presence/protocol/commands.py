@@ -165,7 +165,8 @@ class EnterRoom(UserCommand, kw_only=True):
     `privacy` is set for calls only: the privacy in a socket's join is sent before as `ChangePrivacy` [K3].
     `members_only`: the authoriser has not answered, so only a present member is admitted, with its present
     permissions. `settings` are those that the back end gives the room if this join makes it [Q10]. `known` is what the
-    client knows of the room from before a restart [H24]."""
+    client knows of the room from before a restart [H24]. `by_stream`: the call names no session, so the caller's event
+    stream is meant if it has one only [M6c]."""
 
     delivery = Delivery.SENDER_REPEATS
     refused_as = Join
@@ -175,6 +176,7 @@ class EnterRoom(UserCommand, kw_only=True):
     members_only: bool = False
     reply_to: ReplyTo | None = None
     lease: bool = False
+    by_stream: bool = False
     room_type: RoomType | None = None
     can_control: bool = False
     can_broadcast: bool = False
@@ -290,12 +292,13 @@ class SpendQueryBudget(UserCommand, kw_only=True):
 
 
 class QueryLeases(UserCommand, kw_only=True):
-    """Requests the HTTP sessions of a user with their rooms: all, or the one named `session_id`. The answer is a list
-    of [sessionId, roomId]."""
+    """Requests the HTTP sessions of a user with their rooms: all, or the one named `session_id`. `shown`: those only
+    that hide nothing. The answer is a list of [sessionId, roomId]."""
 
     delivery = Delivery.BUS_REPEATS
 
     session_id: str
+    shown: bool = False
     reply_to: ReplyTo | None = None
 
 

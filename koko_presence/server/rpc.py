@@ -132,6 +132,7 @@ class Procedures:
             raise grant.refusal()
         command = self._enter(caller.identity, message, grant, session_id)
         command.lease, command.members_only = lease, members_only
+        command.by_stream = lease and target.client_key is UNSET
         result = await self._hub.calls.request(command)
         if is_lease(session_id):
             self._note(caller, [(session_id, message.room_id)])

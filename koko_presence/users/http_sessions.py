@@ -28,6 +28,7 @@ from .session import UserSession
 from .user import User, presence_is_off
 
 _LEASE_ID_CHARS = 38
+SHOWS_ALL = (False, False, True, True)  # of `UserSession.hides`
 _ONE_ROOM = "A session held over HTTP is for one room. Join without a sessionId to hold another."
 
 
@@ -57,6 +58,8 @@ def prepare(user: User, command: EnterRoom, now: float) -> None:
     and the session is a socket's with presence, which other users would see [K1]."""
     session_info = command.session_info
     session = user.sessions.get(session_info.session_id)
+    if session is None and command.by_stream and (stream := _only_stream(user)):
+        command.lease, session_info.session_id, session = False, stream, user.sessions[stream]
     if session is None and command.lease:
         user.check_rooms(command.room_id)
         if user.full:
@@ -79,6 +82,12 @@ def prepare(user: User, command: EnterRoom, now: float) -> None:
     session_info.lease_until = session.lease_until
 
 
+def _only_stream(user: User) -> str:
+    """Return the session that the user has by an event stream, "" unless there is exactly one."""
+    streams = [each for each, session in user.sessions.items() if session.stream and session.connected]
+    return streams[0] if len(streams) == 1 else ""
+
+
 def _begin(user: User, session_info: SessionInfo) -> UserSession:
     version = user.context.next_version()
     session = user.sessions[session_info.session_id] = UserSession(
@@ -93,12 +102,13 @@ def _hold(user: User, session_id: str, until: float) -> None:
     user.context.deadlines.set(("session", user.id, session_id), until)
 
 
-def held(user: User, session_id: str) -> list[tuple[str, str]]:
-    """Return the user's leases with their rooms; all of them, or the one of `session_id`."""
+def held(user: User, session_id: str, *, shown: bool) -> list[tuple[str, str]]:
+    """Return the user's leases with their rooms; all of them, or the one of `session_id`. `shown`: those that hide
+    nothing."""
     return [
         (each, room_id)
         for each, session in user.sessions.items()
-        if session.leased and session_id in ("", each)
+        if session.leased and session_id in ("", each) and not (shown and session.hides != SHOWS_ALL)
         for room_id in session.rooms
     ]
 

@@ -232,6 +232,32 @@ def test_an_invalid_call_gets_an_error_with_its_id(run: Run) -> None:
     run(story())
 
 
+def test_a_subscription_of_a_room_that_the_session_is_not_in_says_so(run: Run) -> None:
+    async def story() -> None:
+        async with live() as server, open_socket(server) as ann:
+            await ann.say(ann.call("subscription", "onEvent", {"roomId": "video_2"}, id="two"))
+            await ann.say(ann.call("subscription", "onEvent", {"roomId": ROOM["roomId"]}, id="one"))
+            await ann.ask("mutation", "join", ROOM)  # it may follow the subscription
+            while "error" not in (told := await ann.answer("two")):
+                pass
+            assert (told["error"]["data"]["reason"], told["error"]["data"]["path"]) == (
+                "NOT_IN_ROOM",
+                "presence.onEvent",
+            )
+            await ann.say(ann.call("subscription", "onEvent", {"roomId": "video_2"}, id="two"))  # the id is free again
+            assert (await ann.answer("two"))["result"] == {"type": "started"}
+            await ann.ask("mutation", "startTyping", {"roomId": ROOM["roomId"]})
+            await ann.say(ann.call("subscription", "onEvent", {"roomId": ROOM["roomId"]}, id="one"))
+            assert "Duplicate id one" in (await until_error(ann, "one"))["message"]  # it lives
+
+    async def until_error(it: Socket, id: str) -> dict[str, Any]:
+        while "error" not in (told := await it.answer(id)):
+            pass
+        return dict(told["error"])
+
+    run(story())
+
+
 def test_subscriptions_stop_and_do_not_share_an_id(run: Run) -> None:
     async def story() -> None:
         async with live() as server, open_socket(server) as ann:

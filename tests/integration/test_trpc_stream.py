@@ -19,6 +19,7 @@ from tests.waiting import PATIENCE_S, until
 
 ROOM = {"roomId": "video_1", "roomType": "video"}
 LISTED = "https://app.example.com"
+WORKERS = pytest.mark.parametrize("workers", [1, 4])
 
 
 class Event(NamedTuple):
@@ -83,11 +84,13 @@ class Browser:
     """Calls and streams of one user over HTTP."""
 
     def __init__(self, server: Live, http: aiohttp.ClientSession, user: str) -> None:
-        self.base = (
-            server.url.replace("ws://", "http://").replace("wss://", "https://").replace("/presence", "/trpc/presence.")
-        )
         self.headers = {"authorization": f"Bearer {server.token(user)}"}
-        self._http = http
+        self._server, self._http = server, http
+
+    @property
+    def base(self) -> str:
+        """The address before a procedure's name: with several workers another one's at each access."""
+        return self._server.url.replace("ws", "http", 1).replace("/presence", "/trpc/presence.")
 
     @asynccontextmanager
     async def stream(
@@ -145,9 +148,10 @@ def _hubs(server: Live) -> list[Any]:
     return [worker.hub for worker in server.workers]
 
 
-def test_calls_name_the_streams_session_and_it_gets_the_events(run: Run) -> None:
+@WORKERS
+def test_calls_name_the_streams_session_and_it_gets_the_events(run: Run, workers: int) -> None:
     async def story() -> None:
-        async with people("ann", "bob") as (_, [ann, bob]):
+        async with people("ann", "bob", workers=workers) as (_, [ann, bob]):
             async with ann.stream() as anns, bob.stream() as bobs:
                 mine = (await anns.event("authenticated"))["sessionId"]
                 others = (await bobs.event("authenticated"))["sessionId"]
@@ -168,10 +172,11 @@ def test_calls_name_the_streams_session_and_it_gets_the_events(run: Run) -> None
     run(story())
 
 
+@WORKERS
 @pytest.mark.parametrize("header", ["last-event-id", "x-presence-resume"])
-def test_a_lost_stream_is_resumed_within_its_grace(run: Run, header: str) -> None:
+def test_a_lost_stream_is_resumed_within_its_grace(run: Run, header: str, workers: int) -> None:
     async def story() -> None:
-        async with people("ann", "bob", grace_s=20.0) as (_, [ann, bob]):
+        async with people("ann", "bob", grace_s=20.0, workers=workers) as (_, [ann, bob]):
             async with bob.stream() as bobs:
                 await bob.call("join", ROOM, (await bobs.event("authenticated"))["sessionId"])
                 async with ann.stream() as anns:
@@ -283,6 +288,67 @@ def test_a_cookie_of_an_allowed_page_authenticates_a8(run: Run) -> None:
             ann.headers = {}
             async with ann.stream(origin=LISTED) as stream:
                 assert "no cookie app.session" in (await stream.error())["message"]
+
+    run(story())
+
+
+@WORKERS
+def test_a_join_that_names_no_session_is_the_streams(run: Run, workers: int) -> None:
+    async def story() -> None:
+        async with people("ann", "bob", workers=workers) as (_, [ann, bob]), bob.stream() as bobs:
+            await bob.call("join", ROOM, (await bobs.event("authenticated"))["sessionId"])
+            async with ann.stream({"roomId": ROOM["roomId"]}) as anns:
+                mine = (await anns.event("authenticated"))["sessionId"]
+                joined = await ann.call("join", ROOM)
+                assert joined["sessionId"] == mine and "leaseSeconds" not in joined
+                await anns.event("joined")
+                await bob.call("broadcast", {"roomId": ROOM["roomId"], "data": {"n": 1}})
+                assert (await anns.event("broadcast"))["data"] == {"n": 1}
+                held = await ann.call("join", {**ROOM, "clientKey": "phone"})  # another client's
+                assert held["sessionId"] != mine and held["leaseSeconds"] > 0
+
+    run(story())
+
+
+@WORKERS
+def test_a_stream_takes_over_what_its_caller_holds_over_http_m2(run: Run, workers: int) -> None:
+    async def story() -> None:
+        async with people("ann", "bob", workers=workers) as (_, [ann, bob]), bob.stream() as bobs:
+            await bob.call("join", ROOM, (await bobs.event("authenticated"))["sessionId"])
+            lease = (await ann.call("join", ROOM))["sessionId"]
+            phone = (await ann.call("join", {**ROOM, "clientKey": "phone"}))["sessionId"]
+            async with ann.stream({"roomId": ROOM["roomId"]}) as anns:
+                mine = (await anns.event("authenticated"))["sessionId"]
+                assert {user["sessionId"] for user in (await anns.event("joined"))["room"]["users"]} >= {mine, phone}
+                while (left := await bobs.event("user_left"))["sessionId"] != lease:
+                    pass
+                assert left["data"]["sessionCount"] == 2  # there was no moment without her
+                await bob.call("broadcast", {"roomId": ROOM["roomId"], "data": {"n": 1}})
+                assert (await anns.event("broadcast"))["data"] == {"n": 1}
+
+    run(story())
+
+
+def test_what_a_caller_hides_over_http_is_not_taken_over_k1(run: Run) -> None:
+    async def story() -> None:
+        async with people("ann") as (_, [ann]):
+            lease = (await ann.call("join", {**ROOM, "privacy": {"invisible": True}}))["sessionId"]
+            async with ann.stream({"roomId": ROOM["roomId"]}) as anns:
+                assert (await anns.error())["data"]["reason"] == "NOT_IN_ROOM"
+            active = await ann.call("leave", {"roomId": ROOM["roomId"], "sessionId": lease})
+            assert active["left"] == 1
+
+    run(story())
+
+
+def test_a_stream_of_a_room_that_its_session_is_not_in_says_so(run: Run) -> None:
+    async def story() -> None:
+        async with people("ann", "bob") as (server, [ann, _]), ann.stream({"roomId": ROOM["roomId"]}) as stream:
+            await stream.event("authenticated")
+            error = await stream.error()
+            assert (error["data"]["code"], error["data"]["reason"]) == ("PRECONDITION_FAILED", "NOT_IN_ROOM")
+            assert await stream.rest() == [Event("retry", "30000", None)]
+            await until(lambda: all(not hub.sessions for hub in _hubs(server)))
 
     run(story())
 

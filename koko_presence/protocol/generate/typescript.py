@@ -264,7 +264,7 @@ import type {
 """
 
 ON_EVENT = """export interface OnEventInput {
-  /** Only this room's events, and those without a room. */
+  /** Only this room's events, and those without a room. NOT_IN_ROOM if the session does not join the room in 2 s. */
   roomId?: string;
 }
 """

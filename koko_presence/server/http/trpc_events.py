@@ -18,6 +18,10 @@ from . import trpc
 from .trpc import Input, TrpcError
 
 MAX_SUBSCRIPTIONS = 8  # each gets a copy of every event
+ROOM_WAIT_S = 2.0  # for the join of the room of a subscription: it may be sent behind it
+NOT_IN_ROOM = trpc.from_presence(
+    PresenceError("NOT_IN_ROOM", "The session of this subscription is not in the room. Join it for this session first.")
+)
 # answers of calls: not delivered, because each call has an answer of its own
 _ANSWERS = frozenset(type_ for type_, each in SERVER_MESSAGES.items() if not each.subscribed and type_ != "error")
 
@@ -116,6 +120,14 @@ class Subscriptions:
         if self._live.pop(id_, None) is None:
             return None
         return trpc.encode({"id": id_, "result": {"type": "stopped"}})
+
+    def of_rooms(self) -> list[tuple[Id, str, bool]]:
+        """The subscriptions of one room: id, room, and whether superjson wraps it."""
+        return [(id_, each.room_id, each.wrapped) for id_, each in self._live.items() if each.room_id is not UNSET]
+
+    def end(self, id_: Id) -> None:
+        """Remove a subscription that has ended with an error."""
+        self._live.pop(id_, None)
 
     def take_all(self) -> list[tuple[Id, bool]]:
         """Remove all subscriptions and return their ids, each with whether superjson wraps it."""

@@ -10,22 +10,25 @@ connection and the link of the session. Written by the loop's thread only.
 import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
 from aiohttp import web
 from msgspec import UNSET, UnsetType
 
 from koko_presence._fastpath.counters import counters
 from koko_presence.auth.cookies import SessionCookie
 from koko_presence.cluster.bus import TimerHandle
+from koko_presence.protocol.commands import LeaveRoom, QueryLeases
 from koko_presence.protocol.errors import CLOSES, PresenceError, ReconnectPolicy
 from koko_presence.protocol.messages import Join
 from koko_presence.server.acceptor import Acceptor, taken_bytes
 from koko_presence.server.address_limits import AddressUse
 from koko_presence.server.session import Session
-from koko_presence.server.websocket import CLOSE_TIMEOUT_S, LOST, Gone
+from koko_presence.server.websocket import CLOSE_TIMEOUT_S, LOST, NORMAL, Gone
+from koko_presence.users.http_sessions import lease_id
 
 from . import sse, trpc
 from .trpc import TrpcError
-from .trpc_events import error_of, read_event
+from .trpc_events import NOT_IN_ROOM, ROOM_WAIT_S, error_of, read_event
 
 if TYPE_CHECKING:
     from koko_presence.server.hub import Hub
@@ -36,6 +39,7 @@ RETRY_LATER_S = 5.0  # the same after an error that may be over soon
 FIRST_LOOK_S, LONGEST_LOOK_S = 0.05, 1.0  # between checks whether the peer has acknowledged a ping
 NO_TOKEN = "There is no token: send the header Authorization, by an EventSource that is built on fetch, or the cookie."
 _GONE = Gone()
+_leases = msgspec.json.Decoder(list[tuple[str, str]])
 
 
 class StreamRequest(NamedTuple):
@@ -89,12 +93,14 @@ class EventStream(asyncio.Protocol):
     """One client's stream."""
 
     __slots__ = (
-        "_acceptor", "_acknowledged", "_closed", "_code", "_failure", "_id", "_open", "_room_id", "_session", "_timer",
+        "_acceptor", "_acknowledged", "_closed", "_code", "_failure", "_hub", "_id", "_leases", "_open", "_room_id",
+        "_room_timer", "_session", "_timer",
         "_transport", "_use", "_wants_ids", "_wrapped",
     )  # fmt: skip
 
     def __init__(self, hub: "Hub", acceptor: Acceptor, transport: Any, use: AddressUse) -> None:
         self._acceptor = acceptor
+        self._hub = hub
         self._transport = transport
         self._use = use
         self._session: Session = hub.accept(self, use)
@@ -109,6 +115,8 @@ class EventStream(asyncio.Protocol):
         self._closed = False  # nothing more is written
         self._acknowledged: int | None = None  # bytes that the peer had acknowledged when the last ping was sent
         self._timer: TimerHandle | None = None
+        self._room_timer: TimerHandle | None = None  # until it is checked that the session is in the room
+        self._leases: dict[str, str] = {}  # by room: sessions held over HTTP that end when this one is in the room
 
     def open(self, stream_request: StreamRequest, beginning: bytes) -> None:
         """Write the head of the response and authenticate."""
@@ -142,7 +150,7 @@ class EventStream(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closed = True
-        self._stop_timer()
+        self._stop_timers()
         counters.closed(self._code)
         transport, self._transport = self._transport, _GONE
         self._session.on_close(LOST, False)
@@ -180,11 +188,16 @@ class EventStream(asyncio.Protocol):
         with a new token if it has one; the others get the error."""
         if self._closed:
             return
-        self._closed, self._code = True, code
-        self._stop_timer()
-        self._transport.write(self._end(code))
+        self._code = code
+        self._finish(self._end(code))
+
+    def _finish(self, data: bytes) -> None:
+        """Write the last bytes and close the connection."""
+        self._closed = True
+        self._stop_timers()
+        self._transport.write(data)
         self._transport.close()
-        self._timer = self._session.hub.timers.call_later(CLOSE_TIMEOUT_S, self.abort)
+        self._timer = self._hub.timers.call_later(CLOSE_TIMEOUT_S, self.abort)
 
     def abort(self) -> None:
         self._closed = True
@@ -195,7 +208,9 @@ class EventStream(asyncio.Protocol):
         come_back, session = CLOSES[code].come_back, self._session
         if come_back is ReconnectPolicy.RESUME or (self._open and come_back is ReconnectPolicy.NEW_TOKEN):
             return sse.retry(RETRY_S * (1.0 + session.connection % 16 / 16.0))  # many are closed at the same time
-        error = trpc.error_of_close(code, self._failure, session.refusal)
+        return self._failed(trpc.error_of_close(code, self._failure, session.refusal))
+
+    def _failed(self, error: TrpcError) -> bytes:
         after_s = RETRY_LATER_S if error.is_temporary else RETRY_REFUSED_S
         return sse.failed(trpc.wrap(error.shape(_PATH), self._wrapped)) + sse.retry(after_s)
 
@@ -211,6 +226,8 @@ class EventStream(asyncio.Protocol):
         if not self._open:  # an error, with which the session ends
             self._failure = error_of(event.payload)
             return []
+        if event.head.type == "joined" and event.head.room_id is not UNSET:
+            self._end_lease(event.head.room_id)
         if not event.is_for(self._room_id):
             return []
         payload = b'{"json":%b}' % event.payload if self._wrapped else event.payload
@@ -219,7 +236,7 @@ class EventStream(asyncio.Protocol):
     def _on_authenticated(self) -> None:
         """Take the id of the session for the client's next stream; at the first time join the session's rooms again, so
         that the client gets their snapshots and events [C4]."""
-        session, hub = self._session, self._session.hub
+        session, hub = self._session, self._hub
         if self._wants_ids:
             self._id = session.authentication.short_resume_token().encode()
         if not self._open:
@@ -227,16 +244,57 @@ class EventStream(asyncio.Protocol):
             hub.timers.call_soon(self._show_rooms)  # not at once: the session is being opened
 
     def _show_rooms(self) -> None:
-        session, now = self._session, self._session.hub.clock()
-        for room_id in session.memberships.joined if session.state == "open" else ():
-            join = Join(room_id=room_id)
-            session.dispatch(join, trpc.encode(join), True, now)
+        session, hub = self._session, self._hub
+        if session.state != "open":
+            return
+        for room_id in session.memberships.joined:
+            self._join(room_id)
+        if self._room_id is not UNSET:
+            self._room_timer = hub.timers.call_later(ROOM_WAIT_S, self._check_room)
+        if self._wants_ids and not session.memberships.joined:
+            hub.await_answer(self._take_over_leases())
+
+    def _join(self, room_id: str) -> None:
+        join = Join(room_id=room_id)
+        self._session.dispatch(join, trpc.encode(join), True, self._hub.clock())
+
+    def _check_room(self) -> None:
+        """End a stream of a room that its session is not in."""
+        self._room_timer, session = None, self._session
+        if session.state == "open" and self._room_id not in session.memberships.current:
+            self._finish(self._failed(NOT_IN_ROOM))
+            session.on_close(NORMAL, True)
+
+    # --- sessions held over HTTP ------------------------------------------------------------------------------------
+
+    async def _take_over_leases(self) -> None:
+        """Join the rooms in which the caller holds a session over HTTP that hides nothing and is no other client's: a
+        page that has joined before it opens its stream. That session ends when this one is in the room."""
+        session = self._session
+        user_id = session.user_id
+        only = "" if self._room_id is UNSET else lease_id(user_id, self._room_id, "")
+        command = QueryLeases(user_id=user_id, session_id=only, shown=True)
+        try:
+            leases = _leases.decode(await self._hub.calls.request(command))
+        except PresenceError:  # no answer: the stream has what its client joins
+            return
+        for lease, room_id in leases if session.state == "open" else ():
+            if lease == lease_id(user_id, room_id, "") and room_id not in session.memberships.current:
+                self._leases[room_id] = lease
+                self._join(room_id)
+
+    def _end_lease(self, room_id: str) -> None:
+        session, lease = self._session, self._leases.pop(room_id, "")
+        if lease:
+            leave = LeaveRoom(user_id=session.user_id, room_id=room_id, session_id=lease)
+            self._hub.bus.send(leave, self._hub.clock())
 
     # --- signs of life ----------------------------------------------------------------------------------------------
 
     def _look_later(self, pause_s: float) -> None:
-        self._stop_timer()
-        self._timer = self._session.hub.timers.call_later(pause_s, lambda: self._look(pause_s))
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._hub.timers.call_later(pause_s, lambda: self._look(pause_s))
 
     def _look(self, pause_s: float) -> None:
         """Count bytes that the peer has acknowledged since the last ping as its pong, and as a message of a client that
@@ -246,13 +304,14 @@ class EventStream(asyncio.Protocol):
             self._look_later(min(2.0 * pause_s, LONGEST_LOOK_S))
             return
         self._timer = None
-        session.activity.note_transport(session.hub.clock())
+        session.activity.note_transport(self._hub.clock())
         session.on_pong(b"")
 
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _stop_timers(self) -> None:
+        for timer in (self._timer, self._room_timer):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._room_timer = None
 
 
 _PATH = trpc.PREFIX + trpc.EVENTS

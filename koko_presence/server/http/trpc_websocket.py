@@ -23,7 +23,7 @@ from koko_presence.server.session import Session
 
 from . import trpc
 from .trpc import Call, Input, TrpcError
-from .trpc_events import Id, Subscriptions, id_of, requests_of
+from .trpc_events import NOT_IN_ROOM, ROOM_WAIT_S, Id, Subscriptions, id_of, requests_of
 from .trpc_http import EVENTS_PATH, KINDS, outcome_of
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class TrpcSocket:
 
     __slots__ = (
         "_bearer", "_calls", "_connection", "_held", "_open", "_procedures", "_ready", "_refusals", "_refused",
-        "_session", "_shown", "_subscriptions", "_timer", "_wants_params",
+        "_room_timer", "_session", "_shown", "_subscriptions", "_timer", "_wants_params",
     )  # fmt: skip
 
     def __init__(self, hub: "Hub", connection: "Connection") -> None:
@@ -64,6 +64,7 @@ class TrpcSocket:
         self._refused: TrpcError | None = None  # why the session does not open, or has ended
         self._refusals = 0  # requests answered with it
         self._timer: TimerHandle | None = None
+        self._room_timer: TimerHandle | None = None  # until the rooms of subscriptions are checked
         self._calls = 0  # in execution
         self._open = False  # the session is open
         self._ready = False  # calls held until then have been executed
@@ -151,8 +152,9 @@ class TrpcSocket:
 
     def on_close(self, code: int | None, clean: bool) -> None:
         self._subscriptions.clear()
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._room_timer):
+            if timer is not None:
+                timer.cancel()
         self._session.on_close(code, clean)
 
     def on_writable(self) -> None:
@@ -386,6 +388,27 @@ class TrpcSocket:
         for message in self._subscriptions.add(id_, given):
             self._write(message)
         self._show_rooms_once()
+        if self._subscriptions.of_rooms():
+            self._check_rooms_later()
+
+    def _check_rooms_later(self) -> None:
+        if self._room_timer is not None:
+            self._room_timer.cancel()
+        self._room_timer = self._session.hub.timers.call_later(ROOM_WAIT_S, self._check_rooms)
+
+    def _check_rooms(self) -> None:
+        """End the subscriptions of rooms that the session is not in, unless a call that may join them has no answer."""
+        self._room_timer, session = None, self._session
+        if session.state != "open":
+            return
+        rooms = session.memberships.current
+        outside = [each for each in self._subscriptions.of_rooms() if each[1] not in rooms]
+        if outside and self._calls:
+            self._check_rooms_later()
+            return
+        for id_, _, wrapped in outside:
+            self._subscriptions.end(id_)
+            self._fail(id_, EVENTS_PATH, NOT_IN_ROOM, wrapped)
 
     def _show_rooms_once(self) -> None:
         if not self._shown and self._open and self._subscriptions.is_delivering:
