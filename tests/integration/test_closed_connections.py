@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -146,6 +147,26 @@ def http_call(ws: Client, token: str) -> None:
     ws.read_head()
 
 
+def event_stream(ws: Client, token: str, input: str = "{}") -> None:
+    request = (
+        f"GET /trpc/presence.onEvent?input={quote(input)} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
+    )
+    ws.send(request.encode() + b"\r\n")
+    ws.read_head()
+    while b"restore-id" not in ws.buffer and b"serialized-error" not in ws.buffer:
+        ws._fill()
+
+
+def stream_of_a_room(ws: Client, token: str) -> None:
+    """The client is gone while the stream waits for its join."""
+    event_stream(ws, token, '{"roomId":"video_1"}')
+
+
+def refused_stream(ws: Client, token: str) -> None:
+    event_stream(ws, "nonsense")
+    ws.read_to_end()
+
+
 def http_then_upgrade(ws: Client, token: str) -> None:
     ws.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
     assert "200" in ws.read_head()
@@ -176,6 +197,11 @@ STORIES: dict[str, Story] = {
     "a wrong fragment": entered(frame(CONTINUATION, b"x")),
     "trpc": trpc,
     "trpc without a token": trpc_without_token,
+    "event stream": event_stream,
+    "event stream, reset": lambda ws, token: (event_stream(ws, token), reset(ws)),
+    "event stream of a room": stream_of_a_room,
+    "event stream: refused": refused_stream,
+    "event stream: more requests": lambda ws, token: (event_stream(ws, token), ws.send(b"GET / HTTP/1.1\r\n")),
     "http": http,
     "http with a call": http_call,
     "http, then an upgrade": http_then_upgrade,
