@@ -86,8 +86,8 @@ monotonic = time.monotonic
 
 def load_pages() -> None:
     """Read the static files before the fork, so that workers need not."""
-    for minified in (None, MINIFIED_SDK_FOLDER):
-        sdk_files(SDK_FOLDER, minified)
+    for is_readable in (False, True):
+        sdk_files(SDK_FOLDER, MINIFIED_SDK_FOLDER, is_readable=is_readable)
     demo_files(DEMO_FOLDER)
 
 
@@ -184,7 +184,7 @@ class Worker:
         self.bus.attach(edge_id, self.hub)
         self.survey_handlers = SurveyHandlers(self.hub, self.shard, self.bus, self._poller, self.addresses)
         self._http = HttpSide(local_only=dev)
-        self._http.add_sdk(SDK_FOLDER, None if dev else MINIFIED_SDK_FOLDER)
+        self._http.add_sdk(SDK_FOLDER, MINIFIED_SDK_FOLDER, is_readable=dev)
         refused_origins = RefusedOrigins(monotonic)
         trpc = TrpcHttp(
             self.hub.procedures,

@@ -62,6 +62,14 @@ def test_it_is_served_to_any_page_with_its_types_and_an_etag(run: Run, dev: bool
                     etag = answer.headers["ETag"]
                 async with http.get(f"{base}/sdk/{name}", headers={"If-None-Match": etag}) as again:
                     assert again.status == 304 and again.headers["Access-Control-Allow-Origin"] == "*"
+            async with http.get(f"{base}/sdk/manifest.json") as answer:
+                manifest = await answer.json()
+            assert {"presence.js", "media.js", "react.js", "ui.js"} <= set(manifest)
+            for entry in manifest.values():
+                async with http.get(f"{base}/sdk/{entry['file']}") as answer:
+                    assert answer.status == 200 and "immutable" in answer.headers["Cache-Control"]
+                    body = await answer.read()
+                    assert answer.headers.get("Content-Encoding") == "gzip" or len(body) < 200
             async with http.get(f"{base}/healthz") as answer:
                 assert answer.headers["Access-Control-Allow-Origin"] == "*", "asked when an upgrade was refused"
             async with http.get(f"{base}/nowhere") as answer:

@@ -25,6 +25,7 @@ from koko_presence.server.keepalive_upgrade import (
     wants_websocket,
 )
 from koko_presence.server.origins import ORIGIN_REFUSED, Origins
+from koko_presence.web.hashed_files import current_path, hashed_files
 from koko_presence.web.static_files import StaticFile, static_files
 
 from . import trpc, trpc_http
@@ -130,11 +131,14 @@ class HttpServer(web.Server):
 
 
 @cache
-def sdk_files(folder: Path, minified: Path | None = None) -> dict[str, StaticFile]:
+def sdk_files(folder: Path, minified: Path, *, is_readable: bool = False) -> dict[str, StaticFile]:
     """The browser SDK's files, read at the first call in this process or in the process that it was forked from. Files
-    in `minified` take the place of those of the same name."""
+    in `minified` take the place of those of the same name, unless `is_readable`; they are also served at hashed
+    addresses, which `/sdk/manifest.json` names."""
     files = static_files(folder, "/sdk", OPEN_TO_ALL, PAGE_HEADERS)
-    return files if minified is None else files | static_files(minified, "/sdk", OPEN_TO_ALL, PAGE_HEADERS)
+    if not is_readable:
+        files |= static_files(minified, "/sdk", OPEN_TO_ALL, PAGE_HEADERS)
+    return files | hashed_files(minified, "/sdk", OPEN_TO_ALL)
 
 
 @cache
@@ -178,10 +182,9 @@ class HttpSide:
         """Serve calls below /trpc/ [M6]."""
         self._trpc = trpc
 
-    def add_sdk(self, folder: Path, minified: Path | None = None) -> None:
-        """Serve the browser SDK at /sdk, to pages of any origin: the sources in `folder`, or the files of the same name
-        in `minified`."""
-        self._files |= sdk_files(folder, minified)
+    def add_sdk(self, folder: Path, minified: Path, *, is_readable: bool = False) -> None:
+        """Serve the browser SDK at /sdk, to pages of any origin: see `sdk_files`."""
+        self._files |= sdk_files(folder, minified, is_readable=is_readable)
 
     def add_demo(self, folder: Path) -> None:
         """Serve the demo page at /demo."""
@@ -230,7 +233,7 @@ class HttpSide:
             await _let_continue(request)
             return await self._trpc.handle(request, use.question_taker(values), use)
         route = self._routes.get(request.path)
-        file = self._files.get(request.path)
+        file = self._files.get(request.path) or self._files.get(current_path(request.path) or "")
         if route is None and file is None:
             wanted = trpc_http.clean(request.path[:100]) or request.method
             missing = answer(404, {"error": f"Nothing here. The WebSocket is at /presence, not {wanted}"})
