@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { existsSync, readFileSync, readdirSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
@@ -46,9 +46,69 @@ test("npm would publish the modules, their types, and nothing else", async () =>
   const { stdout } = await run("npm", ["pack", "--dry-run", "--json"], { cwd: SDK });
   const packed = JSON.parse(stdout);
   const names = (Array.isArray(packed) ? packed[0] : Object.values(packed)[0]).files.map(({ path }) => path);
-  const expected = readdirSync(SDK, { recursive: true }).filter((name) => /\.(js|css|json|md)$|\.d\.ts$/.test(name));
+  const expected = readdirSync(SDK, { recursive: true }).filter((name) => /\.(js|css|json|md)$|\.d\.ts$|^LICENSE$/.test(name));
   assert.deepEqual(names.sort(), expected.sort());
   for (const module of ["presence", "react"]) assert.ok(names.includes(`${module}.js`) && names.includes(`${module}.d.ts`));
+});
+
+/** A project in which the packed package is installed as npm does it, beside the pinned React, Vue and tRPC. */
+async function installed() {
+  const folder = await mkdtemp(join(tmpdir(), "koko-installed-"));
+  const { stdout } = await run("npm", ["pack", "--silent", "--pack-destination", folder, SDK]);
+  await writeFile(join(folder, "package.json"), '{ "private": true, "type": "module" }');
+  const options = ["--offline", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"];
+  await run("npm", ["install", ...options, `./${stdout.trim()}`], { cwd: folder });
+  for (const name of readdirSync(join(BIN, "..")).filter((each) => !each.startsWith("."))) {
+    await symlink(join(BIN, "..", name), join(folder, "node_modules", name));
+  }
+  return folder;
+}
+
+test("installed into a plain Node project: each entry can be imported, by Node and by the strict compiler", async () => {
+  const folder = await installed();
+  try {
+    await writeFile(join(folder, "main.js"), `
+      import { createPresence } from "koko-presence";
+      import { createHooks } from "koko-presence/react";
+      import { KokoAvatars } from "koko-presence/ui";
+      import "koko-presence/ui-react";
+      import "koko-presence/ui-vue";
+      import "koko-presence/presence-router";
+      import manifest from "koko-presence/package.json" with { type: "json" };
+      import * as React from "react";
+      const room = createPresence({ url: "ws://localhost", auth: () => "token", WebSocket: class {} }).enter("video_1");
+      import.meta.resolve("koko-presence/timer.js"); // a script for workers
+      console.log(room.id, typeof createHooks(React).useOthers, typeof KokoAvatars, manifest.license);
+      process.exit();`);
+    assert.equal((await run("node", ["--no-warnings", "main.js"], { cwd: folder })).stdout, "video_1 function function MIT\n");
+
+    await writeFile(join(folder, "main.tsx"), `
+      import * as React from "react";
+      import { createPresence, type ErrorCode, type Person } from "koko-presence";
+      import { createHooks } from "koko-presence/react";
+      import type { KokoAvatars } from "koko-presence/ui";
+      import type {} from "koko-presence/ui-react";
+      import type {} from "koko-presence/ui-vue";
+      import type { PresenceRouter } from "koko-presence/presence-router";
+      interface Note { type: "note"; text: string }
+      const presence = createPresence<{ broadcast: Note }>({ url: "/presence", auth: () => "token" });
+      const { RoomProvider, useOthers, useRoom } = createHooks<{ broadcast: Note }>(React);
+      const Names = () => <koko-avatars room={useRoom()} title={useOthers((others: readonly Person[]) => others[0]?.name ?? "")} />;
+      export const page = <RoomProvider presence={presence} id="video_1"><Names /></RoomProvider>;
+      export type Kit = [KokoAvatars, PresenceRouter, ErrorCode];
+      // @ts-expect-error no text
+      presence.enter("video_1").broadcast({ type: "note" });`);
+    for (const [module, moduleResolution] of [["nodenext", "nodenext"], ["esnext", "bundler"]]) {
+      const compilerOptions = {
+        strict: true, noEmit: true, target: "es2022", module, moduleResolution, jsx: "react-jsx", types: [], skipLibCheck: false,
+        lib: ["es2023", "dom", "dom.iterable", "esnext.disposable"], preserveSymlinks: true,
+      };
+      await writeFile(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions, files: ["main.tsx"] }));
+      await run(`${BIN}tsc`, ["-p", folder]).catch((error) => assert.fail(`${moduleResolution}: ${error.stdout || error.message}`));
+    }
+  } finally {
+    await rm(folder, { recursive: true });
+  }
 });
 
 test("every entry of the package is a file that is there, and the version is the server's", () => {
