@@ -62,6 +62,7 @@ const LATER_CODES = [HANDSHAKE_REFUSED, 1011, 4400, 4429]; // after the server's
  * @property {(error: PresenceError) => void} onEnd It will not reconnect.
  * @property {(status: PresenceStatus) => void} onStatus
  * @property {(error: PresenceError) => void} onError A failure that the server has not reported in a message.
+ * @property {(direction: "sent" | "received", message: object) => void} onTraffic At each message over the socket.
  * @property {() => void} onAttentionLost The user looks at something else than the page.
  */
 
@@ -465,6 +466,7 @@ export class Connection {
 
   /** @param {ServerMessage} message */
   #onMessage(message) {
+    this.#handlers.onTraffic("received", message);
     if (this.isOnline || message.type === "authenticated") clearTimeout(this.#deadline); // an attempt ends with nothing else
     this.#silence.onReceived(message.type === "pong");
     this.#lastRefusal = refusalIn(message);
@@ -565,7 +567,9 @@ export class Connection {
 
   /** @param {ClientMessage} message */
   #write(message) {
-    this.#socket?.send(JSON.stringify(message));
+    if (!this.#socket) return;
+    this.#socket.send(JSON.stringify(message));
+    this.#handlers.onTraffic("sent", message);
   }
 
   /** @param {PresenceStatus} status */

@@ -21,6 +21,7 @@ export type PresenceError = import("./types.js").PresenceError;
 export type Privacy = import("./types.js").Privacy;
 export type PlaybackCommand = import("./types.js").PlaybackCommand;
 export type PlaybackReport = import("./types.js").PlaybackReport;
+export type Traffic = import("./types.js").Traffic;
 export type Undo = import("./types.js").Undo;
 export type Clock = import("./types.js").Clock;
 export type AttachOptions = import("./types.js").AttachOptions;

@@ -26,6 +26,7 @@
  * @typedef {import("./types.js").Privacy} Privacy
  * @typedef {import("./types.js").PlaybackCommand} PlaybackCommand
  * @typedef {import("./types.js").PlaybackReport} PlaybackReport
+ * @typedef {import("./types.js").Traffic} Traffic
  * @typedef {import("./types.js").Undo} Undo
  * @typedef {import("./types.js").Clock} Clock
  * @typedef {import("./types.js").AttachOptions} AttachOptions
@@ -67,12 +68,15 @@
  */
 
 import { checkEnter, checkListener, checkPresenceOptions } from "./arguments.js";
-import { ServerClock } from "./clock.js";
+import { localNow, ServerClock } from "./clock.js";
 import { Connection } from "./connection.js";
 import { Emitter } from "./events.js";
 import { RequestQueue } from "./requests.js";
 import { RoomClient } from "./room.js";
 import { WatchedRooms } from "./watched-rooms.js";
+
+/** Fields that a tool need not see, and a picture of its window should not show. */
+const SECRETS = ["token", "resumeToken"];
 
 /** The rooms of one page, and what they share: connection, clock, requests, status and privacy. */
 class PresenceClient {
@@ -81,6 +85,8 @@ class PresenceClient {
   events = new Emitter();
   connection;
 
+  /** @type {Set<(traffic: Traffic) => void>} */
+  #inspectors = new Set();
   #signal;
   #throttleMs;
   #requests;
@@ -112,6 +118,7 @@ class PresenceClient {
         onMessage: (message) => this.#onMessage(message),
         onLost: () => this.#onLost(),
         onEnd: (error) => this.#onEnd(error),
+        onTraffic: (direction, message) => this.#showTraffic(direction, message),
         onStatus: (status) => {
           if (status !== "idle") for (const room of this.#allRooms) room.onConnectionStatus(status);
           this.events.emit("status", status);
@@ -171,6 +178,31 @@ class PresenceClient {
     this.#watched.stop();
     this.connection.stop();
     this.#requests.failAll();
+  }
+
+  /** The rooms that are entered. */
+  get rooms() {
+    return this.#allRooms.map(({ room }) => room);
+  }
+
+  /**
+   * @param {(traffic: Traffic) => void} listener
+   * @returns {() => void} Its undo.
+   */
+  inspect(listener) {
+    this.#inspectors.add(listener);
+    return () => void this.#inspectors.delete(listener);
+  }
+
+  /**
+   * @param {"sent" | "received"} direction
+   * @param {object} message
+   */
+  #showTraffic(direction, message) {
+    if (!this.#inspectors.size) return;
+    const shown = /** @type {Traffic["message"]} */ ({ ...message });
+    for (const name of SECRETS) if (shown[name]) shown[name] = "...";
+    for (const listener of this.#inspectors) listener({ direction, at: localNow(), message: shown });
   }
 
   /** A copy: a room that ends is taken out. */
@@ -332,7 +364,8 @@ export function createPresence(options) {
   const client = new PresenceClient(options);
   const { clock, connection, events } = client;
   // a plain object, so that its functions may be called without it, and by way of a proxy
-  return {
+  /** @type {Presence<App>} */
+  const presence = {
     clock,
     on: (type, listener) => events.on(type, checkListener("on", listener)),
     close: () => client.close(),
@@ -346,6 +379,28 @@ export function createPresence(options) {
       return connection.hello?.userId ?? null;
     },
     watchRooms: (roomIds) => client.watchRooms(roomIds),
+    get rooms() {
+      return /** @type {Room<any>[]} */ (client.rooms);
+    },
     enter: (roomId, enterOptions) => /** @type {Room<any>} */ (client.enter(roomId, enterOptions)),
+    inspect: (listener) => client.inspect(listener),
   };
+  if (options.debug) {
+    logTraffic(presence).catch(({ message }) => events.emit("error", { code: "LOAD", message }));
+  }
+  return presence;
+}
+
+/**
+ * Logs what happens from now on, once the module for it is loaded.
+ * @param {Presence<any>} presence
+ */
+async function logTraffic(presence) {
+  /** @type {Traffic[]} */
+  const early = [];
+  const undo = presence.inspect((traffic) => early.push(traffic));
+  const { DebugLog } = await import("./debug.js");
+  undo();
+  const log = new DebugLog(presence);
+  for (const traffic of early) log.write(traffic);
 }

@@ -389,6 +389,8 @@ export interface PresenceOptions {
    * the page's policy forbids that (`worker-src data:`), give the address of the SDK's timer.js, or false for none. */
   worker?: string | URL | false;
   privacy?: Privacy;
+  /** Logs the connection and all messages to the console, readably; the module for it is loaded only then. */
+  debug?: boolean;
   /** Closes everything when it aborts. */
   signal?: AbortSignal;
   /** For Node, where there is none: the class from the package `ws`. */
@@ -414,6 +416,14 @@ export interface RoomWatch {
   stop(): void;
 }
 
+/** A message over the socket, as tools see it. Tokens are not shown. */
+export interface Traffic {
+  readonly direction: "sent" | "received";
+  /** Local ms (`performance.now()`). */
+  readonly at: number;
+  readonly message: Record<string, unknown> & { type: string };
+}
+
 /** Events of a presence; those of a room are in `RoomEvents`. */
 export interface PresenceEvents {
   status: PresenceStatus;
@@ -427,6 +437,8 @@ export interface Presence<App extends AppTypes = AppTypes> {
   readonly error: PresenceError | null;
   /** Your user id, null before the first connection. */
   readonly userId: string | null;
+  /** The rooms that are entered. */
+  readonly rooms: readonly Room<App>[];
   /** Enter a room: at once an object, live a moment later. Entering the same room again gives the same object, with the privacy
    * of the last `enter`; another type throws. */
   enter(roomId: string, options?: EnterOptions): Room<App>;
@@ -436,6 +448,8 @@ export interface Presence<App extends AppTypes = AppTypes> {
    */
   watchRooms(roomIds: readonly string[]): RoomWatch;
   on<E extends keyof PresenceEvents>(event: E, callback: (event: PresenceEvents[E]) => void): Undo;
+  /** For tools: call back for each message that is sent or received; returns its undo. */
+  inspect(listener: (traffic: Traffic) => void): Undo;
   /** Leave all rooms, watch none, and close the connection. */
   close(): void;
 }

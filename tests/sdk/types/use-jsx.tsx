@@ -19,6 +19,7 @@ function Kit() {
       <koko-typing room={room} context="comment" />
       <koko-watch ref={watch} room={room} reactions="👍 🎉" onClick={() => watch.current?.react("👍")} />
       <koko-fullscreen for="stage" />
+      <koko-devtools presence={presence} />
       {/* @ts-expect-error a room, not its name */}
       <koko-avatars room="video_1" />
       {/* @ts-expect-error no such attribute */}

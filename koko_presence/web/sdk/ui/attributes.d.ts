@@ -1,6 +1,7 @@
 /** What the elements take in a page's markup, for the declarations of frameworks: ui-react.d.ts, ui-vue.d.ts. */
 
-import type { Person, Room } from "../types.js";
+import type {} from "../devtools.js";
+import type { Person, Presence, Room } from "../types.js";
 
 interface Shared {
   /** Set as a property; null removes it. */
@@ -11,6 +12,7 @@ interface Shared {
 export interface KokoAttributes {
   "koko-avatars": Shared & { max?: number | string; target?: string };
   "koko-cursors": Shared & { for?: string; target?: string; "receive-only"?: boolean | "" };
+  "koko-devtools": { presence?: Presence<any> | null | undefined };
   "koko-fullscreen": { for?: string };
   "koko-marks": Shared & { for?: string; target?: string };
   "koko-typing": Shared & { context?: string };
