@@ -14,6 +14,11 @@ MAX_IMAGE_CHARS = 2048
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _CONTROLS = frozenset(("Cc", "Cs", "Zl", "Zp"))  # C0, C1, lone surrogates, line and paragraph separators
 _UNSEEN = frozenset(("Cf", "Mn", "Me", "Zs"))  # marks, joiners, spaces: a name of only these is not visible
+# Letters and signs that fonts draw as nothing: the fillers of Hangul, the empty Braille pattern, the null notehead, and
+# the code points that Unicode reserves for characters to be ignored (Default_Ignorable_Code_Point).
+_BLANKS = frozenset("\u115f\u1160\u3164\uffa0\u2800\U0001d159\u2065")
+_RESERVED_AS_IGNORABLE = ("\ufff0", "\ufff8"), ("\U000e0000", "\U000e0fff")
+GUEST = "Guest"  # shown for a user whose name and user id are both blank
 _JOINER = "\u200d"
 
 
@@ -26,14 +31,24 @@ def has_controls(text: str) -> bool:
 
 def clean_name(value: Any, otherwise: str) -> str:
     """Return a display name without control and direction characters, of at most 100 UTF-16 units [A5, B15]; that of
-    `otherwise` when nothing visible remains, or "?"."""
+    `otherwise` when it would look blank, or "Guest"."""
     for candidate in (value, otherwise):
         if isinstance(candidate, str):
             shown = "".join(map(_shown, candidate)) if has_controls(candidate) else candidate
             name = _cut(" ".join(shown.split()))
-            if any(unicodedata.category(char) not in _UNSEEN for char in name):
+            if not is_blank(name):
                 return name
-    return "?"
+    return GUEST
+
+
+def is_blank(text: str) -> bool:
+    """Return True when `text` has no character that a reader would see."""
+    return all(
+        unicodedata.category(char) in _UNSEEN
+        or char in _BLANKS
+        or any(first <= char <= last for first, last in _RESERVED_AS_IGNORABLE)
+        for char in text
+    )
 
 
 def _shown(char: str) -> str:

@@ -8,6 +8,9 @@ import ipaddress
 from collections.abc import Collection, Sequence
 from urllib.parse import urlsplit
 
+# The Origin of pages without a host: files, sandboxed frames, pages made of data. Any site can make such a frame.
+WITHOUT_HOST = frozenset(("null", "file://"))
+
 
 def host_of(authority: str) -> str:
     """The host of `HOST[:PORT]` in lower case, without brackets and final dot; empty for any other text."""

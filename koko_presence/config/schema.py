@@ -20,7 +20,7 @@ from koko_presence.protocol.limits import Limits, RoomOptions
 
 from . import cpu_cores
 from .auth import Auth, check_auth
-from .host_names import is_loopback
+from .host_names import WITHOUT_HOST, is_loopback
 from .integrations import Access, Webhooks, check_outgoing
 from .sections import MIN_SECRET_BYTES, SECRET_NAMES, Section, ValueFile
 from .trusted_proxies import Header, Proxies
@@ -76,7 +76,8 @@ class Server(Section, frozen=True):
     origins: Annotated[
         tuple[str, ...],
         Meta(
-            description="Origins (scheme://host[:port]) whose pages may connect, besides the server's own pages. "
+            description="Origins (scheme://host[:port]) whose pages may connect, besides the server's own pages; also "
+            'those of apps, such as capacitor://localhost, and "null" and "file://" for pages without a host. '
             "Clients that send no Origin, as all but browsers, may always connect."
         ),
     ] = ()
@@ -537,7 +538,9 @@ _COMMON_MISTAKES: tuple[_OriginRule, ...] = (
 
 
 def origin_problem(origin: str) -> str:
-    """Return why no browser sends exactly this Origin [RFC 6454 section 7]; empty when a browser can send it."""
+    """Return why no browser and no app sends exactly this Origin [RFC 6454 section 7]; empty when one can send it."""
+    if origin in WITHOUT_HOST:
+        return ""
     for is_mistake, problem in _COMMON_MISTAKES:
         if is_mistake(origin):
             return problem

@@ -471,7 +471,7 @@ class ProtocolSniffer(asyncio.Protocol):
             return
         refusal = refuse_upgrade(head, self._acceptor.ws_paths, self._acceptor.origins)
         if refusal is not None:
-            if refusal[1] == ORIGIN_REFUSED:
+            if refusal[1].startswith(ORIGIN_REFUSED):
                 self._acceptor.refused_origins.note(head.values("origin"))
             self._refuse(*refusal)
             return

@@ -14,7 +14,8 @@ from koko_presence._fastpath.build_info import check_abi
 from koko_presence.auth.cookies import OTHER_PAGE, SessionCookie, find_cookie
 from koko_presence.auth.hmac_jwt import TokenRefused
 
-from .origins import ORIGIN_REFUSED, Origins
+from .origins import Origins
+from .origins import refusal as origin_refusal
 
 check_abi()
 
@@ -79,7 +80,7 @@ def refuse_upgrade(head: Head, ws_paths: Collection[str] | None, origins: Origin
     if ws_paths is not None and path not in ws_paths:
         return 404, "There is no WebSocket here; it is at /presence.", ""
     if not origins.allow(head.values):
-        return 403, ORIGIN_REFUSED, ""
+        return 403, origin_refusal(head.values), ""
     if head.values("sec-websocket-version") != ["13"]:
         headers = (
             "Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"  # [RFC 9110 section 15.5.22]

@@ -1,43 +1,47 @@
 """Decides which browser origins may connect, and from which of them a cookie counts [A8]. Pure: headers in, a verdict
 out."""
 
+import re
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from koko_presence.config.host_names import is_loopback, is_own
+from koko_presence.config.host_names import WITHOUT_HOST, is_loopback, is_own
 
-ORIGIN_REFUSED = "This page's origin is not on the server's list (server.origins)."
+ORIGIN_REFUSED = "This page's origin is not on the server's list (server.origins)"
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_WRITABLE = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9._:\[\]-]{0,200}")  # as server.origins may have it
 
 Values = Callable[[str], Sequence[str]]  # the values of a request's header, by its name in lower case
 
 
 class Origins(NamedTuple):
     """`listed` are the origins of server.origins. `tls`: this server terminates TLS. `local_only`: this host accepts
-    loopback names and addresses only, as with --dev (DNS rebinding)."""
+    loopback names and addresses only, and pages of every loopback origin may connect, as with --dev (DNS
+    rebinding)."""
 
     listed: Collection[str] = ()
     tls: bool = False
     local_only: bool = False
 
     def allow(self, values: Values) -> bool:
-        """True for an exact match of scheme, host and port with a listed origin, for a page of this host, and without
-        an Origin header, which browsers send with every upgrade and every POST [RFC 6454]."""
+        """True for an exact match of scheme, host and port with a listed origin, for a page of this host, with --dev
+        for a page of this machine at any port, and without an Origin header, which browsers send with every upgrade and
+        every POST [RFC 6454]."""
         origins = values("origin")
         if not origins:
             return True
         if len(origins) > 1:
             return False
         origin = origins[0].lower()
-        return origin in self.listed or self._is_own(origin, values)
+        return origin in self.listed or self._is_own(origin, values) or (self.local_only and _is_local(origin, values))
 
     def allow_cookie(self, values: Values) -> bool:
         """True when the request has an Origin that is allowed and whose page was loaded over TLS or from this machine:
-        a page loaded over http can be changed in transit."""
+        a page loaded over http can be changed in transit, and any site can make a page without a host."""
         origins = values("origin")
-        if not origins or not self.allow(values):
+        if not origins or origins[0].lower() in WITHOUT_HOST or not self.allow(values):
             return False
         page = urlsplit(origins[0].lower())
         return page.scheme != "http" or is_loopback(page.hostname or "")
@@ -54,6 +58,36 @@ class Origins(NamedTuple):
 
 
 NONE_LISTED = Origins()
+
+
+def refusal(values: Values) -> str:
+    """Return why a page's origin is refused, and what the operator has to write so that it is not."""
+    origins = values("origin")
+    if len(origins) != 1:
+        return f"{ORIGIN_REFUSED}: the request has {len(origins)} of them."
+    origin = origins[0].lower()
+    if origin in WITHOUT_HOST:
+        return (
+            f"{ORIGIN_REFUSED}: it has no host ({origin}), as a file or a sandboxed frame. Serve the page from an "
+            f'address, or add "{origin}" to the list.'
+        )
+    if _WRITABLE.fullmatch(origin):
+        return f'{ORIGIN_REFUSED}: add "{origin}" to it.'
+    return f"{ORIGIN_REFUSED}."
+
+
+def _is_local(origin: str, values: Values) -> bool:
+    """True for the page of a server on this machine, at any port, in a request to this server by a name that no DNS
+    record can give to it."""
+    if not is_own(values("host")):
+        return False
+    try:
+        page = urlsplit(origin)
+        _ = page.port
+    except ValueError:
+        return False
+    whole = page.scheme in _DEFAULT_PORTS and origin == f"{page.scheme}://{page.netloc}" and "@" not in page.netloc
+    return whole and is_loopback(page.hostname or "")
 
 
 def _came_by_https(values: Values) -> bool:

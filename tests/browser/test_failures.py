@@ -127,7 +127,8 @@ def test_a_page_of_a_refused_origin_is_told_that_and_the_log_has_it(
             error = error_of(page)
         finally:
             serving.terminate()
-    assert error == {"code": "REFUSED", "message": "This page's origin is not on the server's list (server.origins)."}
+    what = "This page's origin is not on the server's list (server.origins)"
+    assert error == {"code": "REFUSED", "message": f'{what}: add "http://{OTHER_HOST}:{port}" to it.'}
     wait_until(
         lambda: f"a page of the origin http://{OTHER_HOST}:{port} was refused" in (tmp_path / "server.log").read_text()
     )

@@ -76,7 +76,7 @@ def test_it_is_served_to_any_page_with_its_types_and_an_etag(run: Run, dev: bool
                 assert (answer.status, answer.headers["Access-Control-Allow-Origin"]) == (404, "*")
                 assert "The WebSocket is at /presence" in (await answer.json())["error"]
             for origin, status, reason in (
-                ("https://other.example", 403, "This page's origin is not on the server's list (server.origins)."),
+                ("https://other.example", 403, "This page's origin is not on the server's list (server.origins): add"),
                 ("", 426, "This is the address of a WebSocket."),
             ):
                 async with http.get(f"{base}/presence", headers={"Origin": origin} if origin else {}) as answer:

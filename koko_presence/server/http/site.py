@@ -24,7 +24,7 @@ from koko_presence.server.keepalive_upgrade import (
     given_away,
     wants_websocket,
 )
-from koko_presence.server.origins import ORIGIN_REFUSED, Origins
+from koko_presence.server.origins import Origins, refusal
 from koko_presence.web.hashed_files import current_path, hashed_files
 from koko_presence.web.static_files import StaticFile, static_files
 
@@ -168,7 +168,7 @@ class HttpSide:
 
         def upgrade_required(request: web.BaseRequest) -> web.Response:
             if not origins().allow(values_of(request)):
-                refused = answer(403, {"error": ORIGIN_REFUSED})
+                refused = answer(403, {"error": refusal(values_of(request))})
             else:
                 refused = answer(426, {"error": UPGRADE_REQUIRED})
                 refused.headers.update({"Upgrade": "websocket", "Connection": "Upgrade"})  # [RFC 9110 15.5.22]

@@ -21,7 +21,7 @@ from koko_presence.protocol.errors import PresenceError
 from koko_presence.server.acceptor import TOO_MANY_OF_ADDRESS
 from koko_presence.server.address_limits import FREE, RETRY_CONNECTION_S, AddressUse
 from koko_presence.server.keepalive_upgrade import given_away
-from koko_presence.server.origins import ORIGIN_REFUSED, Origins, Values
+from koko_presence.server.origins import Origins, Values, refusal
 from koko_presence.server.refused_origins import RefusedOrigins
 from koko_presence.server.rpc import NO_MEMORY, Caller, Procedures
 
@@ -101,7 +101,7 @@ class TrpcHttp:
         origin = request.headers.getall("origin", [])
         if not self._origins().allow(values_of(request)):
             self._refused_origins.note(origin)
-            error = TrpcError("FORBIDDEN", ORIGIN_REFUSED)
+            error = TrpcError("FORBIDDEN", refusal(values_of(request)))
             return _response(trpc.refuse(error), {})
         cors = {"access-control-allow-origin": origin[0], "access-control-allow-credentials": "true"} if origin else {}
         if request.method == "OPTIONS":

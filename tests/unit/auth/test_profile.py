@@ -32,6 +32,13 @@ FAMILY = "👨‍👩‍👧"  # eight UTF-16 units, one character to a reader
         (5, "ann"),
         (["Ann"], "ann"),
         ("\u200b\u200d\ufeff\u0301", "ann"),  # no visible character
+        ("\u3164", "ann"),  # fillers and signs that fonts draw as nothing
+        ("\u2800 \u2800", "ann"),
+        ("\u115f\u1160\uffa0", "ann"),
+        ("\U0001d159\u2065\U000e0100\U000e0fff\ufff4", "ann"),
+        ("\u00ad\u034f\u17b5\u180e\ufe0f", "ann"),
+        ("\u3164Bo\u3164", "\u3164Bo\u3164"),  # something is seen
+        ("\u1112\u1161\u11ab", "\u1112\u1161\u11ab"),  # Hangul in conjoining letters
         ("\u202eevil", "evil"),
         ("a\x00b", "ab"),
         ("John\tvan\u2028 Doe", "John van Doe"),
@@ -53,7 +60,7 @@ def test_a5_b15_names(name: object, shown: str) -> None:
     assert clean_name(name, "ann") == shown
 
 
-@pytest.mark.parametrize(("user", "shown"), [("u" * 128, "u" * 100), ("\u200d", "?"), ("\u0301\u0301", "?")])
+@pytest.mark.parametrize(("user", "shown"), [("u" * 128, "u" * 100), ("\u200d", "Guest"), ("\u3164", "Guest")])
 def test_a5_a_user_id_that_stands_in_for_a_name_is_cleaned_too(user: str, shown: str) -> None:
     assert clean_name(None, user) == shown
 

@@ -73,13 +73,18 @@ def test_dns_rebinding_gets_no_token_and_nothing_else_of_dev() -> None:
 @pytest.mark.parametrize(
     ("origin", "may_read"),
     [
-        ("http://127.0.0.1:3000", True), ("http://localhost:3000", False), ("http://evil.example", False), ("null", False),
-        ("http://127.0.0.1:8080", True),
+        ("https://app.example.com", True), ("http://127.0.0.1:3000", True), ("http://localhost:5173", True),
+        ("http://[::1]:3000", True), ("https://app.localhost:3000", True), ("http://127.0.0.1:8080", True),
+        ("http://evil.example", False), ("http://localhost.evil.example:5173", False), ("null", False),
+        ("http://localhost:5173/x", False), ("http://u@localhost:5173", False), ("http://localhost:x", False),
+        ("capacitor://localhost", False),
     ],
 )  # fmt: skip
-def test_a_page_of_a_listed_origin_may_read_a_development_token(origin: str, may_read: bool) -> None:
+def test_with_dev_a_page_of_a_listed_origin_or_of_this_machine_may_read_a_development_token(
+    origin: str, may_read: bool
+) -> None:
     side = HttpSide(local_only=True)
-    side.add_dev_tokens(lambda user, name: "a token", lambda: Origins(("http://127.0.0.1:3000",), local_only=True))
+    side.add_dev_tokens(lambda user, name: "a token", lambda: Origins(("https://app.example.com",), local_only=True))
     headers = {"host": "127.0.0.1:8080", "origin": origin}
     request = make_mocked_request("GET", "/dev/token?user=ann", headers=headers)
     response = asyncio.run(side._handle(request))

@@ -1,0 +1,69 @@
+"""Which pages may connect, from which of them a cookie counts, and what a refusal says [A8]."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from koko_presence.server.origins import Origins, Values, refusal
+
+APPS = ["capacitor://localhost", "ionic://localhost", "https://localhost", "app://bundle", "null", "file://"]
+
+
+def headers(origin: str | None, host: str = "presence.example.com") -> Values:
+    values = {"host": [host], "origin": [] if origin is None else [origin]}
+
+    def of(name: str) -> Sequence[str]:
+        return values.get(name, [])
+
+    return of
+
+
+@pytest.mark.parametrize("origin", APPS)
+def test_apps_connect_when_their_origin_is_listed_and_no_cookie_counts_from_a_page_without_a_host(origin: str) -> None:
+    assert not Origins().allow(headers(origin))
+    listed = Origins([origin])
+    assert listed.allow(headers(origin))
+    assert listed.allow_cookie(headers(origin)) is (origin not in ("null", "file://"))
+
+
+@pytest.mark.parametrize(
+    ("origin", "told"),
+    [
+        ("capacitor://localhost", 'add "capacitor://localhost" to it.'),
+        ("https://App.example.com:8443", 'add "https://app.example.com:8443" to it.'),
+        ("null", "it has no host (null)"),
+        ("file://", 'or add "file://" to the list.'),
+        ("<script>", "(server.origins)."),
+        ("https://app.example.com/<script>", "(server.origins)."),
+        ("https://" + "a" * 300, "(server.origins)."),
+    ],
+)
+def test_a_refusal_says_what_to_write(origin: str, told: str) -> None:
+    text = refusal(headers(origin))
+    assert text.startswith("This page's origin is not on the server's list (server.origins)")
+    assert told in text and "<" not in text
+
+
+def test_a_refusal_counts_the_origins_of_a_request_with_several() -> None:
+    assert "the request has 2 of them" in refusal(lambda name: ["https://a.example", "https://b.example"])
+
+
+LOCAL = [
+    ("http://localhost:5173", True),
+    ("http://127.0.0.1:3000", True),
+    ("http://[::1]:3000", True),
+    ("https://app.localhost", True),
+    ("http://192.0.2.7:3000", False),
+    ("http://localhost.example.com", False),
+    ("http://localhost:99999", False),
+    ("null", False),
+    ("file://", False),
+]
+
+
+@pytest.mark.parametrize(("origin", "welcome"), LOCAL)
+def test_pages_of_this_machine_connect_to_a_development_server_at_any_port(origin: str, welcome: bool) -> None:
+    dev = Origins(local_only=True)
+    assert dev.allow(headers(origin, "localhost:8080")) is welcome
+    assert not dev.allow(headers(origin, "evil.example:8080")), "DNS rebinding"
+    assert not Origins().allow(headers(origin, "localhost:8080")), "without --dev"
