@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from tests.script import RIGHTS, ROOMS
+from tests.script import FIRST_ISSUED_S, RIGHTS, ROOMS, name_of
 from tests.witness import MARGIN_S, Broken
 from tests.world import Client, Node, Started
 
@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from tests.sim import Story
 
 
-def token_for(user: str, rights: str) -> str:
-    """Return a token of tests/world.py with the scopes of `rights` in all rooms."""
-    return f"{user}:{user.title()}:{json.dumps({'video_*': RIGHTS[rights]})}"
+def token_for(user: str, rights: str, number: int = 0) -> str:
+    """Return a token of tests/world.py with the scopes of `rights` in all rooms, issued `number` seconds after the
+    first one."""
+    name = f"{name_of(user, number)}@{FIRST_ISSUED_S + number}"
+    return f"{user}:{name}:{json.dumps({'video_*': RIGHTS[rights]})}"
 
 
 class Person:
@@ -37,12 +39,14 @@ class Person:
         # when the worker of its last connection noticed that this is lost, or closed it; None: not yet
         self.noticed_at: float | None = None
         self.seen: dict[str, dict[str, str]] = {}  # room -> session -> user
+        self.names: dict[str, dict[str, str]] = {}  # room -> user -> name
         self.seq: dict[str, int] = {}
         self.controller: dict[str, str | None] = {}
         self.settings: dict[str, dict[str, Any]] = {}
         self.read = 0
         self.rights = "all"  # of the token that is sent next
         self.granted = "all"  # of the last token that the server has accepted
+        self.number = self.granted_number = 0  # of the same two tokens
         self.compact = int(name[1:]) % 2 == 1
         self.numbers: dict[str, dict[int, str]] = {}  # room -> number in compact cursors -> session that has it now
         self.cursors: list[tuple[str, str, float]] = []  # room, session and timestamp of each cursor received
@@ -76,12 +80,13 @@ class Person:
         story.witness.on_come(self, self.client.session.connection)
         self.read = 0
         self.seen, self.seq, self.controller, self.numbers, self.settings = {}, {}, {}, {}, {}
+        self.names = {}
         more: dict[str, Any] = {} if self.token is None else {"resumeToken": self.token}
         if self.compact:
             more["caps"] = ["cursors"]
         if self.privacy:
             more["privacy"] = dict(self.privacy)
-        self.say(type="auth", id=f"begin {self.rights}", token=token_for(self.user, self.rights), **more)
+        self.say(type="auth", id=f"begin {self.rights} {self.number}", token=self.fresh_token, **more)
         for room in sorted(self.wants):
             self.say(type="join", roomId=room, roomType="video")
         self.summaries = {}
@@ -111,11 +116,16 @@ class Person:
                 other.privacy.pop(what, None)  # the other tab must not undo this when it connects again
         self.say(type="privacy", id=f"privacy {self.words}", data={what: value, "scope": scope})
 
-    def renew(self, rights: str) -> None:
+    @property
+    def fresh_token(self) -> str:
+        return token_for(self.user, self.rights, self.number)
+
+    def renew(self, rights: str | None = None, number: int | None = None) -> None:
         """Send a new token on the open connection, or keep it for the next one."""
-        self.rights = rights
+        self.rights = rights or self.rights
+        self.number = number or self.number
         if self.here:
-            self.say(type="auth", id=f"renew {rights}", token=token_for(self.user, rights))
+            self.say(type="auth", id=f"renew {self.rights} {self.number}", token=self.fresh_token)
 
     def lose(self, back_s: float | None = None) -> None:
         """Lose the connection, and connect again after `back_s` seconds."""
@@ -192,7 +202,8 @@ class Person:
     def understand(self, message: dict[str, Any]) -> None:
         kind, room = message["type"], message.get("roomId", "")
         if kind == "authenticated":
-            what, self.granted = message["id"].split()
+            what, self.granted, number = message["id"].split()
+            self.granted_number = int(number)
             if what == "renew":
                 return
             if not message["resumed"] or self.away_s > self.story.world.limits.grace_s - MARGIN_S:
@@ -210,6 +221,7 @@ class Person:
                 self.wants.add(room)
             self.asked[room] = max(0, self.asked[room] - 1)
             self.seen[room] = {row["sessionId"]: row["userId"] for row in message["room"]["users"]}
+            self.names[room] = {row["userId"]: row["name"] for row in message["room"]["users"]}
             self.numbers[room] = {row["index"]: row["sessionId"] for row in message["room"]["users"] if "index" in row}
             self.seq[room] = message["seq"]
             self.controller[room] = message["room"].get("controller")
@@ -235,6 +247,7 @@ class Person:
                 self.seq[room] = message["seq"]
             if kind == "user_joined":
                 self.seen[room][message["sessionId"]] = message["userId"]
+                self.names[room][message["userId"]] = message["data"]["name"]
                 if "index" in message["data"]:
                     self.numbers[room][message["data"]["index"]] = message["sessionId"]
             elif kind == "user_left":
@@ -242,6 +255,8 @@ class Person:
                 gone = message["sessionId"]
                 self.numbers[room] = {n: session for n, session in self.numbers[room].items() if session != gone}
                 self.story.on_user_left(message, room)
+            elif kind == "user_changed":
+                self.names[room][message["userId"]] = message["data"]["name"]
             elif kind == "control_granted":
                 self.controller[room] = message["data"]["toUserId"]
             elif kind == "control_released":

@@ -14,6 +14,7 @@ changes later.
 | `[person, "report", room, buffering]`, `[person, "play", room, position, delay_ms]` | |
 | `[person, "status", status, message]`, `[person, "privacy", field, value, scope]` | |
 | `[person, "rights", name]` | a new token on the open connection; names of `RIGHTS` |
+| `[person, "rename", n]` | a new token on the open connection, issued n s after the first one, with another name |
 | `[person, "lose", back_s]`, `[person, "go"]` | the connection is lost and restored, or the tab is closed |
 | `[machine, "enter" or "leave" or "heartbeat" or "getActive", room, slot]` | procedures over HTTP, at that slot |
 | `[machine, "updateCursor", room, slot, timestamp]` | |
@@ -38,9 +39,15 @@ from typing import Any
 ROOMS = ("video_1", "video_2", "video_3")
 RIGHTS = {"all": ["join", "control", "broadcast"], "watch": ["join"], "talk": ["join", "broadcast"]}
 MACHINES = ("m0", "m1")
+FIRST_ISSUED_S = 1000  # the unix second at which the first tokens were issued
 WORKERS = range(2, 9)  # the numbers of workers that scripts have
 
 Action = list[Any]
+
+
+def name_of(user: str, number: int) -> str:
+    """Return the name of a user in tokens that are issued `number` seconds after the first one."""
+    return f"{user.title()} {number}" if number else user.title()
 
 
 @dataclass(frozen=True)
@@ -119,6 +126,7 @@ class _Extra:
 
     def __init__(self, chances: random.Random, people: list[str]) -> None:
         self._chances, self._people = chances, people
+        self._renamed = 0
 
     def next(self) -> list[Action]:
         chances = self._chances
@@ -146,6 +154,9 @@ class _Extra:
             return [[person, "play", room, chances.randrange(99), chances.choice((300, 1500))]]
         if chance < 0.16:
             return [[person, "status", "idle", ""]]
+        if chance < 0.19:
+            self._renamed += 1
+            return [[person, "rename", self._renamed]]
         return []
 
 

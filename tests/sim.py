@@ -358,6 +358,8 @@ class Story:
             person.renew(args[0])
         elif verb == "watch":
             person.watch(args[0])
+        elif verb == "rename":
+            person.renew(number=args[0])
         elif verb == "lose":
             person.lose(args[0])
         elif verb == "go":
@@ -543,8 +545,8 @@ class Story:
             if members != truth[room_id]:
                 raise Broken(f"{room_id} has {sorted(members)}, but there are {sorted(truth[room_id])}")
             for member in rooms[room_id].members.values() if room_id in rooms else ():
-                shown, true = member.person.profile.shows, self.world.shard.users[member.user_id].profile.shows
-                if shown != true:
+                shown, true = member.person.profile, self.world.shard.users[member.user_id].profile
+                if (shown.shows, shown.user_info) != (true.shows, true.user_info):
                     raise Broken(f"{room_id} shows {member.user_id} as {shown}, not {true}")
             for person in self.people:
                 if not person.here or room_id not in person.seen:
@@ -558,6 +560,7 @@ class Story:
                     raise Broken(
                         f"{person.name} sees {sorted(person.seen[room_id])} in {room_id}, not {sorted(visible)}"
                     )
+                witness.check_names(person, rooms[room_id])
                 member = rooms[room_id].members[person.session]
                 settings = msgspec.to_builtins(rooms[room_id].settings_for(member.person))
                 if person.settings[room_id] != settings:

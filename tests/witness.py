@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from koko_presence.protocol.models import Privacy
 from koko_presence.protocol.settings import NO_SETTINGS
 from koko_presence.protocol.webhook_events import AnyWebhookEvent, RoomCreated, RoomEmptied, UserEntered, UserLeft
-from tests.script import RIGHTS, ROOMS
+from tests.script import FIRST_ISSUED_S, RIGHTS, ROOMS, name_of
 
 if TYPE_CHECKING:
     from tests.crowd import Person
@@ -252,6 +252,19 @@ def check_room(room: Any) -> None:
             raise Broken(f"the cursor of {session_id} in {room.id} is kept, which it hides")
 
 
+def check_names(person: Person, room: Any) -> None:
+    """Check, when it is quiet, which names a person sees in a room: those that the room has, and of the person's own
+    user a name at least as new as that of the token which the server has accepted here. Errors: Broken."""
+    for user, name in person.names[room.id].items():
+        shown = room.people[user].profile.user_info if user in set(person.seen[room.id].values()) else None
+        if shown is not None and name != shown.name:
+            raise Broken(f"{person.name} sees {user} as {name!r} in {room.id}, not {shown.name!r}")
+    own = room.people[person.user].profile.user_info
+    number = int(own.issued_at_s) - FIRST_ISSUED_S
+    if number < person.granted_number or own.name != name_of(person.user, number):
+        raise Broken(f"{person.name} has token {person.granted_number}, but {own} is shown in {room.id}")
+
+
 def check_grace(story: Story) -> None:
     """Check after every step that no membership is held for longer than the grace period, however often owners change.
     Errors: Broken."""
@@ -386,7 +399,7 @@ def memory(world: World) -> dict[str, Any]:
     in, the members' data, the controllers and settings, playback."""
     found: dict[str, Any] = {}
     for user in world.shard.users.values():
-        found[f"user {user.id}"] = (user.manual, user.status_message, _hidden(user.privacy_defaults))
+        found[f"user {user.id}"] = (user.manual, user.status_message, user.user_info, _hidden(user.privacy_defaults))
         for session_id, session in user.sessions.items():
             found[f"session {session_id}"] = (session.disabled, *_hidden(session.privacy()), sorted(session.rooms))
     rooms = [(world.clock_offset_s(n), room) for n, node in world.nodes.items() for room in node.shard.rooms.values()]

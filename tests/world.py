@@ -87,13 +87,15 @@ class FakeHandle:
 
 
 class FakeVerifier:
-    """Accepts the tokens `user`, `user:Name` and `user:Name:rooms-json`; refuses those that begin with `bad`.
-    `settings` are the claim of this name in all tokens."""
+    """Accepts the tokens `user`, `user:Name` and `user:Name:rooms-json`; refuses those that begin with `bad`. The name
+    may be `Name@7` in a token that was issued at unix second 7. `settings` are the claim of this name in all tokens,
+    `images` has the image of each name."""
 
     def __init__(self) -> None:
         self.expires_at_s = int(UNIX_START_S) + 86_400
         self.presence = True
         self.settings: dict[str, Any] = {}
+        self.images: dict[str, str] = {}
 
     is_remote = False
 
@@ -102,14 +104,16 @@ class FakeVerifier:
             raise TokenRefused("it is bad")
         user, _, rest = token.partition(":")
         name, _, rooms = rest.partition(":")
+        name, _, issued_at_s = name.partition("@")
         return Identity(
             user_id=user,
             name=name or user.title(),
-            image=None,
+            image=self.images.get(name),
             expires_at_s=self.expires_at_s,
             rooms=msgspec.json.decode(rooms) if rooms else {},
             presence=self.presence,
             settings=check_settings(self.settings),
+            issued_at_s=float(issued_at_s or (now_s if name else 0.0)),
         )
 
 
@@ -301,7 +305,7 @@ class Http:
 
     def __init__(self, world: "World", user: str, session: str = "") -> None:
         self.world = world
-        self.identity = world.verifier.verify(user, world.now)
+        self.identity = world.verifier.verify(user, world.unix_s)
         self.session = session
         self.token = ""  # of header Authorization
 

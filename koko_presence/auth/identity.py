@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
+from koko_presence.protocol.commands import UserInfo
 from koko_presence.protocol.models import RoomSettings
 
 # The check at which a token was refused, so that of several refusals the one that got furthest is shown.
@@ -45,7 +46,8 @@ class Identity(Struct, frozen=True, kw_only=True):
     """The user of a verified token, valid until unix second `expires_at_s`. `rooms` maps a room id, or a prefix with
     one trailing `*`, to scopes [A6]; without `rooms_known` the list may be incomplete. `settings` maps the same to the
     settings that the room gets if this user makes it [Q10]. `sid` is the application's session id, never the one of
-    this server [A3].
+    this server [A3]. `issued_at_s` is the unix second at which the token was issued, or verified where it does not say
+    that; 0.0 when the token has no name, or was not verified.
 
     `forward` holds the headers that authenticate this user at the application's API; empty unless the configured access
     queries that. They are as sensitive as a password: `repr` does not show them, and they are sent nowhere else.
@@ -61,6 +63,12 @@ class Identity(Struct, frozen=True, kw_only=True):
     presence: bool = True  # False: the user has switched presence off [K1]
     sid: str | None = None
     forward: tuple[tuple[str, str], ...] = ()
+    issued_at_s: float = 0.0
+
+    @property
+    def user_info(self) -> UserInfo:
+        """What the token says of the user's name and image."""
+        return UserInfo(self.name, self.image, self.issued_at_s)
 
     def __repr__(self) -> str:
         return f"Identity(user_id={self.user_id!r}, name={self.name!r}, expires_at_s={self.expires_at_s})"

@@ -267,13 +267,15 @@ class IntrospectVerifier:
             raise TokenRefused("it has expired: fetch a new one")
         longest_s = now_s + self._session_s
         rooms, settings = _at(document, question.rooms), _at(document, question.settings)
+        name = _at(document, question.name)
         return Identity(
             user_id=user_id,
-            name=clean_name(_at(document, question.name), user_id),
+            name=clean_name(name, user_id),
             image=clean_image(_at(document, question.image)),
             expires_at_s=int(longest_s if end_s is None else min(longest_s, end_s)),
             rooms={} if rooms is None else check_rooms(rooms),
             settings={} if settings is None else check_settings(settings),
+            issued_at_s=now_s if isinstance(name, str) else 0.0,
         )
 
     def _forward(self, token: str) -> tuple[tuple[str, str], ...]:

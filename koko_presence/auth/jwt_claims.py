@@ -51,6 +51,7 @@ class ClaimRules:
             presence=_switch(claims.get("presence", True)),
             sid=_sid(claims.get("sid")),
             forward=forward,
+            issued_at_s=_issued_at_s(claims, now_s),
         )
 
     def _check_times(self, claims: dict[str, Any], now_s: float) -> int:
@@ -126,6 +127,14 @@ def check_settings(value: Any) -> dict[str, RoomSettings]:
         except ValueError as error:
             raise TokenRefused(f"the settings of a room are not usable: {error}") from None
     return settings
+
+
+def _issued_at_s(claims: dict[str, Any], now_s: float) -> float:
+    """Return the unix second that decides which of a user's tokens has the name; 0.0 for a token without one."""
+    issued_at_s = _unix(claims, "iat")
+    if not isinstance(claims.get("name"), str):
+        return 0.0
+    return now_s if issued_at_s is None else float(issued_at_s)
 
 
 def _switch(value: Any) -> bool:

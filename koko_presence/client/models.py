@@ -211,6 +211,17 @@ class UserJoined(Event, tag="user_joined", kw_only=True):
     data: UserJoinedData
 
 
+class UserChangedData(Model, kw_only=True):
+    """A user has another name or image, by a new token, in all sessions; without `image` the user has none [A5]."""
+
+    name: str
+    image: str | None = None
+
+
+class UserChanged(Event, tag="user_changed", kw_only=True):
+    data: UserChangedData
+
+
 class UserLeftData(Model, kw_only=True):
     """A session has left. `session_count` 0: it was the user's last session in the room [D1]."""
 
@@ -472,6 +483,7 @@ Message: TypeAlias = (
     | SelectionChanged
     | StatusChanged
     | UserJoined
+    | UserChanged
     | UserLeft
     | TypingStarted
     | TypingStopped

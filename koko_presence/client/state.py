@@ -26,6 +26,7 @@ from .models import (
     TypingStarted,
     TypingStopped,
     User,
+    UserChanged,
     UserJoined,
     UserLeft,
     ViewerState,
@@ -118,6 +119,14 @@ class RoomState:
             is_watching=False,
             transport=data.transport,
         )
+
+    def _user_changed(self, event: UserChanged) -> None:
+        for user in self.users.values():
+            if user.user_id == event.user_id:
+                user.name, user.image = event.data.name, event.data.image
+        request = self.requests.get(event.user_id)
+        if request is not None:
+            self.requests[event.user_id] = structs.replace(request, requester_name=event.data.name)
 
     def _user_left(self, event: UserLeft) -> None:
         self.users.pop(event.session_id, None)
@@ -215,6 +224,7 @@ class RoomState:
 
 _FOLDS: dict[type, Callable[[RoomState, Any], None]] = {
     UserJoined: RoomState._user_joined,
+    UserChanged: RoomState._user_changed,
     UserLeft: RoomState._user_left,
     CursorMoved: RoomState._cursor_moved,
     SelectionChanged: RoomState._selection_changed,

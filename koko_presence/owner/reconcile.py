@@ -56,8 +56,6 @@ def member_record(member: Member) -> MemberRecord:
         granted=member.granted,
         lease_until=member.lease_until,
         grace_until=member.grace_until,
-        name=member.name,
-        image=member.image,
         can_control=member.can_control,
         can_broadcast=member.can_broadcast,
         moderator=member.moderator,
@@ -92,8 +90,6 @@ def session_info_of(member: Member) -> SessionInfo:
         edge=member.edge,
         session_id=member.session_id,
         user_id=member.user_id,
-        name=member.name,
-        image=member.image,
         connection=member.connection,
         session_version=member.session_version,
         lease_until=member.lease_until,
@@ -263,8 +259,6 @@ def _restore_member(room: Room, record: MemberRecord, private_room: PrivateRoom,
         edge=record.edge,
         session_id=record.session_id,
         user_id=record.user_id,
-        name=record.name,
-        image=record.image,
         connection=record.connection,
         lease_until=record.lease_until,
         privacy_version=record.privacy_version,
@@ -394,6 +388,7 @@ def user_record(user: User) -> UserRecord:
         manual=user.manual,
         idle_at=user.idle_at,
         status_message=user.status_message,
+        user_info=user.user_info,
         privacy_defaults=tuple(value if isinstance(value, bool) else None for value in privacy_defaults),  # type: ignore[arg-type]
         sessions=[session_record(session_id, session) for session_id, session in user.sessions.items()],
     )
@@ -407,6 +402,7 @@ def restore_user(user_id: str, record: UserRecord | None, context: ShardContext,
         return user
     user.note_restored(record.revision)
     user.manual, user.status_message, user.idle_at = record.manual, record.status_message, record.idle_at
+    user.take_user_info("", record.user_info)
     _restore_privacy_defaults(user, record)
     for each in record.sessions:
         user.sessions[each.session_id] = _restored_session(each)
@@ -440,7 +436,9 @@ def _restore_privacy_defaults(user: User, record: UserRecord) -> None:
 
 
 def merge_delayed_record(user: User, record: UserRecord) -> bool:
-    """Apply the late record of a user that was restored without one. Return whether it changes the user."""
+    """Apply the late record of a user that was restored without one. Return whether it changes the user's status. The
+    name counts in any case when its token is newer."""
+    user.take_user_info("", record.user_info)
     if not user.restored_profile_version < record.revision < user.restored_empty_version:
         return False
     user.restored_empty_version, user.manual, user.status_message = 0, record.manual, record.status_message

@@ -17,6 +17,7 @@ from koko_presence.protocol.commands import (
     OpenSession,
     QueryLeases,
     RenewLeases,
+    RenewUserInfo,
     ReportActivity,
     RoomLeft,
     SpendQueryBudget,
@@ -161,6 +162,12 @@ class UserHandlers:
                 user.accept_privacy_change(command)
                 user.send_privacy_to_edge(command.session_id)  # its edge may have applied it
             raise
+
+    @USER_COMMANDS.handles(RenewUserInfo)
+    def _renew_user_info(self, command: RenewUserInfo, now: float) -> None:
+        user = self._users.get(command.user_id)
+        if user is not None:
+            user.take_user_info(command.session_id, command.user_info)
 
     @USER_COMMANDS.handles(ChangeGrant)
     def _change_grant(self, command: ChangeGrant, now: float) -> None:

@@ -101,8 +101,23 @@ class RoomCommand(_Command, kw_only=True):
 NO_EDGE = -1  # in place of an edge: an HTTP session has no socket [M2]
 
 
+class UserInfo(Struct, array_like=True, frozen=True):
+    """The name and image that a user shows, from a verified token [A5]. `issued_at_s` is the unix second at which the
+    token was issued, or verified where it does not say that: of a user's tokens the newest counts. 0.0: the token says
+    nothing of a name, or could not be checked, so any other one counts."""
+
+    name: str = ""
+    image: str | None = None
+    issued_at_s: float = 0.0
+
+    @property
+    def shows(self) -> tuple[str, str | None]:
+        """The part that other users see."""
+        return self.name, self.image
+
+
 class SessionInfo(Struct, kw_only=True):
-    """What a room stores of a session and its user [A5, K1]. The session is connected at `edge` by `connection`, to
+    """What a room stores of a session [K1]. The session is connected at `edge` by `connection`, to
     which the user's owner assigned it with version `session_version`. `privacy_version` is the version of the privacy
     settings. `lease_until` is the monotonic second at which an HTTP session ends unless it is renewed; 0.0: the session
     has a socket [M2]."""
@@ -110,8 +125,6 @@ class SessionInfo(Struct, kw_only=True):
     edge: int
     session_id: str
     user_id: str
-    name: str
-    image: str | None
     connection: int = 0
     session_version: int = 0
     lease_until: float = 0.0
@@ -123,16 +136,18 @@ class SessionInfo(Struct, kw_only=True):
 
 
 class Profile(Struct, kw_only=True, frozen=True):
-    """The status that a user shows in all rooms [D8, D10, D13]. Only the user's owner makes it."""
+    """What a user shows in all rooms: the status [D8, D10, D13], the name and the image [A5]. Only the user's owner
+    makes it."""
 
     status: Status = "active"
     status_message: str = ""
     activity: Activity = "active"
+    user_info: UserInfo = UserInfo()
     version: int = 0
 
     @property
     def shows(self) -> tuple[str, str, str]:
-        """The part that other users see: all but the version."""
+        """The status as other users see it."""
         return self.status, self.status_message, self.activity
 
 
@@ -157,6 +172,7 @@ class OpenSession(UserCommand, kw_only=True):
     privacy: Privacy | None = None
     disabled: bool = False
     stream: bool = False
+    user_info: UserInfo = UserInfo()
 
 
 class EnterRoom(UserCommand, kw_only=True):
@@ -173,6 +189,7 @@ class EnterRoom(UserCommand, kw_only=True):
 
     room_id: str
     session_info: SessionInfo
+    user_info: UserInfo = UserInfo()
     members_only: bool = False
     reply_to: ReplyTo | None = None
     lease: bool = False
@@ -267,6 +284,15 @@ class ChangePrivacy(UserCommand, kw_only=True):
     privacy_seq: int = 0
 
 
+class RenewUserInfo(UserCommand, kw_only=True):
+    """A session has a new token of the same user, with this name and image [A5]."""
+
+    delivery = Delivery.BUS_REPEATS
+
+    session_id: str
+    user_info: UserInfo
+
+
 class ChangeGrant(UserCommand, kw_only=True):
     """The permissions that a session's new token gives in a room of which it is a member [A4]; sent for `connection`,
     whose session version is `session_version`. It has no answer, so its edge repeats it as well, for a while after it
@@ -313,6 +339,7 @@ class RenewLeases(UserCommand, kw_only=True):
     reply_to: ReplyTo | None = None
     client_time: float | UnsetType = UNSET
     disabled: bool = False
+    user_info: UserInfo = UserInfo()
 
 
 class BeatStream(UserCommand, kw_only=True):

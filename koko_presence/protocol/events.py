@@ -125,6 +125,16 @@ class Joined(EventData, kw_only=True):
     transport: Literal["http"] | UnsetType = UNSET
 
 
+class UserChanged(EventData, kw_only=True):
+    """A user has another name or image, by a new token, in all sessions; without `image` the user has none [A5]."""
+
+    event = "user_changed"
+    to_self = True
+
+    name: str
+    image: str | UnsetType = UNSET
+
+
 class UserLeft(EventData, kw_only=True):
     """A session has left. `session_count` 0: it was the user's last session in the room [D1]."""
 

@@ -28,6 +28,7 @@ from .events import (
     StatusShown,
     TypingStarted,
     TypingStopped,
+    UserChanged,
     UserLeft,
     ViewerSync,
 )
@@ -126,7 +127,7 @@ def _agreed(name: str, top: Any, under_data: Any) -> Any:
 
 
 class Auth(ClientMessage, tag="auth", kw_only=True):
-    causes = (StatusShown, UserLeft)
+    causes = (StatusShown, UserChanged, UserLeft)
 
     token: Annotated[str, Meta(max_length=8192)] | UnsetType = UNSET
     resume_token: Annotated[str, Meta(max_length=6144)] | None = None

@@ -6,7 +6,7 @@ wait for them are not included: after a take-over a client may send a little ear
 
 from msgspec import Struct
 
-from .commands import Profile
+from .commands import Profile, UserInfo
 from .models import Activity, Cursor, Medium, RoomSettings, RoomType, Selection
 
 
@@ -34,8 +34,6 @@ class MemberRecord(Struct, array_like=True, kw_only=True):
     granted: int
     lease_until: float
     grace_until: float
-    name: str
-    image: str | None
     can_control: bool
     can_broadcast: bool
     moderator: bool
@@ -210,6 +208,7 @@ class UserRecord(Struct, array_like=True, kw_only=True):
     privacy_defaults: tuple[bool | None, bool | None, bool | None]
     sessions: list[SessionRecord]
     idle_at: float = 0.0
+    user_info: UserInfo = UserInfo()
 
 
 Present = dict[str, tuple[bool, int, Cursor | None]]

@@ -45,6 +45,12 @@ class Control:
         self.requests[user_id] = Request(name, earlier.requested_at if earlier else now, now + lifetime_s)
         return earlier is None
 
+    def rename(self, user_id: str, name: str) -> None:
+        """Record another name of a user whose request may be pending."""
+        earlier = self.requests.get(user_id)
+        if earlier is not None:
+            self.requests[user_id] = earlier._replace(name=name)
+
     def withdraw(self, user_id: str) -> bool:
         """Remove a pending request. Return False when there was none."""
         return self.requests.pop(user_id, None) is not None

@@ -82,7 +82,7 @@ class Member(MemberCore):
 
     __slots__ = (
         "_row", "_row_shows", "away_at", "can_broadcast", "can_control", "connection", "edge", "grace_until",
-        "granted", "image", "joined_at", "last_step", "lease_until", "membership_id", "moderator", "name", "person",
+        "granted", "joined_at", "last_step", "lease_until", "membership_id", "moderator", "person",
         "privacy_version", "report", "round_trip_s", "selection", "session_version", "share_selection", "typing",
         "viewer", "watching",
     )  # fmt: skip
@@ -98,8 +98,6 @@ class Member(MemberCore):
         self.lease_until = session_info.lease_until
         self.away_at = 0.0  # until then a lost session whose client was sent to another worker is shown as connected
         self.grace_until = 0.0  # the monotonic second at which a lost session's place is free; 0 while connected
-        self.name = session_info.name
-        self.image = session_info.image
         self.can_control = enter.can_control
         self.can_broadcast = enter.can_broadcast
         self.moderator = enter.moderator
@@ -126,6 +124,16 @@ class Member(MemberCore):
     def note_step(self, number: int) -> None:
         """Record that the step with this number on the present connection is done."""
         self.last_step = (self.connection, number)
+
+    @property
+    def name(self) -> str:
+        """The name that its user shows [A5]."""
+        return self.person.profile.user_info.name
+
+    @property
+    def image(self) -> str | None:
+        """The https address of the image that its user shows."""
+        return self.person.profile.user_info.image
 
     @property
     def leased(self) -> bool:
@@ -174,7 +182,7 @@ class Member(MemberCore):
         """Return `row` as other members see it, as JSON; encoded again only when a value in it has changed."""
         viewer = self.viewer
         shows = (
-            self.person.profile, self.connected or self.away_at > 0.0, self.last_active_at, self.name, self.image,
+            self.person.profile, self.connected or self.away_at > 0.0, self.last_active_at,
             self.color, self.index, self.typing, self.watching, self.cursor, self.cursor_shown, self.selection,
             self.visible, None if viewer is None else (viewer.state, viewer.sync, viewer.drift_ms, viewer.drift_frames),
         )  # fmt: skip
@@ -190,8 +198,8 @@ class Member(MemberCore):
         row = PresenceUser(
             user_id=self.user_id,
             session_id=self.session_id,
-            name=self.name,
-            image=self.image or UNSET,
+            name=profile.user_info.name,
+            image=profile.user_info.image or UNSET,
             color=self.color,
             status=profile.status if connected else "away",
             status_message=profile.status_message or UNSET,

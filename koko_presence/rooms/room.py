@@ -12,7 +12,7 @@ The room writes only its own state. Its output goes into `out` (frames, in order
 owners, messages for edges).
 """
 
-from msgspec import UNSET, Raw
+from msgspec import UNSET, Raw, structs
 
 from koko_presence._fastpath.fanout import StreamFrame
 from koko_presence._fastpath.framing import frame_text
@@ -30,6 +30,7 @@ from koko_presence.protocol.events import (
     SelectionShown,
     StatusShown,
     TypingStopped,
+    UserChanged,
     UserLeft,
     declared,
     encode,
@@ -80,7 +81,6 @@ class Room(RoomState):
                 member.granted = membership_id
                 member.can_control, member.can_broadcast = enter.can_control, enter.can_broadcast
                 member.moderator = enter.moderator
-            member.name, member.image = session_info.name, session_info.image
             self.apply_profile(member.person, profile, member.session_id, False, now)
             self.extend_lease(member, session_info.lease_until)
             if session_info.privacy_version > member.privacy_version:  # a change was lost with an owner
@@ -339,21 +339,31 @@ class Room(RoomState):
         lifetime.note_removal(self, "left", now)
 
     def apply_profile(self, person: Person, profile: Profile, session_id: str, interacted: bool, now: float) -> None:
-        """Apply the person's profile: one `status_changed` per room and actual change [D10]."""
+        """Apply the person's profile: one `user_changed` for another name or image [A5], one `status_changed` for
+        another status [D10], per room and actual change."""
         member = person.members.get(session_id)
         if interacted and member is not None:
             member.last_active_at = now
         before = person.profile
         if profile.version < before.version:
             return
+        if not profile.user_info.name:  # the user's owner has lost all records, and no token has come since
+            profile = structs.replace(profile, user_info=before.user_info)
         person.profile = profile
-        if profile.shows == before.shows:
+        is_renamed = profile.user_info.shows != before.user_info.shows
+        if profile.shows == before.shows and not is_renamed:
             return
         self.watch_holder(now)
         if member is None or not (member.shown_connected and member.visible):
             member = next((each for each in person.members.values() if each.shown_connected and each.visible), None)
         member = member or person.members.get(session_id)  # only the user's own sessions receive it
-        if member is not None:
+        if is_renamed:
+            self.control.rename(person.user_id, profile.user_info.name)
+            # a lost session is shown with its name, too; one that is hidden, to the user's own sessions
+            author = member or max(person.members.values(), key=lambda each: each.visible, default=None)
+            if author is not None:
+                self.emit(author, UserChanged(name=author.name, image=author.image or UNSET), now)
+        if profile.shows != before.shows and member is not None:
             self.emit_status(member, now)
 
     # --- event stream ---------------------------------------------------------------------------------------------

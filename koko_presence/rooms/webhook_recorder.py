@@ -84,7 +84,7 @@ def left_with_its_owner(room: RoomState, record: MemberRecord, now: float) -> No
         (room.id, record.session_id, record.joined_at),
         user_id=record.user_id,
         session_id=record.session_id,
-        name=record.name,
+        name=record.profile.user_info.name,
         invisible=record.invisible or record.disabled,
         session_count=0 if person is None else len(person.members),
         reason="disconnected",

@@ -25,7 +25,7 @@ from koko_presence.auth.cookies import SessionCookie, verify_cookie
 from koko_presence.auth.hmac_jwt import Identity, TokenRefused, TokenVerifier, VerifierUnavailable
 from koko_presence.auth.resume_tokens import Resumable, ResumeTokens
 from koko_presence.cluster.bus import TimerHandle
-from koko_presence.protocol.commands import OpenSession
+from koko_presence.protocol.commands import OpenSession, RenewUserInfo
 from koko_presence.protocol.edge_messages import SessionOpened
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.events import Authenticated, AuthExpiring
@@ -284,6 +284,7 @@ class Authentication:
             privacy=message.privacy,
             disabled=not identity.presence,
             stream=session.is_stream,
+            user_info=identity.user_info,
         )
         hub.bus.send(command, hub.clock())
 
@@ -398,8 +399,8 @@ class Authentication:
         session.on_tick(now)
 
     def _take(self, identity: Identity, now: float, message: Auth | None = None) -> None:
-        """Apply a new identity of the same user: scopes, presence and expiry. Answers `message`, if there is one, then
-        sends the change to the user's owner and rechecks all rooms."""
+        """Apply a new identity of the same user: scopes, presence, name and expiry. Answers `message`, if there is one,
+        then sends the changes to the user's owner and rechecks all rooms."""
         session = self._session
         was_hidden = session.hidden
         self._set_identity(identity)
@@ -412,6 +413,8 @@ class Authentication:
         command = change_privacy(session, Privacy())
         command.disabled = not identity.presence
         session.hub.bus.send(command, now)
+        renewal = RenewUserInfo(user_id=session.user_id, session_id=session.session_id, user_info=identity.user_info)
+        session.hub.bus.send(renewal, now)
         session.memberships.check_again(now)
 
     def _set_identity(self, identity: Identity) -> None:

@@ -398,8 +398,6 @@ class Memberships(Reauthorization):
             edge=session.hub.edge_id,
             session_id=session.session_id,
             user_id=identity.user_id,
-            name=identity.name,
-            image=identity.image,
             connection=session.connection,
             session_version=session.version,
         )
@@ -407,6 +405,7 @@ class Memberships(Reauthorization):
             user_id=identity.user_id,
             room_id=message.room_id,
             session_info=session_info,
+            user_info=identity.user_info,
             members_only=members_only,
             room_type=room_type,
             can_control=grant.can_control,

@@ -143,14 +143,13 @@ class Procedures:
             edge=NO_EDGE,  # set by the user's owner for a session with a socket
             session_id=session_id,
             user_id=identity.user_id,
-            name=identity.name,
-            image=identity.image,
             disabled=not identity.presence,
         )
         return EnterRoom(
             user_id=identity.user_id,
             room_id=message.room_id,
             session_info=session_info,
+            user_info=identity.user_info,
             room_type=settled_type(message, grant),
             can_control=grant.can_control,
             can_broadcast=grant.can_broadcast,
@@ -193,6 +192,7 @@ class Procedures:
             activity=None if parsed.status is UNSET else parsed.status,
             client_time=parsed.client_time,
             disabled=not caller.identity.presence,
+            user_info=caller.identity.user_info,
         )
         result = await self._hub.calls.request(command)
         self._note(caller, leases)

@@ -120,6 +120,7 @@ def renew(user: User, command: RenewLeases, now: float) -> None:
     if not leases:
         raise nothing_to_renew()
     until = now + user.context.limits.silence_s
+    user.take_user_info(leases[0], command.user_info)
     for number, session_id in enumerate(leases, 1):
         session = user.sessions[session_id]
         _hold(user, session_id, until)

@@ -101,16 +101,16 @@ def _reconcile_privacy(user: User, command: ConfirmMember) -> None:
 
 def _reconcile_profile(user: User, command: ConfirmMember) -> None:
     """Accept the profile that the room shows when all records of the user are lost, else send the room the present
-    one."""
+    one. The name is that of the newest token, here or there."""
     shown = command.profile
-    if shown.shows == user.profile.shows:
-        return
-    if user.restored_profile_version < shown.version < user.restored_empty_version:
+    user.take_user_info(command.session_id, shown.user_info)
+    is_restorable = user.restored_profile_version < shown.version < user.restored_empty_version
+    if shown.shows != user.profile.shows and is_restorable:
         user.restored_profile_version = shown.version
         user.manual = shown.status if shown.status in MANUAL and shown.status != shown.activity else None
         user.status_message = shown.status_message
         user.publish_profile(command.session_id, changed=True, interacted=False)
-    if shown.shows != user.profile.shows:
+    if shown.shows != user.profile.shows or shown.user_info.shows != user.user_info.shows:
         update = ApplyProfile(
             room_id=command.room_id, user_id=user.id, session_id=command.session_id, profile=user.issue_profile()
         )

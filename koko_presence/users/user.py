@@ -27,6 +27,7 @@ from koko_presence.protocol.commands import (
     SessionInfo,
     SuspendMember,
     UpdatePermissions,
+    UserInfo,
 )
 from koko_presence.protocol.edge_messages import (
     SessionActed,
@@ -59,7 +60,7 @@ class User:
 
     __slots__ = (
         "activity", "budget", "context", "ended_sessions", "id", "idle_at", "manual", "privacy_defaults",
-        "restored_empty_version", "restored_profile_version", "revision", "sessions", "status_message",
+        "restored_empty_version", "restored_profile_version", "revision", "sessions", "status_message", "user_info",
     )  # fmt: skip
 
     def __init__(self, user_id: str, context: ShardContext) -> None:
@@ -68,6 +69,7 @@ class User:
         self.sessions: dict[str, UserSession] = {}
         self.manual: str | None = None
         self.status_message = ""
+        self.user_info = UserInfo()  # of the newest token; without a name until a token is known here
         # The monotonic second at which the user was set to idle, as long as no session has acted since [D8]; else 0.0
         self.idle_at = 0.0
         self.activity: Activity = "active"
@@ -97,6 +99,7 @@ class User:
             status=status,  # type: ignore[arg-type]
             status_message=self.status_message,
             activity=self.activity,
+            user_info=self.user_info,
             version=version,
         )
 
@@ -158,6 +161,7 @@ class User:
             session.hide(self.privacy_defaults)
             self._apply_initial_privacy(session_id, command.privacy)
             self.update_activity(session_id, interacted=False)
+        self.take_user_info(session_id, command.user_info)
         add_effect(
             (
                 command.edge,
@@ -312,6 +316,9 @@ class User:
                 session.connected = True
                 self.end_grace(command.session_info.session_id)
                 self._resume_in_other_rooms(command.session_info.session_id, command.room_id, subscribed=subscribed)
+        # the token of a socket has said it before; if it was issued in the same second as a later one, that one counts
+        if command.by_call or not self.user_info.name or command.user_info.issued_at_s > self.user_info.issued_at_s:
+            self.take_user_info(command.session_info.session_id, command.user_info)
         if command.privacy is not None:  # even when the join fails: the edge has applied it
             self.apply_privacy(command.session_info.session_id, command.privacy)
             if command.by_call:
@@ -408,7 +415,16 @@ class User:
         if session is not None and session.leased and not session.rooms:
             self.forget(session_id, reason)
 
-    # --- profile and privacy --------------------------------------------------------------------------------------
+    # --- name, status and privacy ---------------------------------------------------------------------------------
+
+    def take_user_info(self, session_id: str, user_info: UserInfo) -> None:
+        """Show this name and image, which are those of a token of session `session_id`, in all rooms, unless a newer
+        token has said otherwise [A5]."""
+        known = self.user_info
+        if known.name and (not user_info.issued_at_s or user_info.issued_at_s < known.issued_at_s):
+            return
+        self.user_info = user_info
+        self.publish_profile(session_id, changed=bool(known.name) and user_info.shows != known.shows, interacted=False)
 
     def report(self, command: ReportActivity) -> None:
         """Apply a session's activity; the user's is the best of the connected ones [D10]."""

@@ -128,6 +128,21 @@ test("names that are traps are names", () => {
   assert.equal(Object.prototype.polluted, undefined);
 });
 
+test("another name or image is that of all sessions and of a waiting request [A5]", () => {
+  const { fold, get, person } = made([row("jane", "jane-1", { image: "https://a.example/j.png" }), row("jane", "jane-2"), row("tom")], {
+    controlRequests: [{ userId: "jane", requesterName: "Jane", requestedAt: "2025-01-15T10:30:00.000Z" }],
+  });
+  const tom = person("tom");
+  fold(event("user_changed", "jane", { name: "Jane Doe" }));
+  assert.deepEqual([person("jane").name, person("jane").image, get().requests[0].requesterName], ["Jane Doe", undefined, "Jane Doe"]);
+  assert.deepEqual(person("jane").sessions.map(({ name }) => name), ["Jane Doe", "Jane Doe"]);
+  assert.equal(person("tom"), tom);
+  const { requests } = get();
+  fold(event("user_changed", "tom", { name: "Tom 2", image: "https://a.example/t.png" }));
+  assert.deepEqual([person("tom").name, person("tom").image], ["Tom 2", "https://a.example/t.png"]);
+  assert.equal(get().requests, requests);
+});
+
 test("settings of the room, what changes of them, and the end of the last one [Q10]", () => {
   const { fold, get } = made([], { settings: { title: "Trailer", controlMode: "open" } });
   const change = (data) => fold(event("room_changed", "system", data));

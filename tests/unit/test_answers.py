@@ -29,7 +29,7 @@ class Asked:
         self.room.take_items(0.0)
 
     def enter(self, room_id: str, room_type: Any = "video") -> list[tuple[int, Any]]:
-        info = c.SessionInfo(edge=3, session_id="s", user_id="ann", name="Ann", image=None, connection=1)
+        info = c.SessionInfo(edge=3, session_id="s", user_id="ann", connection=1)
         return self.send(
             c.EnterRoom(
                 user_id="ann", room_id=room_id, session_info=info, room_type=room_type, reply_to=c.ReplyTo(3, "s", 1)

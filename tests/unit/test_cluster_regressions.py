@@ -369,7 +369,7 @@ def test_a_join_of_an_older_membership_does_not_restore_an_old_connection() -> N
     world = World(workers=1)
     first = world.client().auth("ada").join("video_1")
     member = world.shard.rooms["video_1"].members[first.session_id]
-    session_info = SessionInfo(edge=member.edge, session_id=first.session_id, user_id="ada", name="Ada", image=None)
+    session_info = SessionInfo(edge=member.edge, session_id=first.session_id, user_id="ada")
     enter = EnterRoom(user_id="ada", room_id="video_1", session_info=session_info, room_type="video")
     late = AdmitMember(room_id="video_1", enter=enter, membership_id=member.membership_id, profile=Profile())
     first.hang_up(1006)
@@ -404,7 +404,7 @@ def test_a_refusal_that_arrives_after_the_join_was_accepted_is_not_sent() -> Non
     """A refusal that arrives after the join was accepted is not sent to the client. The client was a member and
     received ROOM_FULL [C6, N-b]."""
     membership = RoomMembership("video_1")
-    session_info = SessionInfo(edge=1, session_id="s", user_id="ada", name="Ada", image=None)
+    session_info = SessionInfo(edge=1, session_id="s", user_id="ada")
     join = EnterRoom(user_id="ada", room_id="video_1", session_info=session_info)
     membership.note_join_sent(join)
     membership.note_repeated(0.0)
@@ -454,7 +454,7 @@ def test_a_join_that_arrives_after_the_end_of_its_connection_does_not_connect_it
     ada = world.person("ada")
     session = world.shard.users["ada"].sessions[ada.session_id]
     session_info = SessionInfo(
-        edge=session.edge, session_id=ada.session_id, user_id="ada", name="Ada", image=None,
+        edge=session.edge, session_id=ada.session_id, user_id="ada",
         connection=session.connection, session_version=session.session_version,
     )  # fmt: skip
     ada.hang_up(1006)
@@ -829,9 +829,7 @@ def test_an_ended_session_is_not_restored_for_a_room_that_stood_still() -> None:
     shard = World().shard
     for _ in range(5):
         shard.context.next_version()
-    session_info = SessionInfo(
-        edge=1, session_id="s1", user_id="ada", name="Ada", image=None, connection=7, session_version=1
-    )
+    session_info = SessionInfo(edge=1, session_id="s1", user_id="ada", connection=7, session_version=1)
 
     def confirm() -> list[Command | tuple[int, EdgeMessage]]:
         statement = ConfirmMember(

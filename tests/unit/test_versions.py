@@ -405,7 +405,8 @@ def test_a_time_that_is_not_translated_would_be_found(monkeypatch: pytest.Monkey
 
 
 def test_every_monotonic_second_that_travels_is_listed() -> None:
-    """Every float between workers that is no time is a position in a video or a rate. A new time has to be listed."""
+    """Every float between workers that is no monotonic time is a position in a video, a rate or the issue of a token. A
+    new time has to be listed."""
     kinds = {
         kind
         for module in (commands, edge_messages, wire_messages, snapshots)
@@ -421,5 +422,9 @@ def test_every_monotonic_second_that_travels_is_listed() -> None:
         if field.type is float
     }
     listed = {(kind.__name__, name) for kind, names in clocks.TIMES.items() for name in names}
-    assert found - listed == {("PlaybackRecord", "current_time"), ("PlaybackRecord", "playback_rate")}
+    assert found - listed == {
+        ("PlaybackRecord", "current_time"),
+        ("PlaybackRecord", "playback_rate"),
+        ("UserInfo", "issued_at_s"),  # of the issuer's clock
+    }
     assert listed <= found

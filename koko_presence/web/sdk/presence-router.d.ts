@@ -288,6 +288,12 @@ export interface Joined {
   transport?: "http";
 }
 
+/** A user has another name or image, by a new token, in all sessions; without `image` the user has none. */
+export interface UserChanged {
+  name: string;
+  image?: string;
+}
+
 /** A session has left. `sessionCount` 0: it was the user's last session in the room. */
 export interface UserLeft {
   reason: LeaveReason;
@@ -426,6 +432,7 @@ export type RoomEvent =
   | Event<"selection_changed", SelectionShown>
   | Event<"status_changed", StatusShown>
   | Event<"user_joined", Joined>
+  | Event<"user_changed", UserChanged>
   | Event<"user_left", UserLeft>
   | Event<"typing_started", TypingStarted>
   | Event<"typing_stopped", TypingStopped>

@@ -279,6 +279,12 @@ export interface Joined {
   transport?: "http";
 }
 
+/** A user has another name or image, by a new token, in all sessions; without `image` the user has none. */
+export interface UserChanged {
+  name: string;
+  image?: string;
+}
+
 /** A session has left. `sessionCount` 0: it was the user's last session in the room. */
 export interface UserLeft {
   reason: LeaveReason;
@@ -394,6 +400,8 @@ export interface ProtocolEvents {
   status_changed: RoomEvent<"status_changed", StatusShown>;
   /** A session has joined; `index` is its number in compact cursors. */
   user_joined: RoomEvent<"user_joined", Joined>;
+  /** A user has another name or image, by a new token, in all sessions; without `image` the user has none. */
+  user_changed: RoomEvent<"user_changed", UserChanged>;
   /** A session has left. `sessionCount` 0: it was the user's last session in the room. */
   user_left: RoomEvent<"user_left", UserLeft>;
   /** A session types, in the place that `context` names. */

@@ -87,6 +87,7 @@ export class RoomStore {
     switch (message.type) {
       case "joined": return this.#applyJoined(message);
       case "user_joined": return this.#applyUserJoined(message);
+      case "user_changed": return this.#applyUserChanged(message);
       case "user_left": return this.#removeMember(message.sessionId, message.userId);
       case "cursor_moved": return this.#applyCursor(message);
       case "selection_changed": return this.#applySelection(message);
@@ -136,6 +137,21 @@ export class RoomStore {
     const { sessionCount, ...profile } = data;
     this.#put({
       userId, sessionId, connected: true, isTyping: false, isWatching: false, lastActiveAt: timestamp, ...profile,
+    });
+  }
+
+  /**
+   * Another name or image of a user, in all sessions.
+   * @param {RoomEvents["user_changed"]} event
+   */
+  #applyUserChanged({ userId, data: { name, image } }) {
+    for (const member of this.#members.values()) {
+      if (member.userId === userId) this.#put({ ...member, name, image });
+    }
+    const { requests } = this.#snapshot;
+    if (!requests.some((request) => request.userId === userId)) return;
+    this.patch({
+      requests: requests.map((request) => request.userId === userId ? { ...request, requesterName: name } : request),
     });
   }
 

@@ -127,6 +127,19 @@ def test_a_status_is_the_persons_and_connected_is_the_sessions_d10() -> None:
     assert (row(watcher, other_tab).status, row(watcher, other_tab).connected) == ("busy", True)
 
 
+def test_a_new_name_is_that_of_all_sessions_and_of_a_waiting_request_a5() -> None:
+    world = World()
+    watcher = Watcher(world)
+    ann, tab = world.person("ann:Ann", ROOM), world.person("ann:Ann", ROOM)
+    world.person("bob", ROOM).send(type="control_request", roomId=ROOM)
+    ann.send(type="control_request", roomId=ROOM)
+    assert watcher.look().requests["ann"].requester_name == "Ann"
+    tab.send({"type": "auth", "token": "ann:Anna"})
+    state = watcher.look()
+    assert [user.name for user in state.people["ann"]] == ["Anna", "Anna"]
+    assert state.requests["ann"].requester_name == "Anna" == watcher.snapshot().requests["ann"].requester_name
+
+
 def test_playback_follows_commands_and_an_older_version_changes_nothing_h16() -> None:
     _, watcher, ann = scene()
     sync = {"action": "sync", "isPlaying": True, "currentTime": 45.5, "playbackRate": 1.0}

@@ -21,9 +21,7 @@ from koko_presence.protocol.settings import SettingsChange
 from tests.examples import FULL
 
 PROFILE = c.Profile(status="busy", status_message="hi 👍", activity="idle")
-SESSION_INFO = c.SessionInfo(
-    edge=3, session_id="s", user_id="ü", name="Ann", image=None, connection=3 << 32, session_version=7
-)
+SESSION_INFO = c.SessionInfo(edge=3, session_id="s", user_id="ü", connection=3 << 32, session_version=7)
 ENTER = c.EnterRoom(
     user_id="ü",
     room_id="r",
@@ -84,6 +82,7 @@ COMMANDS: list[c.Command] = [
     c.ResumeMember(
         room_id="r", session_id="s", user_id="u", edge=2, connection=8, version=3, membership_id=1, subscribed=True
     ),
+    c.RenewUserInfo(user_id="ü", session_id="s", user_info=c.UserInfo("Ann", "https://a.example/a.png", 7.0)),
     c.ApplyProfile(room_id="r", user_id="u", session_id="s", profile=PROFILE),
     c.ApplyPrivacy(
         room_id="r", session_id="s", version=9, invisible=True, disabled=False, share_cursor=True, share_selection=False
