@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from tests.script import FIRST_ISSUED_S, RIGHTS, ROOMS, name_of
+from tests.script import ALL_RIGHTS, FIRST_ISSUED_S, ROOMS, name_of
 from tests.witness import MARGIN_S, Broken
 from tests.world import Client, Node, Started
 
@@ -19,7 +19,7 @@ def token_for(user: str, rights: str, number: int = 0) -> str:
     """Return a token of tests/world.py with the scopes of `rights` in all rooms, issued `number` seconds after the
     first one."""
     name = f"{name_of(user, number)}@{FIRST_ISSUED_S + number}"
-    return f"{user}:{name}:{json.dumps({'video_*': RIGHTS[rights]})}"
+    return f"{user}:{name}:{json.dumps({'video_*': ALL_RIGHTS[rights]})}"
 
 
 class Person:

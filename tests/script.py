@@ -22,6 +22,7 @@ changes later.
 | `["crash", slot]`, `["stop", slot, seconds]`, `["roll", slot]`, `["cut", slot, slot, seconds]` | workers, links |
 | `["wait", seconds]` | |
 | `["settings", room, change]` | the back end changes settings of the room; null takes a key back to its default |
+| `["presence", user, on]` | the back end switches a user's presence on or off |
 | `["calm"]` | everything is restored, every client connects again; then the invariants of a quiet story are checked |
 | `["lose_owner", n]` | the n-th of the workers that own users dies; no state that users have set is lost |
 
@@ -38,6 +39,8 @@ from typing import Any
 
 ROOMS = ("video_1", "video_2", "video_3")
 RIGHTS = {"all": ["join", "control", "broadcast"], "watch": ["join"], "talk": ["join", "broadcast"]}
+# further rights: with the scope "unseen" the access check of tests/sim.py switches presence off
+ALL_RIGHTS = RIGHTS | {"unseen": ["join", "control", "broadcast", "unseen"]}
 MACHINES = ("m0", "m1")
 FIRST_ISSUED_S = 1000  # the unix second at which the first tokens were issued
 WORKERS = range(2, 9)  # the numbers of workers that scripts have
@@ -157,6 +160,10 @@ class _Extra:
         if chance < 0.19:
             self._renamed += 1
             return [[person, "rename", self._renamed]]
+        if chance < 0.22:
+            return [["presence", f"user{chances.randrange(6)}", chances.random() < 0.4]]
+        if chance < 0.24:
+            return [[person, "rights", chances.choice(("unseen", "all"))]]
         return []
 
 

@@ -30,10 +30,12 @@ from unittest import mock
 
 import msgspec
 
-from koko_presence.access.policy import ClaimsAccess
+from koko_presence.access.policy import ClaimsAccess, Grant, scopes_for
+from koko_presence.auth.identity import Identity
 from koko_presence.cluster.cluster_bus import ClusterBus
 from koko_presence.cluster.local_views import PATIENCE_S, OwnViews
 from koko_presence.cluster.placement import View
+from koko_presence.protocol.models import RoomType
 from koko_presence.rooms import playback
 from koko_presence.users.user import MIGRATION_S
 from tests import witness
@@ -65,13 +67,22 @@ COMPLAINTS = Complaints()
 logging.getLogger("koko_presence").addHandler(COMPLAINTS)
 
 
+class SimAccess(ClaimsAccess):
+    """Access by the token's claim, with the scope "unseen" for users whose presence is off in the room [Q11]."""
+
+    def check(self, identity: Identity, room_id: str, room_type: RoomType | None, **more: str) -> Grant:
+        grant = super().check(identity, room_id, room_type, **more)
+        is_unseen = "unseen" in (scopes_for(identity, room_id) or ())
+        return msgspec.structs.replace(grant, presence=not is_unseen)
+
+
 class Story:
     """Execution of one script. `script` may be a seed, which stands for the script that is made from it."""
 
     def __init__(self, script: Script | int, workers: int | None = None, people: int = 8, steps: int = 45) -> None:
         self.script = write(script, workers, people, steps) if isinstance(script, int) else script
         script = self.script
-        access = ClaimsAccess()
+        access = SimAccess()
         self.world = World(
             workers=script.workers,
             access=access,
@@ -383,6 +394,11 @@ class Story:
 
     def do_settings(self, room: str, change: dict[str, Any]) -> None:
         self.note(f"settings of {room}: {change}: {type(self.world.change_room(room, **change)).__name__}")
+
+    def do_presence(self, user: str, on: bool) -> None:
+        self.note(f"presence of {user} is {'on' if on else 'off'}")
+        self.witness.on_presence(user)
+        self.world.switch_presence(user, on=on)
 
     def do_crash(self, slot: int) -> None:
         node = self.in_slot(slot)

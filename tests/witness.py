@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from koko_presence.protocol.models import Privacy
 from koko_presence.protocol.settings import NO_SETTINGS
 from koko_presence.protocol.webhook_events import AnyWebhookEvent, RoomCreated, RoomEmptied, UserEntered, UserLeft
-from tests.script import FIRST_ISSUED_S, RIGHTS, ROOMS, name_of
+from tests.script import ALL_RIGHTS, FIRST_ISSUED_S, ROOMS, name_of
 
 if TYPE_CHECKING:
     from tests.crowd import Person
@@ -59,7 +59,7 @@ class Witness:
         self._leaves: Counter[tuple[str, str]] = Counter()  # person and room: all that other clients may see as a leave
         self._own_leaves: Counter[tuple[str, str]] = Counter()  # leaves sent, less left received
         self._seen_leaving: Counter[tuple[str, str, str]] = Counter()  # observer, person, room
-        self._hiding: set[str] = set()  # users who have been invisible
+        self._hiding: set[str] = set()  # users who have been invisible, or without presence
         # leaves to verify: the person, room, observer, session, text of the fault
         self._unexplained: list[tuple[Person, str, Person, str, str]] = []
         self._person_of: dict[str, Person] = {}  # by session
@@ -81,8 +81,14 @@ class Witness:
         for room in rooms:
             self._leaves[person.name, room] += 1
 
+    def on_presence(self, user: str) -> None:
+        """Record that a user's presence is switched off or on, which appears as a leave or a join of all tabs."""
+        self._hiding.add(user)
+
     def on_said(self, person: Person, message: dict[str, Any], rooms: tuple[str, ...]) -> None:
         """Record a message that a person sends."""
+        if message["type"] == "auth" and "unseen" in message["id"]:
+            self.on_presence(person.user)
         if message["type"] == "join":
             self._joins[person.name, message["roomId"]] += 1
         elif message["type"] == "leave":
@@ -303,7 +309,10 @@ def check_calm(story: Story) -> None:
             session = users[member.user_id].sessions.get(session_id)
             if session is None:
                 continue  # another invariant covers it
-            shown = (member.invisible, member.disabled, member.share_cursor, member.share_selection)
+            shown = (member.invisible, member.session_disabled, member.share_cursor, member.share_selection)
+            is_off = member.session_disabled or member.room_disabled or member.user_id in story.world.presence_off
+            if member.disabled != is_off:
+                raise Broken(f"the presence of {session_id} in {room.id} is off: {member.disabled}, not {is_off}")
             true = (session.invisible, session.disabled, session.share_cursor, session.share_selection)
             if shown != true:
                 raise Broken(f"{room.id} has {shown} for the privacy of {session_id}, not {true}")
@@ -312,7 +321,11 @@ def check_calm(story: Story) -> None:
             continue
         for room_id in person.seen:
             member = rooms[room_id].members[person.session]
-            scopes = RIGHTS[person.granted]
+            scopes = ALL_RIGHTS[person.granted]
+            if member.room_disabled != ("unseen" in scopes):
+                raise Broken(
+                    f"{person.name} has {person.granted!r}, and is disabled in {room_id}: {member.room_disabled}"
+                )
             if (member.can_control, member.can_broadcast) != ("control" in scopes, "broadcast" in scopes):
                 found = f"control {member.can_control}, broadcast {member.can_broadcast}"
                 raise Broken(f"{person.name} has the rights of {person.granted!r}, but {found} in {room_id}")

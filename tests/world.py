@@ -436,6 +436,8 @@ class Node:
             delays=self.shard.context.delays,
         )
         self.bus.attach(number, self.hub)
+        self.handlers = SurveyHandlers(self.hub, self.shard, self.bus, timers, addresses=None)  # type: ignore[arg-type]
+        self.handlers.switch_presence(sorted(world.presence_off), on=False)
 
     def _open_link(self, peer: Peer) -> FakeLink:
         self.links[peer.id] = FakeLink(self.world, self.number, peer.id)
@@ -511,6 +513,7 @@ class World:
         self._sessions = 0
         self._clients = 0
         self.epoch = 0
+        self.presence_off: set[str] = set()  # users whose presence the back end has switched off
         self.nodes: dict[int, Node] = {}
         self.slots: dict[int, int] = {}  # worker -> slot
         count = workers or self.default_workers
@@ -601,11 +604,15 @@ class World:
         answers: list[Any] = []
         request = ChangeRoom(room_id=room_id, change=msgspec.convert(change, SettingsChange))
         for node in self.nodes.values():
-            timers: Any = self.timers
-            handlers = SurveyHandlers(node.hub, node.shard, node.bus, timers, addresses=None)  # type: ignore[arg-type]
-            node.do(partial(handlers.handle, request, answers.append))
+            node.do(partial(node.handlers.handle, request, answers.append))
         self.settle()
         return next((answer for answer in answers if not isinstance(answer, NotHere)), NotHere())
+
+    def switch_presence(self, user_id: str, *, on: bool) -> None:
+        """Switch a user's presence as `PATCH /api/users/ID` does: every worker is told, also those that start later."""
+        (self.presence_off.discard if on else self.presence_off.add)(user_id)
+        for node in self.nodes.values():
+            node.do(lambda node=node: node.handlers.switch_presence([user_id], on=on))
 
     def client(self) -> Client:
         return Client(self)

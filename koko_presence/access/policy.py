@@ -28,7 +28,8 @@ REFUSED = "This room is not open to you. Ask your application for access."
 
 
 class Grant(Struct, frozen=True, kw_only=True):
-    """The permissions of a user in a room. `room_type` is the authoriser's room type, and `settings` those of the room,
+    """The permissions of a user in a room. `presence` False: the user may enter and see, but is not shown [K1, Q11].
+    `room_type` is the authoriser's room type, and `settings` those of the room,
     if it has given any [C1, Q10].
 
     `retry_after_s`, in seconds, is set when the authoriser has given no answer. Such a refusal applies to sessions that
@@ -39,6 +40,7 @@ class Grant(Struct, frozen=True, kw_only=True):
     can_control: bool = False
     can_broadcast: bool = False
     moderator: bool = False
+    presence: bool = True
     room_type: RoomType | None = None
     reason: str = ""
     retry_after_s: float | None = None
@@ -110,13 +112,20 @@ class AllowAll(Access):
         return Grant(allow=True, can_control=True, can_broadcast=True, moderator=moderator)
 
 
-def granted(scopes: Collection[str], room_type: RoomType | None = None, settings: RoomSettings | None = None) -> Grant:
-    """Return the grant of a user who may enter and has these scopes."""
+def granted(
+    scopes: Collection[str],
+    room_type: RoomType | None = None,
+    settings: RoomSettings | None = None,
+    *,
+    presence: bool = True,
+) -> Grant:
+    """Return the grant of a user who may enter and has these scopes; `presence` False: who is not shown."""
     return Grant(
         allow=True,
         can_control="control" in scopes,
         can_broadcast="broadcast" in scopes,
         moderator="moderate" in scopes,
+        presence=presence,
         room_type=room_type,
         settings=settings,
     )

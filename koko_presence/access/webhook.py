@@ -34,13 +34,14 @@ class WebhookQuestion(Struct, kw_only=True, rename="camel"):
 class WebhookAnswer(Struct, kw_only=True, rename="camel"):
     """The body of the application's answer with status 200. Without `scopes` the user may only watch. `ttl` is in
     seconds, at most 60. Unknown scopes are ignored, and so are unknown keys of `settings`, which the room gets if this
-    join makes it [Q10]."""
+    join makes it [Q10]. `presence` false: the user may enter and see, and is not shown [Q11]."""
 
     allow: bool
     scopes: Annotated[list[str], Meta(max_length=100)] = msgspec.field(default_factory=list)
     ttl: float = LONGEST_TTL_S
     room_type: RoomType | None = None
     settings: Any = None
+    presence: bool = True
 
 
 _encode = msgspec.json.Encoder().encode
@@ -94,4 +95,4 @@ class WebhookAccess(RemoteAccess):
             settings = None if found.settings is None else read_settings(found.settings)
         except ValueError as error:
             raise Unsure(f"the settings of its answer are not usable: {error}") from None
-        return granted(found.scopes, found.room_type, settings), found.ttl
+        return granted(found.scopes, found.room_type, settings, presence=found.presence), found.ttl

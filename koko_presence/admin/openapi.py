@@ -17,6 +17,7 @@ _WHAT = {
     403: "No key is configured, so the server API is off.",
     404: "The room is not open.",
     408: "The body has not arrived within 10 s.",
+    409: "Presence is switched off for as many users as are kept.",
     413: "The body is above 64 KiB, or sets more than is allowed; the message says which.",
     415: "The body's Content-Type is not application/json, or it has a Content-Encoding.",
     429: "Too many calls; Retry-After has the seconds to wait.",

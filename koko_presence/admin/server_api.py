@@ -6,7 +6,7 @@ with one worker and with many. `missing` names the workers that do not answer wi
 
 from collections.abc import Awaitable, Callable
 from heapq import nsmallest
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import msgspec
 from aiohttp import web
@@ -103,6 +103,13 @@ class BroadcastBody(In, kw_only=True):
     to: Annotated[list[UserIdText], Meta(min_length=1, max_length=MAX_TO)] | UnsetType = UNSET
 
 
+class UserBody(In, kw_only=True):
+    """`presence` false: the user may be in rooms and see others, and is not shown to them; true: as the token and the
+    access check say."""
+
+    presence: bool
+
+
 class SettingsBody(SettingsChange, In, kw_only=True):
     """The settings to change. null takes a key back to its default; a key that is not given stays."""
 
@@ -126,6 +133,13 @@ class UserAnswer(Wire, omit_defaults=False, kw_only=True):
     status_message: str | UnsetType = UNSET
     activity: Activity | UnsetType = UNSET
     sessions: list[SessionRow]
+    missing: Missing
+
+
+class PresenceAnswer(Wire, omit_defaults=False, kw_only=True):
+    user_id: str
+    presence: bool
+    sessions: Annotated[int, Meta(ge=0, description="Sessions that the user has just now.")]
     missing: Missing
 
 
@@ -197,9 +211,17 @@ _RULES: dict[str, dict[str, Any]] = {
 }
 
 
+class SwitchPresence(Protocol):
+    """Switches the presence of a user on or off [Q11]. Returns False when it is off for too many users."""
+
+    def __call__(self, user_id: str, *, on: bool) -> bool: ...
+
+
 class ServerApi:
     """Serves the routes below /api. `key` returns the current bearer key, `run_survey` sends a survey request to all
-    workers, `stats` returns the counters, `drain` starts what SIGTERM starts, unless that is under way."""
+    workers, `stats` returns the counters, `drain` starts what SIGTERM starts, unless that is under way.
+    `switch_presence` switches the presence of a user on or off at all workers; it returns False when it is off for too
+    many users."""
 
     def __init__(
         self,
@@ -207,8 +229,10 @@ class ServerApi:
         run_survey: Callable[[AnySurveyRequest], Awaitable[Answers]],
         stats: Callable[[], Awaitable[Stats]],
         drain: Callable[[], None],
+        switch_presence: SwitchPresence,
     ) -> None:
         self._run_survey, self._stats, self._drain = run_survey, stats, drain
+        self._switch_presence = switch_presence
         self.routes = (
             Route(
                 "GET", "/api/rooms", "listRooms", "List rooms", self._rooms, RoomsAnswer,
@@ -231,6 +255,14 @@ class ServerApi:
             Route(
                 "GET", "/api/users/{userId}/sessions", "listSessions", "List a user's sessions", self._user, UserAnswer,
                 path_type=UserPath,
+            ),
+            Route(
+                "PATCH", "/api/users/{userId}", "changeUser", "Switch a user's presence off or on", self._change_user,
+                PresenceAnswer, path_type=UserPath, body_type=UserBody, errors=(409,),
+                description="With `presence` false the user is not shown to others, in no room and with no session, "
+                "present and later ones: to others it looks like a leave. The user sees all that members see. It lasts "
+                "until the call with true, or until the service ends, for at most 10,000 users. The token and the "
+                "answer to the access check can switch presence off, too; true does not undo that.",
             ),
             Route(
                 "POST", "/api/kick", "kick", "Kick a user, a session, or all members of a room", self._kick,
@@ -365,6 +397,17 @@ class ServerApi:
             "answer to the access check: the room has them when it opens.",
         )
         return SettingsAnswer(settings=found.settings)
+
+    async def _change_user(self, call: Call) -> PresenceAnswer:
+        body: UserBody = call.body
+        user_id = call.path.user_id
+        if not self._switch_presence(user_id, on=body.presence):
+            text = "Presence is switched off for too many users. Put it into their tokens, or into the access check."
+            raise ApiError(409, "TOO_MANY", text)
+        # each worker has been told before it is asked, so that its answer means that it has done so
+        answers = await self._run_survey(survey.ShowUser(user_id=user_id))
+        sessions = sum(len(each.user.sessions) for each in answers.found if isinstance(each, survey.UserFound))
+        return PresenceAnswer(user_id=user_id, presence=body.presence, sessions=sessions, missing=answers.missing)
 
     async def _begin_drain(self, call: Call) -> DrainAnswer:
         self._drain()

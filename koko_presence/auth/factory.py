@@ -260,7 +260,7 @@ def _question(auth: Auth) -> Question:
     introspect = auth.introspect
     chosen = {
         name: introspect.chosen(name)
-        for name in ("method", "token_in", "id", "name", "image", "expires", "rooms", "settings")
+        for name in ("method", "token_in", "id", "name", "image", "expires", "rooms", "settings", "presence")
     }
     token_name = introspect.token_name
     if not token_name and chosen["token_in"] == "cookie":

@@ -32,7 +32,7 @@ from .identity import (
     unlimited,
 )
 from .jws import check_length, looks_signed
-from .jwt_claims import check_rooms, check_settings, check_user_id
+from .jwt_claims import check_presence, check_rooms, check_settings, check_user_id
 from .profile import clean_image, clean_name
 from .rate_budget import Budget
 from .ttl_cache import CachedValue, TtlCache
@@ -125,7 +125,7 @@ class Endpoint:
 
 class Question(Struct, frozen=True, kw_only=True):
     """The form of the request about a token, and the paths of the fields in its answer: `id`, `name`, `image`,
-    `expires`, `rooms` and `settings` are names joined by dots.
+    `expires`, `rooms`, `settings` and `presence` are names joined by dots.
 
     `token_in` is how the token is sent: "bearer", "cookie", "header", "form" or "json"; `token_name` is the name of the
     cookie, header or field. `authorization` is the header that authenticates this server. `needs_active`: an answer
@@ -142,6 +142,7 @@ class Question(Struct, frozen=True, kw_only=True):
     expires: str
     rooms: str
     settings: str = ""
+    presence: str = ""
     authorization: str = ""
     needs_active: bool = False
 
@@ -267,7 +268,7 @@ class IntrospectVerifier:
             raise TokenRefused("it has expired: fetch a new one")
         longest_s = now_s + self._session_s
         rooms, settings = _at(document, question.rooms), _at(document, question.settings)
-        name = _at(document, question.name)
+        name, presence = _at(document, question.name), _at(document, question.presence)
         return Identity(
             user_id=user_id,
             name=clean_name(name, user_id),
@@ -275,6 +276,7 @@ class IntrospectVerifier:
             expires_at_s=int(longest_s if end_s is None else min(longest_s, end_s)),
             rooms={} if rooms is None else check_rooms(rooms),
             settings={} if settings is None else check_settings(settings),
+            presence=True if presence is None else check_presence(presence),
             issued_at_s=now_s if isinstance(name, str) else 0.0,
         )
 

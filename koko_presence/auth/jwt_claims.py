@@ -48,7 +48,7 @@ class ClaimRules:
             expires_at_s=expires_at_s,
             rooms=check_rooms(claims.get("rooms", {})),
             settings=check_settings(claims.get("settings", {})),
-            presence=_switch(claims.get("presence", True)),
+            presence=check_presence(claims.get("presence", True)),
             sid=_sid(claims.get("sid")),
             forward=forward,
             issued_at_s=_issued_at_s(claims, now_s),
@@ -137,7 +137,8 @@ def _issued_at_s(claims: dict[str, Any], now_s: float) -> float:
     return now_s if issued_at_s is None else float(issued_at_s)
 
 
-def _switch(value: Any) -> bool:
+def check_presence(value: Any) -> bool:
+    """Return whether the user is shown to others [K1]. Errors: `TokenRefused`."""
     if not isinstance(value, bool):
         raise TokenRefused("presence must be true or false")
     return value

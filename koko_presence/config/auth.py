@@ -55,6 +55,13 @@ class Introspect(Section, frozen=True):
         str,
         Meta(description="Path of the rooms' settings in the response, which have the form of the claim `settings`."),
     ] = ""
+    presence: Annotated[
+        str,
+        Meta(
+            description="Path of `false` in the response for users who have switched their presence off: they see, and "
+            "are not shown."
+        ),
+    ] = ""
     cache_s: Annotated[float, Meta(ge=1.0, le=60.0, description="Time for which a response is cached.")] = 30.0
     session_s: Annotated[
         int,
@@ -92,6 +99,7 @@ _BETTER_AUTH = {
     "expires": "session.expiresAt",
     "rooms": "",
     "settings": "",
+    "presence": "",
 }
 PRESETS: Mapping[str, Mapping[str, str]] = {
     "better-auth-cookie": _BETTER_AUTH | {"token_in": "cookie"},
@@ -106,6 +114,7 @@ PRESETS: Mapping[str, Mapping[str, str]] = {
         "expires": "exp",
         "rooms": "rooms",
         "settings": "settings",
+        "presence": "presence",
     },
 }
 

@@ -91,14 +91,14 @@ def _member(room: Room, member: Member) -> MemberRow:
 
 def user_row(user: User) -> UserRow:
     """Return the user with all sessions, the oldest first."""
-    profile = user.profile
+    profile, is_off = user.profile, user.id in user.context.presence_off
     sessions = [
         SessionRow(
             session_id=session_id,
             connected=session.connected,
             activity=session.activity if session.connected else "away",
-            invisible=session.invisible or session.disabled,
-            presence_off=session.disabled,
+            invisible=session.hidden or is_off,
+            presence_off=session.disabled or is_off,
             share_cursor=session.share_cursor,
             share_selection=session.share_selection,
             transport="http" if session.leased else UNSET,

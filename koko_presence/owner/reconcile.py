@@ -60,6 +60,8 @@ def member_record(member: Member) -> MemberRecord:
         can_broadcast=member.can_broadcast,
         moderator=member.moderator,
         disabled=member.disabled,
+        session_disabled=member.session_disabled,
+        room_disabled=member.room_disabled,
         invisible=member.invisible,
         share_cursor=member.share_cursor,
         share_selection=member.share_selection,
@@ -94,7 +96,7 @@ def session_info_of(member: Member) -> SessionInfo:
         session_version=member.session_version,
         lease_until=member.lease_until,
         privacy_version=member.privacy_version,
-        disabled=member.disabled,
+        disabled=member.session_disabled,
         invisible=member.invisible,
         share_cursor=member.share_cursor,
         share_selection=member.share_selection,
@@ -262,7 +264,7 @@ def _restore_member(room: Room, record: MemberRecord, private_room: PrivateRoom,
         connection=record.connection,
         lease_until=record.lease_until,
         privacy_version=record.privacy_version,
-        disabled=record.disabled,
+        disabled=record.session_disabled,
         invisible=record.invisible,
         share_cursor=record.share_cursor,
         share_selection=record.share_selection,
@@ -274,11 +276,12 @@ def _restore_member(room: Room, record: MemberRecord, private_room: PrivateRoom,
         can_control=record.can_control,
         can_broadcast=record.can_broadcast,
         moderator=record.moderator,
+        presence=not record.room_disabled,
     )
     member = Member(enter, record.membership_id, person, limits, now)
     for name in (
         "color", "index", "joined_at", "last_active_at", "connected", "cursor", "cursor_put_away", "selection",
-        "typing", "watching", "session_version", "granted", "last_step",
+        "typing", "watching", "session_version", "granted", "last_step", "disabled",
     ):  # fmt: skip
         setattr(member, name, getattr(record, name))
     if record.attached:

@@ -22,6 +22,7 @@ from koko_presence.protocol.commands import (
     AdmitMember,
     ApplyPrivacy,
     ApplyProfile,
+    ApplyUserPresence,
     ChangeSettings,
     Command,
     QueryActive,
@@ -347,6 +348,8 @@ class Shard:
         found = room is not None and member is not None and member.leased
         if room is not None and member is not None and member.leased:
             room.extend_lease(member, max(member.lease_until, command.lease_until))  # it may come twice
+            if command.presence is not None:
+                room.apply_room_presence(member, now, on=command.presence)
             self._touch(room, now, member.session_id)
         else:  # lost with an owner: notify the user's owner
             self.context.add_effect(
@@ -462,11 +465,21 @@ class Shard:
             member.granted = command.version
             member.can_control, member.can_broadcast = command.can_control, command.can_broadcast
             member.moderator = command.moderator
+            room.apply_room_presence(member, now, on=command.presence)
             if not member.may_hold:
                 playback_sync.lose_control(room, member, now)
             if snapshot_view.rights(member) != before:
                 repeat_snapshot(room, member, now)  # it has the session's rights
-            self._touch(room, now, member.session_id)
+            self._touch(room, now, *member.person.members)
+
+    @ROOM_COMMANDS.handles(ApplyUserPresence)
+    def _apply_user_presence(self, command: ApplyUserPresence, now: float) -> None:
+        room = self.rooms.get(command.room_id)
+        person = room.people.get(command.user_id) if room is not None else None
+        if room is not None and person is not None:
+            for member in list(person.members.values()):
+                room.apply_user_presence(member, now)
+            self._touch(room, now, *person.members)
 
     def _act(self, handler: MessageHandler, command: RoomAction, now: float) -> None:
         """Handle a member's message, sent over its socket, or by a call for a session of the caller [M1]. It is

@@ -125,6 +125,8 @@ def take_over_room(
     for edge, presence in sorted((silent | gathered.presences).items()):
         lost[edge] = set(reconcile.reconcile(room, presence, edges, now, delayed=not made))
     _send_session_lost(shard, lost)
+    for member in list(room.members.values()):  # the back end may have switched presence while the room moved [Q11]
+        room.apply_user_presence(member, now)
     shard.changed_room(room, now)
 
 

@@ -95,6 +95,14 @@ class Query(Message):
     request: bytes
 
 
+class SwitchPresence(Message):
+    """The back end has switched the presence of these users on or off [Q11]. Those whose presence is off follow `Begin`
+    and precede the first view."""
+
+    user_ids: list[str]
+    on: bool
+
+
 # --- both directions ----------------------------------------------------------------------------------------------
 
 
@@ -173,7 +181,18 @@ class UndeliveredEvents(Message):
 
 
 ToWorker = (
-    Begin | Workers | Accept | OpenMesh | UndeliveredEvents | Reload | Drain | Stop | SnapshotRequest | Query | Share
+    Begin
+    | Workers
+    | SwitchPresence
+    | Accept
+    | OpenMesh
+    | UndeliveredEvents
+    | Reload
+    | Drain
+    | Stop
+    | SnapshotRequest
+    | Query
+    | Share
 )
 ToSupervisor = Ready | Serving | Beat | PeerStuck | Drained | UndeliveredEvents | Snapshot | Answer | Failed | Share
 

@@ -30,6 +30,7 @@ from .systemd import Notifier
 log = logging.getLogger("koko_presence.service")
 
 FOLDER_EVERY_S = 60.0
+MAX_PRESENCE_OFF = 10_000  # users whose presence is off by a call [Q11]; each worker has the list
 DRAIN_ONCE = 0  # a queue entry beside the signals: drain, unless a drain is in progress
 
 monotonic = time.monotonic
@@ -57,9 +58,14 @@ class Service(ABC):
         self._folder: runtime_folder.RuntimeFolder
         self._folder_timer: asyncio.TimerHandle | None = None
         self._operator = OperatorPort(self.unready, self.metrics, self.missing)
-        ServerApi(lambda: self._config.operator.api_key, self.run_survey, self.stats, self.drain_on_request).add_to(
-            self._operator.app
-        )
+        self._presence_off: dict[str, None] = {}  # users whose presence the back end has switched off, in order [Q11]
+        ServerApi(
+            lambda: self._config.operator.api_key,
+            self.run_survey,
+            self.stats,
+            self.drain_on_request,
+            self.switch_presence,
+        ).add_to(self._operator.app)
 
     # --- implemented by the subclasses ----------------------------------------------------------------------------
 
@@ -84,6 +90,10 @@ class Service(ABC):
         """Send a survey request of the server API to all workers and collect their answers."""
 
     @abstractmethod
+    def tell_presence(self, user_id: str, *, on: bool) -> None:
+        """Tell all workers, also those that start, that the back end has switched a user's presence on or off."""
+
+    @abstractmethod
     def apply(self, config: Config) -> None:
         """Apply a configuration that was read again."""
 
@@ -102,6 +112,20 @@ class Service(ABC):
     @abstractmethod
     def look_at_sockets(self) -> None:
         """Create what is missing in the runtime folder, which exists."""
+
+    # --- presence of users ----------------------------------------------------------------------------------------
+
+    def switch_presence(self, user_id: str, *, on: bool) -> bool:
+        """Switch a user's presence on or off, for as long as the service runs [Q11]. Return False when it is off for as
+        many users as are kept."""
+        if not on and user_id not in self._presence_off and len(self._presence_off) >= MAX_PRESENCE_OFF:
+            return False
+        if on:
+            self._presence_off.pop(user_id, None)
+        else:
+            self._presence_off[user_id] = None
+        self.tell_presence(user_id, on=on)
+        return True
 
     # --- signals --------------------------------------------------------------------------------------------------
 

@@ -212,6 +212,10 @@ class Supervisor(Service):
     async def run_survey(self, request: survey.AnySurveyRequest) -> survey.Answers:
         return await self._operator_queries.run_survey(request)
 
+    def tell_presence(self, user_id: str, *, on: bool) -> None:
+        for worker in self._workers.values():
+            worker.channel.send(control_channel.SwitchPresence(user_ids=[user_id], on=on))
+
     def apply(self, config: Config) -> None:
         self._config_before = reload.settle(self._config_before, config, rolling=False).config
         message = control_channel.Reload(config=msgspec.msgpack.encode(config))
@@ -338,6 +342,8 @@ class Supervisor(Service):
             dev=self._dev,
         )
         worker.channel.send(begin)
+        if self._presence_off:
+            worker.channel.send(control_channel.SwitchPresence(user_ids=list(self._presence_off), on=False))
         for entries in self._shared.batches(time.time()):
             worker.channel.send(control_channel.Share(entries=entries))
         listening = [sock.fileno() for sockets in self._sockets for sock in sockets]

@@ -6,14 +6,14 @@ owner ends the sessions in their grace period. Long lists are walked in slices, 
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from heapq import nsmallest
 from typing import Any
 
 from koko_presence.cluster.bus import Bus, Timers
 from koko_presence.owner import admin_view
 from koko_presence.owner.shard import Shard
-from koko_presence.protocol.commands import ChangeSettings, EndSession, LeaveRoom, ServerBroadcast
+from koko_presence.protocol.commands import ApplyUserPresence, ChangeSettings, EndSession, LeaveRoom, ServerBroadcast
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.settings import merged
 from koko_presence.protocol.survey import (
@@ -172,6 +172,16 @@ class SurveyHandlers:
             return
         self._bus.send(ChangeSettings(room_id=room.id, change=request.change), self._hub.clock())
         reply(RoomChanged(settings=settings))
+
+    # --- presence of a user ---------------------------------------------------------------------------------------
+
+    def switch_presence(self, user_ids: Iterable[str], *, on: bool) -> None:
+        """Switch the presence of users on or off at this worker, also for sessions that come later [Q11]."""
+        now = self._hub.clock()
+        for user_id in user_ids:
+            self._shard.context.switch_presence(user_id, on=on)
+            for room_id in [room.id for room in self._shard.rooms.values() if user_id in room.people]:
+                self._bus.send(ApplyUserPresence(room_id=room_id, user_id=user_id), now)
 
     # --- kicks ----------------------------------------------------------------------------------------------------
 

@@ -192,6 +192,9 @@ class SingleProcessServer(Service):
             )
         return survey.Answers(found=[found] if found else [], missing=[] if found else [0])
 
+    def tell_presence(self, user_id: str, *, on: bool) -> None:
+        self._worker.survey_handlers.switch_presence([user_id], on=on)
+
     def apply(self, config: Config) -> None:
         self._worker.reload(config)
 
@@ -289,6 +292,8 @@ class Member:
             worker.on_view(message.view)
         elif isinstance(message, control_channel.Share):
             worker.learn(message.entries)
+        elif isinstance(message, control_channel.SwitchPresence):
+            worker.survey_handlers.switch_presence(message.user_ids, on=message.on)
         elif isinstance(message, control_channel.Accept):
             if self._listening:
                 worker.acceptor.take([sock for slot in message.slots for sock in self._listening[slot]])

@@ -180,9 +180,10 @@ class EnterRoom(UserCommand, kw_only=True):
     For a call the user's owner looks up where the session is connected; `lease` requests an HTTP session [M1, M2].
     `privacy` is set for calls only: the privacy in a socket's join is sent before as `ChangePrivacy` [K3].
     `members_only`: the authoriser has not answered, so only a present member is admitted, with its present
-    permissions. `settings` are those that the back end gives the room if this join makes it [Q10]. `known` is what the
-    client knows of the room from before a restart [H24]. `by_stream`: the call names no session, so the caller's event
-    stream is meant if it has one only [M6c]."""
+    permissions. `presence` False: the authoriser has switched the user's presence off in this room [K1, Q11].
+    `settings` are those that the back end gives the room if this join makes it [Q10]. `known` is what the client knows
+    of the room from before a restart [H24]. `by_stream`: the call names no session, so the caller's event stream is
+    meant if it has one only [M6c]."""
 
     delivery = Delivery.SENDER_REPEATS
     refused_as = Join
@@ -198,6 +199,7 @@ class EnterRoom(UserCommand, kw_only=True):
     can_control: bool = False
     can_broadcast: bool = False
     moderator: bool = False
+    presence: bool = True
     privacy: Privacy | None = None
     settings: RoomSettings | None = None
     known: Known | None = None
@@ -307,6 +309,7 @@ class ChangeGrant(UserCommand, kw_only=True):
     can_control: bool
     can_broadcast: bool
     moderator: bool
+    presence: bool = True
 
 
 class SpendQueryBudget(UserCommand, kw_only=True):
@@ -330,11 +333,13 @@ class QueryLeases(UserCommand, kw_only=True):
 
 class RenewLeases(UserCommand, kw_only=True):
     """The heartbeat over HTTP: these leases end `Limits.silence_s` (90 s) from now [M2, D6]. `disabled` is the claim of
-    the caller's token [K1]. The answer repeats `client_time` [D7]."""
+    the caller's token [K1], `presence` the authoriser's decision for the room of each lease, None when there is none
+    [Q11]. The answer repeats `client_time` [D7]."""
 
     delivery = Delivery.BUS_REPEATS
 
     sessions: list[str]
+    presence: list[bool | None]
     activity: Activity | None
     reply_to: ReplyTo | None = None
     client_time: float | UnsetType = UNSET
@@ -460,6 +465,7 @@ class RenewLease(RoomCommand, kw_only=True):
     user_id: str
     membership_id: int
     lease_until: float
+    presence: bool | None = None
     reply_to: ReplyTo | None = None
     renewed: int = 1
     client_time: float | UnsetType = UNSET
@@ -489,6 +495,15 @@ class ApplyPrivacy(RoomCommand, kw_only=True):
     share_selection: bool
 
 
+class ApplyUserPresence(RoomCommand, kw_only=True):
+    """The back end has switched the presence of a user in the room on or off; each worker knows of whom it is off, and
+    is told before [Q11]."""
+
+    delivery = Delivery.BUS_REPEATS
+
+    user_id: str
+
+
 class UpdatePermissions(RoomCommand, kw_only=True):
     """The session has new permissions in the room, after a refreshed token [A4]."""
 
@@ -499,6 +514,7 @@ class UpdatePermissions(RoomCommand, kw_only=True):
     can_control: bool
     can_broadcast: bool
     moderator: bool
+    presence: bool = True
 
 
 class RoomAction(RoomCommand, kw_only=True):

@@ -38,6 +38,8 @@ class MemberRecord(Struct, array_like=True, kw_only=True):
     can_broadcast: bool
     moderator: bool
     disabled: bool
+    session_disabled: bool
+    room_disabled: bool
     invisible: bool
     share_cursor: bool
     share_selection: bool

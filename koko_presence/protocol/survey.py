@@ -112,7 +112,13 @@ class MemberRow(Wire, omit_defaults=False, kw_only=True):
     activity: Activity
     connected: bool
     invisible: bool
-    presence_off: Annotated[bool, Meta(description="The user's token says `presence: false`.")]
+    presence_off: Annotated[
+        bool,
+        Meta(
+            description="The user's presence is switched off: by the token, the answer to the access check, or "
+            "`PATCH /api/users/{userId}`."
+        ),
+    ]
     share_cursor: bool
     share_selection: bool
     can_control: bool

@@ -19,8 +19,8 @@ class ShardContext:
     commands for other owners and pairs of an edge and a message for it, in order."""
 
     __slots__ = (
-        "_changes", "advised_ms", "deadlines", "delays", "effects", "epoch", "limits", "options", "replicated",
-        "touched_users", "wall", "webhook_sink",
+        "_changes", "advised_ms", "deadlines", "delays", "effects", "epoch", "limits", "options", "presence_off",
+        "replicated", "touched_users", "wall", "webhook_sink",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, options: RoomOptions, wall: WallClock, deadlines: Deadlines) -> None:
@@ -33,6 +33,8 @@ class ShardContext:
         self.webhook_sink: Sink | None = None  # collects webhook events; None: webhooks are off [M10]
         self.replicated = False  # whether other workers hold replicas of this shard's rooms and users
         self.touched_users: set[str] = set()  # users whose replica is out of date
+        # Users whose presence the back end has switched off [Q11]; the same at all workers, also without any session
+        self.presence_off: set[str] = set()
         self.epoch = 0
         self.advised_ms = 0  # send interval advised to clients for this worker's load [N17]
         self._changes = 0
@@ -42,6 +44,10 @@ class ShardContext:
     def set_limits(self, limits: Limits) -> None:
         """Apply the limits of a reload; they hold for what begins from now on."""
         self.limits = limits
+
+    def switch_presence(self, user_id: str, *, on: bool) -> None:
+        """Record that the back end has switched a user's presence on or off [Q11]."""
+        (self.presence_off.discard if on else self.presence_off.add)(user_id)
 
     def set_webhook_sink(self, sink: Sink | None) -> None:
         """Send webhook events to `sink`; None switches them off."""

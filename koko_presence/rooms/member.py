@@ -83,8 +83,8 @@ class Member(MemberCore):
     __slots__ = (
         "_row", "_row_shows", "away_at", "can_broadcast", "can_control", "connection", "edge", "grace_until",
         "granted", "joined_at", "last_step", "lease_until", "membership_id", "moderator", "person",
-        "privacy_version", "report", "round_trip_s", "selection", "session_version", "share_selection", "typing",
-        "viewer", "watching",
+        "privacy_version", "report", "room_disabled", "round_trip_s", "selection", "session_disabled",
+        "session_version", "share_selection", "typing", "viewer", "watching",
     )  # fmt: skip
 
     def __init__(self, enter: EnterRoom, membership_id: int, person: Person, limits: Limits, now: float) -> None:
@@ -101,7 +101,9 @@ class Member(MemberCore):
         self.can_control = enter.can_control
         self.can_broadcast = enter.can_broadcast
         self.moderator = enter.moderator
-        self.disabled = session_info.disabled
+        self.session_disabled = session_info.disabled  # presence switched off by the token [K1]
+        self.room_disabled = not enter.presence  # by the authoriser, in this room [Q11]
+        self.disabled = self.session_disabled or self.room_disabled  # or by the back end, for the user: `Room` has that
         self.invisible = session_info.invisible
         self.share_cursor = session_info.share_cursor
         self.share_selection = session_info.share_selection

@@ -62,7 +62,8 @@ class Room(RoomState):
         Errors: ROOM_TYPE_MISMATCH [C1], INVALID_MESSAGE [C2], ROOM_FULL [C6].
         """
         session_info = enter.session_info
-        visible = not (session_info.invisible or session_info.disabled)
+        disabled = session_info.disabled or not enter.presence or session_info.user_id in self.context.presence_off
+        visible = not (session_info.invisible or disabled)
         member = self.members.get(session_info.session_id)
         person = self.people.get(session_info.user_id)
         begins = visible and member is None and not self.shown
@@ -81,6 +82,7 @@ class Room(RoomState):
                 member.granted = membership_id
                 member.can_control, member.can_broadcast = enter.can_control, enter.can_broadcast
                 member.moderator = enter.moderator
+                self.apply_room_presence(member, now, on=enter.presence)
             self.apply_profile(member.person, profile, member.session_id, False, now)
             self.extend_lease(member, session_info.lease_until)
             if session_info.privacy_version > member.privacy_version:  # a change was lost with an owner
@@ -114,6 +116,7 @@ class Room(RoomState):
             self._set_private_room(person, PrivateRoom(room_type, now, settings))
         self.apply_profile(person, profile, session_info.session_id, False, now)  # other sessions may show an older one
         member = Member(enter, membership_id, person, self.context.limits, now)
+        member.disabled = disabled
         member.color = colors.choose(session_info.user_id, self._colors_taken(member))
         if member.visible:
             member.index = self._free_index()
@@ -259,7 +262,31 @@ class Room(RoomState):
         the cursor takes effect at once [K5]. A `version` lower than the member's changes nothing."""
         if version < member.privacy_version:
             return
-        member.privacy_version = version
+        member.privacy_version, member.session_disabled = version, disabled
+        self._apply_hidden(
+            member, invisible=invisible, share_cursor=share_cursor, share_selection=share_selection, now=now
+        )
+
+    def apply_room_presence(self, member: Member, now: float, *, on: bool) -> None:
+        """Apply the authoriser's switch of the user's presence in this room [Q11]."""
+        member.room_disabled = not on
+        self.apply_user_presence(member, now)
+
+    def apply_user_presence(self, member: Member, now: float) -> None:
+        """Apply the back end's switch of the user's presence, which `context` has [Q11]."""
+        self._apply_hidden(
+            member,
+            invisible=member.invisible,
+            share_cursor=member.share_cursor,
+            share_selection=member.share_selection,
+            now=now,
+        )
+
+    def _apply_hidden(
+        self, member: Member, *, invisible: bool, share_cursor: bool, share_selection: bool, now: float
+    ) -> None:
+        """Apply what a member hides: as its session wants, as the token, the authoriser and the back end say."""
+        disabled = member.session_disabled or member.room_disabled or member.user_id in self.context.presence_off
         was_visible = member.visible
         hides = invisible or disabled
         begins = not hides and not self.shown

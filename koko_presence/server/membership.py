@@ -411,6 +411,7 @@ class Memberships(Reauthorization):
             can_control=grant.can_control,
             can_broadcast=grant.can_broadcast,
             moderator=grant.moderator,
+            presence=grant.presence,
             known=None if message.known is UNSET else message.known,
             reply_to=reply_to(session, message.id),
             settings=settings_for(identity, message.room_id, grant),

@@ -119,6 +119,7 @@ class Reauthorization:
                 can_control=grant.can_control,
                 can_broadcast=grant.can_broadcast,
                 moderator=grant.moderator,
+                presence=grant.presence,
             )
             if membership is not None and membership.is_current:
                 membership.note_granted(command, now)

@@ -22,6 +22,7 @@ from koko_presence.protocol.commands import (
     NO_EDGE,
     Authority,
     BeatStream,
+    ChangeGrant,
     ChangePrivacy,
     ChangeStatus,
     EnterRoom,
@@ -154,6 +155,7 @@ class Procedures:
             can_control=grant.can_control,
             can_broadcast=grant.can_broadcast,
             moderator=grant.moderator,
+            presence=grant.presence,
             privacy=None if message.privacy is UNSET else message.privacy,
             settings=settings_for(identity, message.room_id, grant),
             known=None if message.known is UNSET else message.known,
@@ -176,19 +178,21 @@ class Procedures:
 
     async def _heartbeat(self, caller: Caller, name: str, input: Any) -> Raw:
         parsed = read(input, HeartbeatInput)
+        presence: list[bool | None] = [None]
         if parsed.room_id is not UNSET:
             check_room_id(parsed.room_id)
-            await self._still_open(caller, parsed.room_id)
+            presence = [await self._still_open(caller, parsed.room_id)]
         named = _session(caller, parsed)
         if parsed.room_id is not UNSET and parsed.session_id is UNSET:
             leases = [(_lease(caller, parsed.room_id, parsed), parsed.room_id)]
         elif named and not is_lease(named):
             return await self._beat(caller, named, parsed)
         else:
-            leases = await self._open_leases(caller, named)
+            leases, presence = await self._open_leases(caller, named)
         command = RenewLeases(
             user_id=caller.identity.user_id,
             sessions=[session_id for session_id, _ in leases],
+            presence=presence,
             activity=None if parsed.status is UNSET else parsed.status,
             client_time=parsed.client_time,
             disabled=not caller.identity.presence,
@@ -210,25 +214,28 @@ class Procedures:
         )
         return Raw(await self._hub.calls.request(command))
 
-    async def _open_leases(self, caller: Caller, session_id: str) -> list[tuple[str, str]]:
-        """The caller's leases, all or the named one, with their rooms, that the access check still allows. The others
-        are ended. Errors: FORBIDDEN when none is allowed."""
+    async def _open_leases(self, caller: Caller, session_id: str) -> tuple[list[tuple[str, str]], list[bool | None]]:
+        """The caller's leases, all or the named one, with their rooms, that the access check still allows, and for each
+        whether it lets the user be shown there. The others are ended. Errors: FORBIDDEN when none is allowed."""
         command = QueryLeases(user_id=caller.identity.user_id, session_id=session_id)
-        still_open, refusal = [], None
+        still_open: list[tuple[str, str]] = []
+        presence: list[bool | None] = []
+        refusal = None
         for lease, room_id in _leases.decode(await self._hub.calls.request(command)):
             try:
-                await self._still_open(caller, room_id)
+                presence.append(await self._still_open(caller, room_id))
                 still_open.append((lease, room_id))
             except PresenceError as error:
                 refusal = error
                 self._take_away(caller.identity.user_id, lease, room_id)
         if refusal is not None and not still_open:
             raise refusal
-        return still_open
+        return still_open, presence
 
     def recheck(self, user_id: str | None, room_id: str | None, then: Callable[[bool | None], None]) -> int:
-        """Repeat the access checks of the leases that this worker has served, and end the refused ones [N12]. `then` is
-        called for each with the result, None without an answer. Returns the number of leases."""
+        """Repeat the access checks of the leases that this worker has served, end the refused ones and apply the
+        permissions of the others [N12]. `then` is called for each with the result, None without an answer. Returns the
+        number of leases."""
         leases = list(self._holders.of(user_id, room_id, self._hub.clock()))
         for lease in leases:
             answer = self._hub.access.check(lease.identity, lease.room_id, None)
@@ -244,6 +251,19 @@ class Procedures:
     def _decide(self, lease: Lease, grant: Grant, then: Callable[[bool | None], None]) -> None:
         if not grant.allow and grant.retry_after_s is None:
             self._take_away(lease.identity.user_id, lease.session_id, lease.room_id)
+        elif grant.allow:
+            command = ChangeGrant(
+                user_id=lease.identity.user_id,
+                room_id=lease.room_id,
+                session_id=lease.session_id,
+                connection=0,  # a lease has no connection
+                session_version=0,
+                can_control=grant.can_control,
+                can_broadcast=grant.can_broadcast,
+                moderator=grant.moderator,
+                presence=grant.presence,
+            )
+            self._hub.bus.send(command, self._hub.clock())
         then(None if grant.retry_after_s is not None else grant.allow)
 
     def _take_away(self, user_id: str, session_id: str, room_id: str) -> None:
@@ -320,7 +340,7 @@ class Procedures:
             can_control=grant.can_control,
             can_broadcast=grant.can_broadcast,
             moderator=grant.moderator,
-            presence=caller.identity.presence,
+            presence=caller.identity.presence and grant.presence,
         )
         command = RoomAction(
             room_id=message.room_id, session_id=session_id, message=message, authority=authority, hidden=hidden
@@ -380,12 +400,13 @@ class Procedures:
         own.memberships.note_undecided(room_id, self._hub.clock())
         return True
 
-    async def _still_open(self, caller: Caller, room_id: str) -> None:
-        """Check that the caller may still be in the room; a check without an answer is no refusal. Errors:
-        FORBIDDEN."""
+    async def _still_open(self, caller: Caller, room_id: str) -> bool | None:
+        """Check that the caller may still be in the room, and return whether the user is shown there; a check without
+        an answer is no refusal, and returns None. Errors: FORBIDDEN."""
         grant = await self._checked(caller, room_id, UNSET, "join")
         if not grant.allow and grant.retry_after_s is None:
             raise grant.refusal()
+        return grant.presence if grant.allow else None
 
     async def _checked(self, caller: Caller, room_id: str, room_type: Any, action: Action) -> Grant:
         # without a session id: only the user's owner can verify the one in the header

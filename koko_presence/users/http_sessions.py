@@ -116,7 +116,8 @@ def held(user: User, session_id: str, *, shown: bool) -> list[tuple[str, str]]:
 def renew(user: User, command: RenewLeases, now: float) -> None:
     """Renew leases, the HTTP heartbeat; the room of the last one answers for all. Errors: METHOD_NOT_SUPPORTED when
     there is none to renew [D6]."""
-    leases = [each for each in command.sessions if each in user.sessions and user.sessions[each].leased]
+    named = dict(zip(command.sessions, command.presence, strict=True))
+    leases = [each for each in named if each in user.sessions and user.sessions[each].leased]
     if not leases:
         raise nothing_to_renew()
     until = now + user.context.limits.silence_s
@@ -138,6 +139,7 @@ def renew(user: User, command: RenewLeases, now: float) -> None:
                     user_id=user.id,
                     membership_id=membership_id,
                     lease_until=until,
+                    presence=named[session_id],
                     reply_to=command.reply_to if number == len(leases) else None,
                     renewed=len(leases),
                     client_time=command.client_time,

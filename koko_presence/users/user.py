@@ -50,7 +50,8 @@ _LIVELIEST: tuple[Activity, ...] = ("active", "idle", "away")
 
 
 def presence_is_off() -> PresenceError:
-    """Return the error for a user whose token disables presence [K1], the session's or the caller's."""
+    """Return the error for a user whose presence the token, the session's or the caller's, or the back end has switched
+    off [K1, Q11]."""
     return PresenceError("FORBIDDEN", "Presence is switched off for you. Only your application can change that.")
 
 
@@ -355,6 +356,7 @@ class User:
             can_control=command.can_control,
             can_broadcast=command.can_broadcast,
             moderator=command.moderator,
+            presence=command.presence,
         )
         self.context.add_effect(update)
 
@@ -478,7 +480,8 @@ class User:
         new = self.accept_privacy_change(command)
         if new and command.disabled is not None:
             self.set_disabled(command.session_id, command.disabled)
-        if new and session.disabled and command.privacy.invisible is False:
+        is_off = session.disabled or self.id in self.context.presence_off
+        if new and is_off and command.privacy.invisible is False:
             raise presence_is_off()
         if new:
             self.apply_privacy(command.session_id, command.privacy)

@@ -159,6 +159,28 @@ def test_settings_of_a_room_are_changed_over_whatever_workers(served: Operated) 
     assert served.call("PATCH", path, {})[1] == {"settings": {"maxUsers": 4}}
 
 
+def test_presence_of_a_user_is_switched_off_and_on_over_whatever_workers(served: Operated) -> None:
+    watcher = served.enter("wat", "video_off")
+    people = [served.enter("off", "video_off") for _ in range(3)]
+    for _ in people:
+        hear(watcher, "user_joined")
+    path = "/api/users/off"
+    assert served.call("PATCH", path, {"presence": False})[:2] == (
+        200, {"userId": "off", "presence": False, "sessions": 3, "missing": []},
+    )  # fmt: skip
+    assert [hear(watcher, "user_left")["data"]["sessionCount"] for _ in people] == [2, 1, 0]
+    late = served.enter("off", "video_off")
+    _, shown, _ = served.call("GET", "/api/rooms/video_off")
+    assert [(row["userId"], row["presenceOff"]) for row in shown["room"]["members"]] == [("wat", False)] + [
+        ("off", True)
+    ] * 4
+    assert {row["presenceOff"] for row in served.call("GET", "/api/users/off/sessions")[1]["sessions"]} == {True}
+    say(late, type="broadcast", roomId="video_off", data={"type": "hi"})
+    assert hear(late, "error")["code"] == "INVISIBLE"
+    assert served.call("PATCH", path, {"presence": True})[1]["sessions"] == 4
+    assert sorted(hear(watcher, "user_joined")["data"]["sessionCount"] for _ in range(4)) == [1, 2, 3, 4]
+
+
 def test_kicked_is_the_next_message_and_the_last(served: Operated) -> None:
     victims = [served.enter("vic", "video_kick") for _ in range(4)]
     watcher = served.enter("wat", "video_kick")

@@ -90,7 +90,7 @@ def test_a_session_that_is_no_member_is_answered_at_the_edge_that_asked() -> Non
         c.LeaveRoom(user_id="bob", room_id="video_1", session_id="t", reply_to=CALL),
         c.ChangePrivacy(user_id="ann", session_id="t", privacy=Privacy(), reply_to=CALL),
         c.ChangeStatus(user_id="bob", session_id="", activity="active", data=StatusData(status="busy"), at=0.0, reply_to=CALL),
-        c.RenewLeases(user_id="ann", sessions=["s"], activity=None, reply_to=CALL),
+        c.RenewLeases(user_id="ann", sessions=["s"], presence=[None], activity=None, reply_to=CALL),
         c.QueryActive(room_id="video_1", user_id="ann", session_id="s", room_type="project", reply_to=CALL),
     ],
     ids=lambda command: type(command).__name__,

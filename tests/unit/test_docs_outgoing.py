@@ -47,6 +47,8 @@ def test_the_batch_has_an_example_of_every_event_with_every_field() -> None:
 
 
 def test_the_request_and_the_answers_are_those_of_the_code() -> None:
+    (hidden,) = snippets(ACCESS, "json presence")
+    assert not msgspec.json.decode(hidden, type=WebhookAnswer).presence
     (question,) = snippets(ACCESS, "json question")
     assert msgspec.to_builtins(msgspec.json.decode(question, type=WebhookQuestion)) == msgspec.json.decode(question)
     yes, no = (msgspec.json.decode(text, type=WebhookAnswer) for text in snippets(ACCESS, "json answer"))

@@ -141,7 +141,7 @@ def converse(*requests: bytes) -> list[bytes]:
 
     async def story() -> list[bytes]:
         port = OperatorPort(lambda: "", metrics)
-        ServerApi(lambda: KEY, survey, stats, lambda: None).add_to(port.app)
+        ServerApi(lambda: KEY, survey, stats, lambda: None, lambda user_id, *, on: True).add_to(port.app)
         number = await port.start(Operator(port=0))
         try:
             return [await asyncio.to_thread(talk, number, request) for request in requests]

@@ -31,7 +31,11 @@ from koko_presence.protocol.survey import (
     RoomRow,
     RoomsFound,
     SendBroadcast,
+    SessionRow,
     ShowRoom,
+    ShowUser,
+    UserFound,
+    UserRow,
 )
 from tests.unit.admin.test_metrics import counters
 
@@ -41,9 +45,13 @@ Story = Callable[[TestClient[Any, Any]], Awaitable[None]]
 
 
 def play(
-    story: Story, *answers: Any, missing: tuple[int, ...] = (), asked: list[AnySurveyRequest] | None = None
+    story: Story,
+    *answers: Any,
+    missing: tuple[int, ...] = (),
+    asked: list[AnySurveyRequest] | None = None,
+    switch: Callable[[str, bool], bool] = lambda user_id, on: True,
 ) -> None:
-    """Run a test against an API whose workers give these answers."""
+    """Run a test against an API whose workers give these answers. `switch` switches presence."""
 
     async def ask(request: AnySurveyRequest) -> Answers:
         if asked is not None:
@@ -55,7 +63,7 @@ def play(
 
     async def tell() -> None:
         app = web.Application(client_max_size=64 << 10)
-        ServerApi(lambda: KEY, ask, no_stats, lambda: None).add_to(app)
+        ServerApi(lambda: KEY, ask, no_stats, lambda: None, lambda user_id, *, on: switch(user_id, on)).add_to(app)
         add_live_page(app)
         async with TestClient(TestServer(app)) as client:
             await story(client)
@@ -68,6 +76,39 @@ def row(room_id: str) -> RoomRow:
         id=room_id, type="video", user_count=1, session_count=1, invisible_user_count=0, invisible_session_count=0,
         created_at="2025-01-15T10:30:00.000Z",
     )  # fmt: skip
+
+
+def test_presence_is_switched_before_the_workers_are_asked_q11() -> None:
+    done: list[Any] = []
+
+    async def story(client: TestClient[Any, Any]) -> None:
+        for presence in (False, True):
+            answer = await client.patch("/api/users/a%2Fb", json={"presence": presence}, headers=HEADERS)
+            assert (answer.status, await answer.json()) == (
+                200, {"userId": "a/b", "presence": presence, "sessions": 2, "missing": [3]},
+            )  # fmt: skip
+        for body in ({}, {"presence": None}, {"presence": "off"}, {"presence": False, "more": 1}):
+            answer = await client.patch("/api/users/ann", json=body, headers=HEADERS)
+            assert (answer.status, (await answer.json())["error"]["code"]) == (400, "INVALID_BODY")
+
+    session = SessionRow(
+        session_id="s", connected=True, activity="active", invisible=False, presence_off=False, share_cursor=True,
+        share_selection=True, rooms=[],
+    )  # fmt: skip
+    user = UserRow(user_id="a/b", status="active", status_message="", activity="active", sessions=[session, session])
+    play(
+        story, UserFound(user=user), NotHere(), missing=(3,), asked=done,
+        switch=lambda user_id, on: done.append((user_id, on)) or True,  # type: ignore[func-returns-value]
+    )  # fmt: skip
+    assert done == [("a/b", False), ShowUser(user_id="a/b"), ("a/b", True), ShowUser(user_id="a/b")]
+
+
+def test_presence_is_off_for_so_many_users_and_no_more_q11() -> None:
+    async def story(client: TestClient[Any, Any]) -> None:
+        answer = await client.patch("/api/users/ann", json={"presence": False}, headers=HEADERS)
+        assert (answer.status, (await answer.json())["error"]["code"]) == (409, "TOO_MANY")
+
+    play(story, switch=lambda user_id, on: False)
 
 
 def test_pages_of_several_workers_are_one_page() -> None:

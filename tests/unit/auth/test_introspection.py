@@ -31,7 +31,7 @@ BETTER_AUTH = Question(
 )  # fmt: skip
 GENERIC = Question(
     url="https://id.example/introspect", method="POST", token_in="form", token_name="token",
-    id="sub", name="name", image="picture", expires="exp", rooms="rooms", settings="settings", authorization="Basic c2VjcmV0",
+    id="sub", name="name", image="picture", expires="exp", rooms="rooms", settings="settings", presence="presence", authorization="Basic c2VjcmV0",
 )  # fmt: skip
 
 
@@ -117,6 +117,16 @@ def test_a_refusal_by_status_is_a_refusal(status: int) -> None:
         told(verifier(answering({"error": "no"}, status)))
 
 
+def test_an_answer_may_switch_presence_off_q11() -> None:
+    for said, shown in (
+        ({"presence": False}, False),
+        ({"presence": True}, True),
+        ({"presence": None}, True),
+        ({}, True),
+    ):
+        assert told(verifier(answering({"active": True, "sub": "ann", **said}), GENERIC)).presence is shown
+
+
 def test_an_answer_may_have_the_settings_of_rooms() -> None:
     said = {"active": True, "sub": "ann", "settings": {"video_*": {"title": "Cut 3", "later": 1}}}
     assert told(verifier(answering(said), GENERIC)).settings == {"video_*": RoomSettings(title="Cut 3")}
@@ -134,6 +144,7 @@ def test_an_answer_may_have_the_settings_of_rooms() -> None:
         ({"active": True, "sub": "ann", "exp": 1e308}, "is not a valid time"), ({"active": True, "sub": "ann", "exp": True}, "is not a valid time"), ({"active": True, "sub": "ann", "exp": []}, "is not a valid time"),
         ({"active": True, "sub": "ann", "rooms": ["video_1"]}, "rooms must be an object"), ({"active": True, "sub": "ann", "rooms": {"a*b": []}}, "only at its end"),
         ({"active": True, "sub": "ann", "settings": ["video_1"]}, "settings must be an object"),
+        ({"active": True, "sub": "ann", "presence": "off"}, "presence must be true or false"),
         ({"active": True, "sub": "ann", "settings": {"video_1": {"maxUsers": 0}}}, "settings of a room are not usable.*maxUsers"),
     ],
 )  # fmt: skip

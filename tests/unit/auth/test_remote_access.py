@@ -637,6 +637,17 @@ def test_a_rule_as_it_is_read() -> None:
     assert parse_rule("comparison -> c(id)") == Rule("", "comparison", "c", "id", True)
 
 
+def test_the_answer_may_switch_the_users_presence_off_q11() -> None:
+    async def test() -> None:
+        for said, shown in (({"presence": False}, False), ({"presence": True}, True), ({}, True)):
+            access, _ = webhook(FakeHttpClient({"allow": True, **said}))
+            assert (await query(access)).presence is shown
+        access, _ = webhook(FakeHttpClient({"allow": True, "presence": "no"}))
+        assert await query(access) == UNSURE
+
+    asyncio.run(test())
+
+
 # --- settings of a room [Q10]
 
 

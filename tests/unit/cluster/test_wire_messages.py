@@ -87,6 +87,7 @@ COMMANDS: list[c.Command] = [
     c.ApplyPrivacy(
         room_id="r", session_id="s", version=9, invisible=True, disabled=False, share_cursor=True, share_selection=False
     ),
+    c.ApplyUserPresence(room_id="r", user_id="u"),
     c.UpdatePermissions(room_id="r", session_id="s", version=9, can_control=True, can_broadcast=False, moderator=True),
     c.QueryActive(room_id="r", user_id="u", session_id="s", room_type="video", reply_to=c.ReplyTo(1, "s", 3)),
     c.WatchRoom(room_id="r", edge=2, number=7, watches=True),
@@ -95,7 +96,7 @@ COMMANDS: list[c.Command] = [
     c.ServerBroadcast(room_id="r", data=b'{"a":1}', to=["u"]),
     c.SpendQueryBudget(user_id="u", reply_to=CALL),
     c.QueryLeases(user_id="u", session_id="s", reply_to=CALL),
-    c.RenewLeases(user_id="u", sessions=["s"], activity="idle", reply_to=CALL),
+    c.RenewLeases(user_id="u", sessions=["s"], presence=[False], activity="idle", reply_to=CALL),
     c.BeatStream(user_id="u", session_id="s", activity="away", token="t", expires_at_s=5.0, reply_to=CALL),
     c.RenewLease(room_id="r", session_id="s", user_id="u", membership_id=3, lease_until=90.5, reply_to=CALL, renewed=2),
 ]
