@@ -138,6 +138,7 @@ def token(arguments: argparse.Namespace) -> int:
             image=arguments.image,
             rooms=rooms,
             settings=settings,
+            presence=not arguments.no_presence,
             ttl_s=arguments.ttl,
             now_s=int(time.time()),
             issuer=config.auth.issuer or None,
@@ -504,6 +505,9 @@ def _parser() -> _Parser:
         default=[],
         metavar="PATTERN=JSON",
         help="room id or prefix*, and the settings that such a room gets if this user makes it; may be repeated",
+    )
+    making.add_argument(
+        "--no-presence", action="store_true", help="the user may enter and see, and is never shown to others"
     )
     making.add_argument("--ttl", type=int, default=3600, metavar="SECONDS", help="lifetime of the token (default 3600)")
 

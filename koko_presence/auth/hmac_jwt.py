@@ -96,13 +96,15 @@ def issue_token(
     image: str | None = None,
     rooms: Mapping[str, Collection[str]] | None = None,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
+    presence: bool = True,
     ttl_s: int = 3600,
     now_s: int,
     issuer: str | None = None,
     audience: str | None = None,
     algorithm: str = "HS256",
 ) -> str:
-    """Return a signed token for `user`, valid for `ttl_s` seconds from unix second `now_s`.
+    """Return a signed token for `user`, valid for `ttl_s` seconds from unix second `now_s`. `presence` False: the user
+    is never shown to others [K1].
 
     Errors: ValueError, with the remedy, for a secret or algorithm that `HmacVerifier` does not accept, an invalid user
     id or time, unknown scopes, unusable settings, and a token above `MAX_TOKEN_CHARS` characters.
@@ -125,6 +127,8 @@ def issue_token(
         claims["rooms"] = {pattern: list(scopes) for pattern, scopes in rooms.items()}
     if settings:
         claims["settings"] = {pattern: dict(each) for pattern, each in settings.items()}
+    if not presence:
+        claims["presence"] = False
     try:
         check_user_id(user)
         check_rooms(claims.get("rooms", {}))

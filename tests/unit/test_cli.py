@@ -170,6 +170,13 @@ def test_a_token_holds_the_user_and_the_scopes(
     ]
 
 
+def test_a_token_may_switch_presence_off(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for more, shown in (([], "presence on"), (["--no-presence"], "presence off")):
+        assert run("token", "--user", "u1", *more) == 0
+        assert check(monkeypatch, capsys.readouterr().out) == 0
+        assert shown in capsys.readouterr().out.splitlines()
+
+
 def test_a_token_holds_the_settings_of_rooms(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
