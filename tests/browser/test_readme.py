@@ -129,3 +129,20 @@ def test_a_page_of_this_machine_by_another_name_may_connect(
     page, said = opened(context, page_port)
     page.goto(f"http://localhost:{page_port}/")
     until(page, said, "here:")
+
+
+def test_a_page_from_a_file_connects_where_the_origin_null_is_listed(
+    context: BrowserContext, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for listed, text in (("", "CORS"), ("null", "here:")):
+        monkeypatch.setenv("KOKO_PRESENCE_SERVER_ORIGINS", listed)
+        server = Server(tmp_path_factory.mktemp("server") / "server.log")
+        try:
+            written(tmp_path, HTML, server)
+            page, said = context.new_page(), list[str]()
+            page.on("console", lambda line, said=said: said.append(line.text))  # type: ignore[misc]
+            page.goto((tmp_path / "index.html").as_uri())
+            until(page, said, text)
+            page.close()
+        finally:
+            server.stop()
