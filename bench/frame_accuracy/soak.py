@@ -202,7 +202,8 @@ class Soaking:
 
     def page_errors(self, page: Watched, events: Sequence[dict[str, Any]]) -> None:
         for event in events:
-            if event["type"] == "error" and not (event["at"] < page.lost_until and event["code"] == "OFFLINE"):
+            is_explained = event["at"] < page.lost_until and event.get("code") in ("OFFLINE", "UNREACHABLE")
+            if event["type"] == "error" and not is_explained:
                 self.result.errors.append(f"{page.name}: {event['code']}: {event['message']}")
             elif event["type"] == "follow":
                 self.result.errors.append(f"{page.name}: follow, {event['reason']}")
