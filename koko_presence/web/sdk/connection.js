@@ -20,12 +20,13 @@ const LONGEST_WAIT_MS = 20_000; // ... up to this
 const STABLE_MS = 5000; // a connection that was shorter does not reset the wait
 const ATTEMPT_MS = 15_000; // token, handshake and `authenticated` together
 const PONG_MS = 10_000; // no answer and no other message for so long: the connection is dead
-const MIN_HEARTBEAT_MS = 5000; // faster heartbeats are not answered [D3]
+const MIN_HEARTBEAT_MS = 5500; // none is answered within 5 s of the one before [D3]; the rest is for a network's jitter
 /** After so long a loss others may have seen the user leave: the grace of a server with the default configuration [D2]. */
 const GRACE_MS = 5000;
 /** A timer that fires so late was held up by the page, and so were the messages that it waits for. */
 const HELD_UP_MS = 1000;
-const CLOCK_SAMPLES = 4; // so many heartbeats at the least distance when the clock has to be exact
+const CLOCK_SAMPLES = 4; // so many heartbeats at this distance when the clock has to be exact
+const CLOCK_SAMPLE_MS = 6000;
 const MAX_REFUSED_TOKENS = 3; // so many refused in a row are final
 const RENEWAL_ID = 0; // of an `auth` that renews the token, so that its refusal is told from others: requests have ids from 1
 const RENEWAL_DISTANCE_MS = 5000; // between two renewals: the server takes one in this time, after a burst [A4]
@@ -513,7 +514,7 @@ export class Connection {
   /** Sends a heartbeat if one is due or the activity has changed, and sets the timer for the next one. */
   #sendHeartbeat() {
     if (!this.isOnline) return;
-    const intervalMs = this.#clockSamplesDue > 0 ? MIN_HEARTBEAT_MS : this.#heartbeatIntervalMs * (0.9 + Math.random() / 5);
+    const intervalMs = this.#clockSamplesDue > 0 ? CLOCK_SAMPLE_MS : this.#heartbeatIntervalMs * (0.9 + Math.random() / 5);
     this.#heartbeatTimer?.start(intervalMs);
     if (this.#isWatched) this.#silence.start();
     else this.#silence.stop();

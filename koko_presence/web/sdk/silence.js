@@ -9,13 +9,13 @@ import { localNow } from "./clock.js";
 const SILENCE_MS = 8000;
 /** ... and after so long the connection is given up: both with time to spare before 10 s and 15 s. */
 const GIVE_UP_MS = 14_500;
-/** The same while the user, or others, do something: a loss is felt at once. */
-const BUSY_SILENCE_MS = 5000;
+/** The same while the user, or others, do something: a loss is felt at once. No heartbeat earlier is answered for sure [D3]. */
+const BUSY_SILENCE_MS = 5500;
 const BUSY_GIVE_UP_MS = 9500;
 /** Messages within this time make the connection a busy one. */
 const BUSY_MS = 10_000;
 /** An answer has at least this time. */
-const ANSWER_MS = 4500;
+const ANSWER_MS = 4000;
 
 export class Silence {
   #onSilence;
