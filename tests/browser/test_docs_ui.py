@@ -19,9 +19,9 @@ PAGE, COMPARISON = re.findall(r"^```html\n(.*?)^```$", TEXT, re.MULTILINE | re.D
 
 def minify(route: Route) -> None:
     """Answer as a server without --dev."""
-    path = MINIFIED / route.request.url.rpartition("/")[2]
+    path = MINIFIED / route.request.url.partition("/sdk/")[2]
     assert path.exists(), "a bundle imports no other file"
-    route.fulfill(path=path, headers={"Content-Type": "text/javascript" if path.suffix == ".js" else "text/css"})
+    route.fulfill(path=path, headers={"Content-Type": "text/javascript"})
 
 
 @pytest.mark.parametrize("is_minified", [False, True], ids=["sources", "minified"])
@@ -90,7 +90,7 @@ def test_every_documented_part_and_property_exists() -> None:
     assert (
         len(parts) > 25 and [part for part in parts if f'"{part}"' not in source.replace("`status ", '"status"')] == []
     )
-    styles = (kit / "ui.css").read_text()
+    styles = (kit / "ui" / "styles.js").read_text()
     told = set(re.findall(r"`(--koko-[\w-]+)`", TEXT))
     assert told == set(re.findall(r"var\((--koko-[\w-]+)", styles))
     assert all(f"`<koko-{name}>`" in TEXT for name in ELEMENTS)

@@ -1,8 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Announcer } from "../../koko_presence/web/sdk/ui/announcer.js";
-import { pictureRect, playhead, settle, strength } from "../../koko_presence/web/sdk/ui/picture.js";
-import { arrivals, freeControlWords, initials, inkOn, titleOf, typingSentence, viewerWords, waitingSentence } from "../../koko_presence/web/sdk/ui/words.js";
+import { playhead, settle, strength } from "../../koko_presence/web/sdk/ui/motion.js";
+import { arrangeNames, placeOf } from "../../koko_presence/web/sdk/ui/name-places.js";
+import { apply, compose, inverse, pictureRect } from "../../koko_presence/web/sdk/picture-place.js";
+import { GERMAN } from "../../koko_presence/web/sdk/ui/de.js";
+import { ENGLISH } from "../../koko_presence/web/sdk/ui/english.js";
+import { arrivals, connectionWords, freeControlWords, initials, inkOn, shownName, titleOf, typingSentence, viewerWords, waitingSentence } from "../../koko_presence/web/sdk/ui/words.js";
 
 const FILM = { width: 1280, height: 720 };
 
@@ -25,6 +29,43 @@ test("object-position in percent of what is free, and in pixels", () => {
   assert.equal(pictureRect({ width: 640, height: 640 }, FILM, "contain", "50% 0%").top, 0);
   assert.equal(pictureRect({ width: 640, height: 640 }, FILM, "contain", "50% 100%").top, 280);
   assert.equal(pictureRect({ width: 640, height: 640 }, FILM, "contain", "0px 12px").top, 12);
+  assert.equal(pictureRect({ width: 640, height: 640 }, FILM, "contain", "50% calc(100% - 20px)").top, 260);
+});
+
+test("object-fit none and scale-down", () => {
+  assert.deepEqual(pictureRect({ width: 640, height: 360 }, FILM, "none"), { left: -320, top: -180, width: 1280, height: 720 });
+  assert.equal(pictureRect({ width: 640, height: 360 }, FILM, "scale-down").width, 640);
+  assert.equal(pictureRect({ width: 2560, height: 1440 }, FILM, "scale-down").width, 1280);
+});
+
+test("affine maps: applied one after the other, and back", () => {
+  const turned = { a: 0, b: 2, c: -2, d: 0, e: 10, f: 20 }; // a quarter turn, twice as large, moved
+  assert.deepEqual(apply(turned, 3, 1), { x: 8, y: 26 });
+  const { x, y } = apply(compose(inverse(turned), turned), 0.25, 0.75);
+  assert.ok(Math.abs(x - 0.25) < 1e-12 && Math.abs(y - 0.75) < 1e-12);
+  assert.ok(Number.isNaN(inverse({ a: 0, b: 0, c: 0, d: 0, e: 1, f: 1 }).e), "an element that is not shown");
+});
+
+test("names of cursors do not hide each other, stay inside, and stay where they are", () => {
+  const box = { width: 600, height: 300 };
+  const cursor = (x, y) => ({ x, y, width: 80, height: 20, spot: 0 });
+  const rect = (each) => ({ left: each.x + placeOf(each, each.spot).left, top: each.y + placeOf(each, each.spot).top });
+  const cursors = [...Array(12)].map((_, i) => cursor(300 + i, 150 + i)).concat([cursor(599, 299), cursor(1, 1), cursor(599, 1)]);
+  arrangeNames(cursors, box);
+  const spots = cursors.map(({ spot }) => spot);
+  for (const [index, each] of cursors.entries()) {
+    const { left, top } = rect(each);
+    assert.ok(left >= 0 && top >= 0 && left + 80 <= 600 && top + 20 <= 300, `${index} is inside`);
+    for (const other of cursors.slice(0, index)) {
+      const at = rect(other);
+      assert.ok(Math.abs(at.left - left) >= 80 || Math.abs(at.top - top) >= 20, `${index} hides no other`);
+    }
+  }
+  arrangeNames(cursors, box);
+  assert.deepEqual(cursors.map(({ spot }) => spot), spots);
+  const alone = [cursor(10, 10)];
+  arrangeNames(alone, { width: 20, height: 20 });
+  assert.equal(alone[0].spot, 0, "nowhere is enough room");
 });
 
 test("the spring arrives without overshooting, and says when it rests", () => {
@@ -68,6 +109,48 @@ test("a playhead is the room's position and the person's drift [E6]", () => {
 test("initials", () => {
   const cases = { "Jane Smith": "JS", Jane: "J", "Jane van der Berg": "JB", "  jane   smith ": "JS", "Élodie Ünal": "ÉÜ", "𝒜lan 👍x": "𝒜👍", "": "" };
   for (const [name, letters] of Object.entries(cases)) assert.equal(initials(name), letters);
+});
+
+test("initials are whole grapheme clusters", () => {
+  const cases = { "🇬🇧 Ada": "🇬🇧A", "👨‍👩‍👧‍👦 Family": "👨‍👩‍👧‍👦F", "e\u0301mile": "E\u0301", "👍🏽": "👍🏽", "Ada \u3164": "A", "\u2800\u2800": "" };
+  for (const [name, letters] of Object.entries(cases)) assert.equal(initials(name), letters);
+  const devanagari = initials("क्षमा गुप्ता"); // one or two clusters for a conjunct, by the version of Unicode
+  assert.ok(["क्षगु", "क्गु"].includes(devanagari), devanagari);
+});
+
+test("a name with nothing to see is shown as Guest", () => {
+  for (const blank of ["", " ", "\u3164", "\u2800\u2800", "\u115f\u1160", "\uffa0", "\u200b\u200d", "\u00ad\ufe0f"]) {
+    assert.equal(shownName(blank), "Guest");
+    assert.equal(shownName(blank, GERMAN), "Gast");
+  }
+  for (const name of ["Ada", "👍", "क्षमा", "\u3164Ada"]) assert.equal(shownName(name), name);
+});
+
+test("the German table is complete", () => {
+  assert.deepEqual(Object.keys(GERMAN).sort(), Object.keys(ENGLISH).sort());
+  for (const [key, text] of Object.entries(ENGLISH)) assert.equal(typeof GERMAN[key], typeof text, key);
+  assert.equal(typingSentence(["Jane", "Tom", "Mia"], GERMAN), "Jane und 2 weitere schreiben ...");
+  const viewerSync = { state: "behind", driftMs: -900 };
+  assert.equal(viewerWords({ connected: true, viewerSync }, false, { texts: GERMAN }), "0,9 s zurück");
+});
+
+test("the state of the connection, and why", () => {
+  const error = { code: "REFUSED", message: "The server is full." };
+  assert.equal(connectionWords({ status: "live", error: null }), "");
+  assert.equal(connectionWords({ status: "connecting", error: null }), "Connecting...");
+  assert.equal(connectionWords({ status: "connecting", error }), "Connecting... The server is full.");
+  assert.equal(connectionWords({ status: "reconnecting", error: null }), "Connection lost, trying again.");
+  assert.equal(connectionWords({ status: "reconnecting", error }), "Connection lost, trying again. The server is full.");
+  assert.equal(connectionWords({ status: "closed", error: null }), "You left the room.");
+  assert.equal(connectionWords({ status: "closed", error }), "Not connected. The server is full.");
+  assert.equal(connectionWords({ status: "closed", error }, GERMAN), "Nicht verbunden. Der Server nimmt diese Seite nicht an.");
+});
+
+test("before the first command a viewer with a player is ready", () => {
+  const viewer = { connected: true, isWatching: true, viewerSync: { state: "unknown", driftMs: 0 } };
+  assert.equal(viewerWords(viewer, false, { isStarted: false }), "ready");
+  assert.equal(viewerWords(viewer, false), "not watching");
+  assert.equal(viewerWords({ ...viewer, isWatching: false }, false, { isStarted: false }), "not watching");
 });
 
 test("the title: of the room, else of its films", () => {

@@ -22,8 +22,8 @@ const SDK = join(WEB, "sdk");
 export const MINIFIED = join(WEB, "sdk_minified");
 
 /** The files that applications import. The modules that they import are bundled into them; `media.js` is loaded by rooms. */
-const ENTRIES = ["presence.js", "react.js", "ui.js", "ui.css", "devtools.js", "timer.js"];
-const ENTRIES_WITH_TYPES = ["presence", "react", "ui", "devtools"];
+const ENTRIES = ["presence.js", "react.js", "ui.js", "ui/de.js", "devtools.js", "timer.js"];
+const ENTRIES_WITH_TYPES = ["presence", "react", "ui", "ui/de", "devtools"];
 
 /** Folders whose modules are checked. */
 const CHECKED = ["sdk", "demo", "live"];
@@ -112,17 +112,29 @@ function namedFrom(names, folder) {
 }
 
 /**
- * The minified files. Each entry is built by itself: a module that two of them import is in both, so that no page loads a third
+ * The minified files, with the UI kit's style sheet, which is the string of ui/styles.js. Each entry is built by itself: a module that two of them import is in both, so that no page loads a third
  * file for it.
  * @param {string} [sources] The folder of the SDK's sources.
  * @returns {Promise<Map<string, string>>} Name, text.
  */
 export async function minified(sources = SDK) {
-  const { build } = packages("esbuild");
+  const { build, transform } = packages("esbuild");
+  const styles = {
+    name: "styles",
+    /** @param {any} plugins */
+    setup({ onLoad }) {
+      onLoad({ filter: /[\\/]ui[\\/]styles\.js$/ }, async (/** @type {{ path: string }} */ { path }) => {
+        const [, before = "", css = "", after = ""] = /^(.*`)(.*)(`.*)$/s.exec(readFileSync(path, "utf8")) ?? [];
+        const { code } = await transform(css, { loader: "css", minify: true });
+        return { contents: `${before}${code.trim().replaceAll("\\", "\\\\")}${after}` };
+      });
+    },
+  };
   const builds = await Promise.all(ENTRIES.map((name) => build({
     entryPoints: [join(sources, name)],
     outdir: "/", outbase: sources, chunkNames: "[name]", write: false,
     bundle: true, splitting: true, minify: true, format: "esm", target: "es2022", charset: "utf8",
+    plugins: [styles],
   })));
   return new Map(builds.flatMap(({ outputFiles }) => outputFiles.map(({ path, text }) => [path.slice(1), text])));
 }

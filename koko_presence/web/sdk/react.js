@@ -8,6 +8,7 @@
  */
 
 import { watchLoss } from "./connection-loss.js";
+import { mediaIn, pointOn } from "./picture-place.js";
 import { RenderPace } from "./render-pace.js";
 import { isIn, MAIN_TARGET, mediumAt, showsOtherMedium } from "./targets.js";
 
@@ -143,7 +144,7 @@ const subscribeToNothing = () => () => {};
  * @returns {PresenceHooks<App>}
  */
 export function createHooks(React) {
-  if (!React?.createContext) throw new TypeError('createHooks(React) needs your React: import * as React from "react".');
+  if (!React?.createContext) throw new TypeError('createHooks(React) needs your React: import * as React from \'react\'.');
   const {
     Suspense, createContext, createElement, useCallback, useContext, useEffect, useRef, useState, useSyncExternalStore,
   } = React;
@@ -272,13 +273,20 @@ export function createHooks(React) {
   /** @type {PresenceHooks["useCursor"]} */
   function useCursor(time, target) {
     const room = useRoom();
+    const isPointing = useRef(false);
     useEffect(() => () => room?.updateCursor(null), [room]);
+    const hide = () => {
+      if (isPointing.current) room?.updateCursor(null);
+      isPointing.current = false;
+    };
     return {
-      onPointerMove({ clientX, clientY, currentTarget }) {
-        const { left, top, width, height } = currentTarget.getBoundingClientRect();
-        room?.updateCursor({ timestamp: time?.(), x: (clientX - left) / width, y: (clientY - top) / height, target });
+      onPointerMove(event) {
+        const point = pointOn(mediaIn(event.currentTarget), event);
+        if (!point) return hide();
+        isPointing.current = true;
+        room?.updateCursor({ timestamp: time?.(), ...point, target });
       },
-      onPointerLeave: () => room?.updateCursor(null),
+      onPointerLeave: hide,
     };
   }
 

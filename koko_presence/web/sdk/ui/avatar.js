@@ -1,15 +1,22 @@
 /** An avatar: a photo or initials in the person's colour, with the status as a shape. Used by <koko-avatars>. */
 
 /** @import { Person } from "../types.js" */
+/** @import { Texts } from "./english.js" */
 
 import { createElement, setPersonColor, setText } from "./dom.js";
 import { initials } from "./words.js";
 
-/** The status as a word. */
-export const statusOf = (/** @type {Person} */ { status, connected }) => (connected ? status : "reconnecting");
+/**
+ * The status as a word.
+ * @param {Person} person
+ * @param {Texts} texts
+ */
+export const statusOf = ({ status, connected }, texts) => texts[connected ? status : "reconnecting"];
 
 export function createAvatar() {
-  const letters = createElement("b", "initials");
+  // a picture in place of the photo: as text of the button it would have to be part of the button's name
+  const text = createElement("span", "", { hidden: true });
+  const letters = createElement("b", "initials", {}, text);
   const photo = createElement("img", "photo", { src: "", alt: "", referrerPolicy: "no-referrer", hidden: true });
   const dot = createElement("i", "status");
   const element = createElement("span", "avatar", { ariaHidden: "true" }, letters, photo, dot);
@@ -18,10 +25,14 @@ export function createAvatar() {
 
   return {
     element,
-    /** @param {Person} person */
-    show(person) {
+    /**
+     * @param {Person} person
+     * @param {string} name As shown.
+     */
+    show(person, name) {
       setPersonColor(element, person);
-      setText(letters, initials(person.name));
+      letters.dataset.initials = initials(name);
+      setText(text, initials(name));
       dot.className = `status ${person.connected ? person.status : "away"}`;
       const image = person.image?.startsWith("https:") ? person.image : ""; // by https only
       if (shownImage === image) return;

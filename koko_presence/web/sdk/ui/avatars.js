@@ -5,7 +5,7 @@
 import { createAvatar, statusOf } from "./avatar.js";
 import { createElement, setText, UserList } from "./dom.js";
 import { KokoElement } from "./element.js";
-import { arrivals, titleOf } from "./words.js";
+import { arrivals, shownName, titleOf } from "./words.js";
 
 const PANEL_ID = "all";
 const PANEL_PX = 296; // with its margin
@@ -21,14 +21,15 @@ export class KokoAvatars extends KokoElement {
    */
   #announced;
   #titleText = createElement("bdi");
-  #title = createElement("p", "title", {}, createElement("small", "", {}, "Viewing: "), this.#titleText);
+  #viewing = createElement("small");
+  #title = createElement("p", "title", {}, this.#viewing, " ", this.#titleText);
   #row = createElement("ul", "row");
   #faces = new UserList(this.#row, () => this.#createFace());
   #more = createOpener("more");
   #entries = createElement("ul");
   #everybody = new UserList(this.#entries, (/** @type {Person} */ { userId }) => this.#createEntry(userId));
   #panel = createElement(
-    "div", "panel", { id: PANEL_ID, popover: "auto", role: "dialog", ariaLabel: "Everybody here" }, this.#entries,
+    "div", "panel", { id: PANEL_ID, popover: "auto", role: "dialog" }, this.#entries,
   );
 
   constructor() {
@@ -54,26 +55,29 @@ export class KokoAvatars extends KokoElement {
   draw() {
     const target = this.getAttribute("target");
     const people = target === null ? this.people : this.people.filter((person) => isAt(person, target));
+    const { texts } = this;
     const max = Number(this.getAttribute("max")) || 3;
-    const title = target === null ? titleOf(this.snapshot) : "";
+    const title = target === null ? titleOf(this.snapshot, texts) : "";
     this.#title.hidden = !title;
+    setText(this.#viewing, texts.viewing);
     setText(this.#titleText, title);
     this.#faces.show(people.slice(0, max));
-    this.#row.ariaLabel = `Here: ${people.length}`;
+    this.#row.ariaLabel = texts.here(people.length);
+    this.#panel.ariaLabel = texts.everybodyHere;
     this.#more.hidden = people.length <= max;
-    setText(this.#more, `+${people.length - max} more`);
+    setText(this.#more, texts.more(people.length - max));
     this.#everybody.show(people);
     if (this.snapshot.status === "live" && target === null) this.#announceArrivals();
   }
 
   #announceArrivals() {
-    const names = () => new Map(this.people.map(({ userId, name }) => [userId, name]));
+    const names = () => new Map(this.people.map(({ userId, name }) => [userId, shownName(name, this.texts)]));
     const before = (this.#announced ??= names());
-    if (!arrivals(before, names())) return;
+    if (!arrivals(before, names(), this.texts)) return;
     this.announce(() => {
       const announced = this.#announced ?? names();
       this.#announced = names();
-      return arrivals(announced, this.#announced);
+      return arrivals(announced, this.#announced, this.texts);
     });
   }
 
@@ -84,8 +88,8 @@ export class KokoAvatars extends KokoElement {
     return {
       element: createElement("li", "", {}, button),
       update: (/** @type {Person} */ person) => {
-        avatar.show(person);
-        button.title = button.ariaLabel = `${this.nameOf(person)}, ${statusOf(person)}`;
+        avatar.show(person, shownName(person.name, this.texts));
+        button.title = button.ariaLabel = `${this.nameOf(person)}, ${statusOf(person, this.texts)}`;
       },
     };
   }
@@ -105,9 +109,10 @@ export class KokoAvatars extends KokoElement {
       element: createElement("li", "", {}, button),
       update: (/** @type {Person} */ person, /** @type {number} */ index) => {
         button.autofocus = index === 0;
-        avatar.show(person);
+        avatar.show(person, shownName(person.name, this.texts));
         setText(name, this.nameOf(person));
-        setText(note, statusOf(person) + (person.statusMessage ? `: ${person.statusMessage}` : ""));
+        setText(note, statusOf(person, this.texts) + (person.statusMessage ? `: ${person.statusMessage}` : ""));
+        button.title = `${name.textContent}, ${note.textContent}`; // what does not fit ends in an ellipsis
       },
     };
   }

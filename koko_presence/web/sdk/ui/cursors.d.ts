@@ -1,23 +1,28 @@
 /** `<koko-cursors for="video">`: the cursors in a target, and reactions, over its picture; sends the own cursor. */
+import type { Affine } from "../picture-place.js";
 import type { Member, Person, Playback, Room } from "../types.js";
 import { KokoElement } from "./element.js";
 /** The overlays in the page, so that <koko-watch> can show the own reactions, which the server does not send back. */
 export declare const overlays: Set<KokoCursors>;
-/**
- * Position of a mouse event, 0 to 1 of the letter-boxed picture of `media`; null outside of it.
- * @param {Element} media
- * @param {{ clientX: number, clientY: number }} event
- * @returns {{ x: number, y: number } | null}
- */
-export declare function pointOn(media: Element, { clientX, clientY }: {
-    clientX: number;
-    clientY: number;
-}): {
-    x: number;
-    y: number;
-} | null;
 export type ShownCursor = {
     element: HTMLElement;
+    /**
+     * The name.
+     */
+    tag: HTMLElement;
+    /**
+     * As last shown.
+     */
+    person: Person | undefined;
+    /**
+     * Of the name, px; 0 until it is measured.
+     */
+    width: number;
+    height: number;
+    /**
+     * See name-places.js.
+     */
+    spot: number;
     /**
      * The last one that was heard.
      */
@@ -45,14 +50,9 @@ export type Frame = {
     now: number;
     elapsedS: number;
     /**
-     * Of the picture, px of this element.
+     * Of the picture: 0 to 1 in each direction to px of this element.
      */
-    rect: {
-        left: number;
-        top: number;
-        width: number;
-        height: number;
-    };
+    place: Affine;
     /**
      * Whether cursors jump to their position.
      */
@@ -63,6 +63,11 @@ export type Frame = {
  * A cursor in the page.
  * @typedef {object} ShownCursor
  * @property {HTMLElement} element
+ * @property {HTMLElement} tag The name.
+ * @property {Person | undefined} person As last shown.
+ * @property {number} width Of the name, px; 0 until it is measured.
+ * @property {number} height
+ * @property {number} spot See name-places.js.
  * @property {Member["cursor"]} cursor The last one that was heard.
  * @property {number} heardAt Time of the frame in which it was heard first.
  * @property {number} drawnAt Time of the last frame in which it was drawn.
@@ -73,7 +78,7 @@ export type Frame = {
  * @typedef {object} Frame
  * @property {number} now
  * @property {number} elapsedS
- * @property {{ left: number, top: number, width: number, height: number }} rect Of the picture, px of this element.
+ * @property {Affine} place Of the picture: 0 to 1 in each direction to px of this element.
  * @property {boolean} jump Whether cursors jump to their position.
  * @property {Playback | null} playback
  */

@@ -30,6 +30,35 @@ export function setText(element, text) {
 }
 
 /**
+ * The shadow roots around an element, the innermost first, and at the end the document.
+ * @param {Element} element
+ * @returns {(Document | ShadowRoot)[]} Empty for an element that is not in a page.
+ */
+export function rootsAround(element) {
+  const roots = [];
+  for (let each = /** @type {Element | undefined} */ (element); each;) {
+    const root = /** @type {Document | ShadowRoot} */ (each.getRootNode());
+    if ("getElementById" in root) roots.push(root);
+    each = /** @type {Partial<ShadowRoot>} */ (root).host;
+  }
+  return roots;
+}
+
+/**
+ * The element with this id that is nearest: in the shadow root of `element`, in those around it, or in the document.
+ * @param {Element} element
+ * @param {string} id
+ * @returns {HTMLElement | null}
+ */
+export function findById(element, id) {
+  for (const root of rootsAround(element)) {
+    const found = root.getElementById(id);
+    if (found) return found;
+  }
+  return null;
+}
+
+/**
  * Gives `element` the person's colour, and a text colour with enough contrast.
  * @param {HTMLElement} element
  * @param {Pick<Person, "color">} person
@@ -70,14 +99,17 @@ export class UserList {
   show(values) {
     const before = this.#items;
     this.#items = new Map();
-    values.forEach((value, index) => {
-      const item = before.get(value.userId) ?? this.#createItem(value);
+    for (const value of values) {
+      this.#items.set(value.userId, before.get(value.userId) ?? this.#createItem(value));
       before.delete(value.userId);
-      this.#items.set(value.userId, item);
+    }
+    // first, so that those who stay need not be moved: an element that is moved loses the focus
+    for (const { element } of before.values()) element.remove();
+    values.forEach((value, index) => {
+      const item = /** @type {ListItem<Value>} */ (this.#items.get(value.userId));
       item.update(value, index);
       const place = this.#parent.children[index];
       if (place !== item.element) this.#parent.insertBefore(item.element, place ?? null);
     });
-    for (const { element } of before.values()) element.remove();
   }
 }

@@ -3,19 +3,18 @@
  * they draw.
  */
 import type { Person, Room, RoomSnapshot } from "../types.js";
-/**
- * Loads the one style sheet of all shadow roots. The components are hidden until it is loaded.
- * @param {URL} url
- */
-export declare function loadStyles(url: URL): Promise<void>;
 /** Where a server renders, there is no HTMLElement to extend, and no element is made. */
 declare const PageElement: {
     new (): HTMLElement;
     prototype: HTMLElement;
 };
-/** Properties of all components. `room` may be set before or after the element is in the page; null removes it. */
+/**
+ * Properties of all components. `room` may be set before or after the element is in the page; null removes it. The element that
+ * `for` names may come later and go away: the component waits for it.
+ */
 export declare class KokoElement extends PageElement {
     #private;
+    static observedAttributes: string[];
     constructor();
     get room(): Room<import("../types.js").AppTypes> | null | undefined;
     set room(room: Room<import("../types.js").AppTypes> | null | undefined);
@@ -26,13 +25,19 @@ export declare class KokoElement extends PageElement {
      */
     protected attached(room: Room): void;
     /**
+     * The element is in the page, with or without a room; what is done here is undone with `keep`.
+     * @protected
+     */
+    protected connected(): void;
+    /**
      * Shows the snapshot.
      * @protected
      * @returns {boolean | void} True: the next frame is wanted although no event will come.
      */
     protected draw(): boolean | void;
     /**
-     * The element that the attribute `for` names.
+     * The element that the attribute `for` names, in the shadow root of this element, in those around it, or in the document; null
+     * while it is not there.
      * @protected
      */
     protected get target(): HTMLElement | null;
@@ -63,6 +68,70 @@ export declare class KokoElement extends PageElement {
      */
     protected nameOf(person: Person): string;
     /**
+     * The texts in the language of the element.
+     * @protected
+     */
+    protected get texts(): {
+        guest: string;
+        you: (name: string) => string;
+        active: string;
+        idle: string;
+        away: string;
+        busy: string;
+        reviewing: string;
+        reconnecting: string;
+        viewing: string;
+        here: (count: number) => string;
+        more: (count: number) => string;
+        everybodyHere: string;
+        joined: (names: string[]) => string;
+        left: (names: string[]) => string;
+        typing: (names: string[]) => string;
+        titles: (titles: string[]) => string;
+        fullScreen: string;
+        exitFullScreen: string;
+        controller: string;
+        nobody: string;
+        youHaveControl: string;
+        takeControl: string;
+        requestControl: string;
+        cancelRequest: string;
+        releaseControl: string;
+        asksForControl: (name: string) => string;
+        grant: string;
+        deny: string;
+        everyoneCanPlay: string;
+        moderatorsCanPlay: string;
+        takeControlToPlay: string;
+        youCanWatch: string;
+        control: (name: string) => string;
+        nobodyHasControl: string;
+        viewers: string;
+        viewersSynced: (synced: number, total: number) => string;
+        waitingFor: (names: string[]) => string;
+        resync: string;
+        clickToPlay: string;
+        ended: string;
+        ready: string;
+        synced: string;
+        playing: string;
+        paused: string;
+        buffering: string;
+        atTheEnd: string;
+        behind: (seconds: number) => string;
+        ahead: (seconds: number) => string;
+        otherVersion: string;
+        controlling: string;
+        notWatching: string;
+        react: string;
+        reactWith: (emoji: string) => string;
+        connecting: (reason: string) => string;
+        connectionLost: (reason: string) => string;
+        connectionClosed: (reason: string) => string;
+        youLeft: string;
+        errors: Record<string, string>;
+    };
+    /**
      * Announces a text in the live region, at most every 5 s; `makeText` is called then.
      * @protected
      * @param {() => string | undefined} makeText
@@ -86,6 +155,8 @@ export declare class KokoElement extends PageElement {
     protected connectedCallback(): void;
     /** @protected */
     protected disconnectedCallback(): void;
+    /** @protected */
+    protected attributeChangedCallback(): void;
     /**
      * For the frame loop.
      * @param {number} now

@@ -6,11 +6,16 @@
 /** @import { Person, Room, RoomSnapshot, Undo } from "../types.js" */
 
 import { Announcer } from "./announcer.js";
-import { createElement, setText } from "./dom.js";
-import { wake } from "./frames.js";
+import { createElement, findById, rootsAround, setText } from "./dom.js";
+import { ENGLISH } from "./english.js";
+import { attempt, wake } from "./frames.js";
+import { styleSheet } from "./styles.js";
+import { onTexts, textsFor } from "./texts.js";
+import { shownName } from "./words.js";
 import { MAIN_TARGET } from "../targets.js";
 
 const DRAW_INTERVAL_MS = 70; // between two reads of the room
+const PATIENCE_MS = 3000; // a target that is not in the page for longer is worth a warning
 
 /** What a component shows without a room. */
 const EMPTY = /** @type {RoomSnapshot} */ ({
@@ -18,36 +23,33 @@ const EMPTY = /** @type {RoomSnapshot} */ ({
   controllerSessionId: null, requests: [], synced: null, following: true, shownMedia: {}, isBlocked: false, rights: null, returned: null,
 });
 
-/** @type {CSSStyleSheet} */
-let styles;
-
-/**
- * Loads the one style sheet of all shadow roots. The components are hidden until it is loaded.
- * @param {URL} url
- */
-export async function loadStyles(url) {
-  styles = new CSSStyleSheet();
-  styles.replaceSync(":host{visibility:hidden}");
-  styles.replaceSync(await (await fetch(url)).text());
-}
-
 /** Where a server renders, there is no HTMLElement to extend, and no element is made. */
 const PageElement = globalThis.HTMLElement ?? /** @type {typeof HTMLElement} */ (/** @type {unknown} */ (class {}));
 
-/** Properties of all components. `room` may be set before or after the element is in the page; null removes it. */
+/**
+ * Properties of all components. `room` may be set before or after the element is in the page; null removes it. The element that
+ * `for` names may come later and go away: the component waits for it.
+ */
 export class KokoElement extends PageElement {
+  static observedAttributes = ["for", "target", "receive-only", "reactions", "max", "context"];
+
   /** @type {Room | null | undefined} */
   #room;
   /** @type {Undo[]} */
   #undo = [];
   #nextDrawAt = 0;
+  /** @type {HTMLElement | null} */
+  #target = null;
+  #hasWarned = false;
+  #isStarted = false;
+  #texts = ENGLISH;
   /** @type {Announcer} */
   #announcer;
 
   constructor() {
     super();
     const root = this.attachShadow({ mode: "open" });
-    root.adoptedStyleSheets = [styles];
+    root.adoptedStyleSheets = [styleSheet()];
     const region = createElement("span", "voice", { role: "status" });
     this.#announcer = new Announcer((text) => setText(region, text ?? ""));
     root.append(region);
@@ -60,9 +62,7 @@ export class KokoElement extends PageElement {
   set room(room) {
     if (room === this.#room) return;
     this.#room = room;
-    if (!this.isConnected) return;
-    this.connectedCallback();
-    wake(this);
+    if (this.isConnected) this.#start();
   }
 
   // --- for the components ------------------------------------------------------------------------------------------
@@ -75,6 +75,12 @@ export class KokoElement extends PageElement {
   attached(room) {}
 
   /**
+   * The element is in the page, with or without a room; what is done here is undone with `keep`.
+   * @protected
+   */
+  connected() {}
+
+  /**
    * Shows the snapshot.
    * @protected
    * @returns {boolean | void} True: the next frame is wanted although no event will come.
@@ -82,11 +88,12 @@ export class KokoElement extends PageElement {
   draw() {}
 
   /**
-   * The element that the attribute `for` names.
+   * The element that the attribute `for` names, in the shadow root of this element, in those around it, or in the document; null
+   * while it is not there.
    * @protected
    */
   get target() {
-    return document.getElementById(this.getAttribute("for") ?? "");
+    return this.#target;
   }
 
   /**
@@ -129,7 +136,16 @@ export class KokoElement extends PageElement {
    * @param {Person} person
    */
   nameOf(person) {
-    return person.name + (person === this.snapshot.self ? " (you)" : "");
+    const name = shownName(person.name, this.#texts);
+    return person === this.snapshot.self ? this.#texts.you(name) : name;
+  }
+
+  /**
+   * The texts in the language of the element.
+   * @protected
+   */
+  get texts() {
+    return this.#texts;
   }
 
   /**
@@ -168,19 +184,64 @@ export class KokoElement extends PageElement {
 
   /** @protected */
   connectedCallback() {
-    this.disconnectedCallback();
     const { room } = this;
     delete (/** @type {{ room?: unknown }} */ (this).room); // an own property if it was set before the element was defined
     this.#room = room;
-    if (!room) return;
-    this.keep(room.on("change", () => wake(this)));
-    this.attached(room);
-    wake(this);
+    this.#start();
   }
 
   /** @protected */
   disconnectedCallback() {
-    for (const undo of this.#undo.splice(0)) undo();
+    this.#stop();
+  }
+
+  /** @protected */
+  attributeChangedCallback() {
+    if (this.#isStarted) this.#start();
+  }
+
+  /** Begins anew, with the present room, target and attributes. A fault is reported, and throws nothing at the caller. */
+  #start() {
+    this.#stop();
+    this.#isStarted = true;
+    attempt(this, () => {
+      this.#findTarget();
+      this.#texts = textsFor(this);
+      this.keep(onTexts(() => wake(this)));
+      this.connected();
+      const room = this.#room;
+      if (!room) return;
+      if (typeof room.on !== "function") throw new TypeError(`<${this.localName}>.room: give it a room of presence.enter(), or null`);
+      this.keep(room.on("change", () => wake(this)));
+      this.attached(room);
+    });
+    wake(this);
+  }
+
+  #stop() {
+    this.#isStarted = false;
+    for (const undo of this.#undo.splice(0)) attempt(this, undo);
+  }
+
+  /** Finds the target, and begins anew as soon as there is another one, or none. */
+  #findTarget() {
+    const id = this.getAttribute("for");
+    const find = () => (id ? findById(this, id) : null);
+    this.#target = find();
+    if (!id) return;
+    const observer = new MutationObserver(() => {
+      if (find() !== this.#target) this.#start();
+    });
+    for (const root of rootsAround(this)) {
+      observer.observe(root, { subtree: true, childList: true, attributes: true, attributeFilter: ["id"] });
+    }
+    this.keep(() => observer.disconnect());
+    if (this.#target || this.#hasWarned) return;
+    const timer = setTimeout(() => {
+      this.#hasWarned = true;
+      console.warn(`<${this.localName} for="${id}"> waits: there is no element with this id in the document or in the shadow roots around it.`);
+    }, PATIENCE_MS);
+    this.keep(() => clearTimeout(timer));
   }
 
   /**
@@ -192,6 +253,7 @@ export class KokoElement extends PageElement {
   frame(now, elapsedS) {
     if (now < this.#nextDrawAt) return true;
     this.#nextDrawAt = now + DRAW_INTERVAL_MS;
+    this.#texts = textsFor(this);
     return Boolean(this.draw());
   }
 }

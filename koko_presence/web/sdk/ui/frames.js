@@ -10,6 +10,12 @@
 
 const LONGEST_STEP_MS = 50;
 
+/**
+ * Components with a fault that was reported.
+ * @type {WeakSet<object>}
+ */
+const reported = new WeakSet();
+
 /** @type {Set<Animated>} */
 const awake = new Set();
 let request = 0;
@@ -32,6 +38,22 @@ function run(now) {
   const components = [...awake];
   awake.clear();
   for (const component of components) {
-    if (component.isConnected && component.frame(now, elapsedS)) wake(component);
+    attempt(component, () => {
+      if (component.isConnected && component.frame(now, elapsedS)) wake(component);
+    });
+  }
+}
+
+/**
+ * Calls `act`. What it throws is reported as an unhandled error of the page, once for each component, and stops nothing else.
+ * @param {object} component
+ * @param {() => void} act
+ */
+export function attempt(component, act) {
+  try {
+    act();
+  } catch (error) {
+    if (!reported.has(component)) reportError(error);
+    reported.add(component);
   }
 }

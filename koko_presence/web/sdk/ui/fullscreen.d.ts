@@ -17,4 +17,8 @@ export declare class KokoFullscreen extends KokoElement {
     protected get container(): HTMLElement | null;
     /** @protected */
     protected connectedCallback(): void;
+    /** @protected */
+    protected connected(): void;
+    /** @protected */
+    protected draw(): void;
 }

@@ -2,6 +2,7 @@
 
 import { createElement, setText } from "./dom.js";
 import { KokoElement } from "./element.js";
+import { wake } from "./frames.js";
 
 /**
  * Shows an element on the full screen, or ends that. Give it the container of the film and the overlays: the button of the
@@ -11,12 +12,20 @@ import { KokoElement } from "./element.js";
  */
 export async function toggleFullscreen(container) {
   try {
-    if (document.fullscreenElement === container) await document.exitFullscreen();
+    if (isOnFullScreen(container)) await document.exitFullscreen();
     else await container.requestFullscreen();
   } catch {
     return false;
   }
-  return document.fullscreenElement === container;
+  return isOnFullScreen(container);
+}
+
+/**
+ * In a shadow root the document names its host: the root itself knows the element.
+ * @param {Element | null} container
+ */
+function isOnFullScreen(container) {
+  return container !== null && /** @type {Document | ShadowRoot} */ (container.getRootNode()).fullscreenElement === container;
 }
 
 /** `<koko-fullscreen for="stage">`; without `for` the element that contains it. Needs no room. */
@@ -42,9 +51,16 @@ export class KokoFullscreen extends KokoElement {
   /** @protected */
   connectedCallback() {
     super.connectedCallback();
-    const show = () => setText(this.#button, document.fullscreenElement === this.container ? "Exit full screen" : "Full screen");
     this.#button.hidden = !document.fullscreenEnabled; // not on an iPhone, nor in a frame that may not
-    this.listen(document, ["fullscreenchange"], show);
-    show();
+  }
+
+  /** @protected */
+  connected() {
+    this.listen(document, ["fullscreenchange"], () => wake(this));
+  }
+
+  /** @protected */
+  draw() {
+    setText(this.#button, isOnFullScreen(this.container) ? this.texts.exitFullScreen : this.texts.fullScreen);
   }
 }

@@ -5,14 +5,14 @@
 import { createElement, setPersonColor, setText, UserList } from "./dom.js";
 import { KokoElement } from "./element.js";
 import { wake } from "./frames.js";
-import { playhead } from "./picture.js";
+import { playhead } from "./motion.js";
 import { isIn, mediumAt } from "../targets.js";
 import { initials } from "./words.js";
 
 const GROUP_PX = 26; // nearer marks are one group
 const GROUP_STEP_PX = 20; // between the labels of a group
 const MAX_IN_GROUP = 5; // the last one only shows that there are more
-const LABEL_PX = 18;
+const LABEL_PX = 20;
 
 /**
  * A mark and its place. `rank` is its number in its group; those beyond the largest are hidden.
@@ -51,10 +51,10 @@ export class KokoMarks extends KokoElement {
   draw() {
     this.#duration = /** @type {HTMLVideoElement | null} */ (this.target)?.duration || 0;
     this.#widthPx = this.clientWidth;
-    if (!this.#duration) return false;
+    const isKnown = this.#duration > 0 && this.#duration < Infinity; // not a live stream
     const { others, playback } = this.snapshot;
-    this.#selections.show(this.people.flatMap((person) => this.#selectionOf(person)));
-    const marks = others.flatMap((person) => this.#place(person));
+    this.#selections.show(isKnown ? this.people.flatMap((person) => this.#selectionOf(person)) : []);
+    const marks = isKnown ? others.flatMap((person) => this.#place(person)) : [];
     this.#marks.show(inGroups(marks));
     return marks.length > 0 && Boolean(playback?.isPlaying);
   }
@@ -118,9 +118,10 @@ export class KokoMarks extends KokoElement {
         const direction = at > this.#widthPx / 2 ? -1 : 1;
         setPersonColor(element, person);
         element.hidden = rank >= MAX_IN_GROUP;
-        setText(label, rank === MAX_IN_GROUP - 1 ? "…" : initials(person.name));
+        setText(label, rank === MAX_IN_GROUP - 1 ? "…" : initials(this.nameOf(person)));
         element.style.left = `${at}px`;
-        label.style.left = `${direction * rank * GROUP_STEP_PX - LABEL_PX / 2}px`;
+        const left = direction * rank * GROUP_STEP_PX - LABEL_PX / 2;
+        label.style.left = `${Math.max(-at, Math.min(left, this.#widthPx - at - LABEL_PX))}px`; // inside, at both ends
       },
     };
   }

@@ -23,7 +23,7 @@ export class KokoTyping extends KokoElement {
     const context = this.getAttribute("context");
     const isMeant = (/** @type {Member} */ { isTyping, typingContext }) => isTyping && (!context || typingContext === context);
     const typists = this.snapshot.others.filter(({ sessions }) => sessions.some(isMeant));
-    const sentence = typingSentence(typists.map(({ name }) => name));
+    const sentence = typingSentence(typists.map((person) => this.nameOf(person)), this.texts);
     this.#line.hidden = !sentence;
     setText(this.#text, sentence);
     if (sentence === this.#sentence) return;

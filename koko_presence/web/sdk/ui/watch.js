@@ -5,7 +5,7 @@
 import { overlays } from "./cursors.js";
 import { createElement, setPersonColor, setText, UserList } from "./dom.js";
 import { KokoElement } from "./element.js";
-import { freeControlWords, viewerWords, waitingSentence } from "./words.js";
+import { connectionWords, freeControlWords, shownName, viewerWords, waitingSentence } from "./words.js";
 
 const REACTIONS = "👍 ❤️ 😂 🔥";
 
@@ -14,11 +14,17 @@ const IN_STEP = ["synced", "ended"];
 
 /** What the user can do about control. */
 const CONTROL_ACTIONS = /** @type {const} */ ({
-  release: { label: "Release control", method: "releaseControl" },
-  cancel: { label: "Cancel request", method: "cancelRequest" },
-  request: { label: "Request control", method: "requestControl" },
-  take: { label: "Take control", method: "requestControl" },
+  release: { label: "releaseControl", method: "releaseControl" },
+  cancel: { label: "cancelRequest", method: "cancelRequest" },
+  request: { label: "requestControl", method: "requestControl" },
+  take: { label: "takeControl", method: "requestControl" },
 });
+
+/** Where the name is in a sentence; the name itself is an element of its own. */
+const NAME_PLACE = "\0";
+
+/** Types of rooms without shared playback. */
+const WITHOUT_PLAYBACK = ["project", "comment_thread"];
 
 /** `<koko-watch reactions="👍 ❤️">`. */
 export class KokoWatch extends KokoElement {
@@ -29,26 +35,33 @@ export class KokoWatch extends KokoElement {
 
   #who = createElement("bdi", "controller");
   #rule = createElement("small", "rule");
-  #control = this.#createButton("", (room) => room[CONTROL_ACTIONS[this.#controlAction].method]());
-  #resync = this.#createButton("Resync", async (room) => void (await room.follow(true)));
+  #connection = createElement("p", "connection");
+  #controllerLabel = createElement("small");
+  #control = this.#createButton((room) => room[CONTROL_ACTIONS[this.#controlAction].method]());
+  #resync = this.#createButton(async (room) => void (await room.follow(true)));
   #requestItems = createElement("ul");
   #requests = new UserList(this.#requestItems, (/** @type {ControlRequest} */ request) => this.#createRequest(request));
   #count = createElement("p", "count");
-  #viewerItems = createElement("ul", "viewers", { ariaLabel: "Viewers" });
+  #viewerItems = createElement("ul", "viewers", { tabIndex: 0 }); // it scrolls
   #viewers = new UserList(this.#viewerItems, () => this.#createViewer());
   #error = createElement("p", "error", { role: "alert" });
-  #faces = createElement("div", "faces", { role: "group", ariaLabel: "React" });
+  #faces = createElement("div", "faces", { role: "group" });
   /** @type {HTMLButtonElement[]} */
   #reactionButtons = [];
 
+  #controlHead = createElement(
+    "div", "head", {}, createElement("p", "", {}, this.#controllerLabel, this.#who, this.#rule), this.#control,
+  );
+  #viewersHead = createElement("div", "head", {}, this.#count, this.#resync);
+
   constructor() {
     super();
-    const controller = createElement("p", "", {}, createElement("small", "", {}, "Controller"), this.#who, this.#rule);
     this.shadowRoot?.append(
-      createElement("div", "head", {}, controller, this.#control),
+      this.#connection,
+      this.#controlHead,
       this.#requestItems,
       this.#error,
-      createElement("div", "head", {}, this.#count, this.#resync),
+      this.#viewersHead,
       this.#viewerItems,
       this.#faces,
     );
@@ -57,8 +70,8 @@ export class KokoWatch extends KokoElement {
   /** @protected */
   attached() {
     const emojis = (this.getAttribute("reactions") ?? REACTIONS).split(" ");
-    this.#reactionButtons = emojis.map((emoji) => createElement("button", "reaction", {
-      type: "button", ariaLabel: `React with ${emoji}`, onclick: () => this.react(emoji),
+    this.#reactionButtons = emojis.filter(Boolean).map((emoji) => createElement("button", "reaction", {
+      type: "button", value: emoji, onclick: () => this.react(emoji),
     }, emoji));
     this.#faces.replaceChildren(...this.#reactionButtons);
   }
@@ -76,17 +89,56 @@ export class KokoWatch extends KokoElement {
 
   /** @protected */
   draw() {
-    const { status, self, playback, requests, synced, following, isBlocked, rights } = this.snapshot;
+    const { texts, snapshot, room } = this;
+    const { status, type = "", self, playback, requests, following, isBlocked, rights } = snapshot;
+    const { status: connection, error } = room?.getSnapshot() ?? { status: "live", error: null };
+    const isLive = status === "live";
+    const hasPlayback = !WITHOUT_PLAYBACK.includes(type);
+    setText(this.#connection, connectionWords({ status: connection, error }, texts));
+    this.#connection.hidden = !this.#connection.textContent;
+    this.#controlHead.hidden = this.#viewersHead.hidden = this.#viewerItems.hidden = !hasPlayback;
     this.#drawControl();
-    for (const button of [this.#control, ...this.#reactionButtons]) button.disabled = status !== "live";
+    for (const button of this.#reactionButtons) {
+      button.disabled = !isLive;
+      button.ariaLabel = texts.reactWith(button.value);
+    }
     const isInStep = following === true && [...IN_STEP, "unknown", undefined].includes(self?.viewerSync?.state);
     this.#resync.hidden = !isBlocked && (!playback || isInStep);
-    setText(this.#resync, isBlocked ? "Click to play" : "Resync");
-    this.#requests.show(this.#hasControl || rights?.moderate ? requests : []);
-    this.#faces.hidden = rights?.broadcast === false;
-    setText(this.#count, this.#waiting || (synced ? `Viewers synced: ${synced.synced}/${synced.total}` : "Viewers"));
+    setText(this.#resync, isBlocked ? texts.clickToPlay : texts.resync);
+    this.#keepFocus(() => this.#requests.show(this.#hasControl || rights?.moderate ? requests : []));
+    this.#faces.hidden = status === "closed" || rights?.broadcast === false;
+    this.#faces.ariaLabel = texts.react;
+    this.#viewerItems.ariaLabel = texts.viewers;
+    setText(this.#count, this.#countWords);
     this.#viewers.show(this.people);
-    if (status === "live") this.#announceNews();
+    if (isLive) this.#announceNews();
+  }
+
+  /** What is above the viewers: for whom the room waits, that the film has ended, how many are in step. */
+  get #countWords() {
+    const { texts } = this;
+    const { synced, playback } = this.snapshot;
+    if (this.#waiting) return this.#waiting;
+    if (playback?.ended) return texts.ended;
+    return synced && playback ? texts.viewersSynced(synced.synced, synced.total) : texts.viewers;
+  }
+
+  /**
+   * Changes the list of requests. When the one with the focus is gone, the focus goes to the same button of the next one, or else
+   * to the nearest control.
+   * @param {() => void} change
+   */
+  #keepFocus(change) {
+    const focused = /** @type {HTMLElement | null} */ (this.shadowRoot?.activeElement ?? null);
+    const item = focused?.closest(".request");
+    const rows = () => [...this.#requestItems.children];
+    const index = item ? rows().indexOf(item) : -1;
+    const column = item && focused ? [...item.querySelectorAll("button")].indexOf(/** @type {HTMLButtonElement} */ (focused)) : -1;
+    change();
+    if (!item || item.isConnected) return;
+    const next = rows()[Math.min(index, rows().length - 1)]?.querySelectorAll("button")[column];
+    const rest = [this.#control, this.#resync, this.#viewerItems].find((each) => each.checkVisibility() && !each.matches(":disabled"));
+    (next ?? rest)?.focus({ preventScroll: true });
   }
 
   get #hasControl() {
@@ -96,33 +148,38 @@ export class KokoWatch extends KokoElement {
 
   /** The name of the controller; undefined if there is none. */
   get #controllerName() {
-    return this.#hasControl ? "You" : this.personOf(this.snapshot.controller)?.name;
+    const controller = this.personOf(this.snapshot.controller);
+    return this.#hasControl ? this.texts.youHaveControl : controller && shownName(controller.name, this.texts);
   }
 
   /** For whom the room waits, as text. */
   get #waiting() {
-    const waitingFor = this.snapshot.playback?.waitingFor ?? [];
-    return waitingSentence(waitingFor.flatMap((userId) => this.personOf(userId)?.name ?? []));
+    const people = this.snapshot.playback?.waitingFor?.flatMap((userId) => this.personOf(userId) ?? []) ?? [];
+    return waitingSentence(people.map(({ name }) => shownName(name, this.texts)), this.texts);
   }
 
   #drawControl() {
-    const { self, controller, requests, rights, settings } = this.snapshot;
+    const { texts } = this;
+    const { status, self, controller, requests, rights, settings } = this.snapshot;
     const hasAsked = requests.some(({ userId }) => userId === self?.userId);
     const mayTake = !controller && (settings?.controlMode !== "moderators" || Boolean(rights?.moderate));
     if (this.#hasControl) this.#controlAction = "release";
     else if (hasAsked) this.#controlAction = "cancel";
     else this.#controlAction = mayTake ? "take" : "request";
-    this.#control.hidden = rights?.control === false;
-    setText(this.#control, CONTROL_ACTIONS[this.#controlAction].label);
-    setText(this.#who, this.#controllerName ?? "Nobody");
-    setText(this.#rule, controller ? "" : freeControlWords(this.snapshot));
+    this.#control.hidden = status === "closed" || rights?.control === false;
+    this.#control.disabled = status !== "live";
+    setText(this.#control, texts[CONTROL_ACTIONS[this.#controlAction].label]);
+    setText(this.#controllerLabel, texts.controller);
+    setText(this.#who, this.#controllerName ?? texts.nobody);
+    setText(this.#rule, controller || status === "closed" ? "" : freeControlWords(this.snapshot, texts));
   }
 
   #announceNews() {
+    const { texts } = this;
     const { requests, isBlocked } = this.snapshot;
-    const asked = requests.map(({ requesterName }) => `. ${requesterName} asks for control`);
-    const hints = [this.#waiting, isBlocked ? "Click to play" : ""].flatMap((text) => (text ? `. ${text}` : []));
-    const news = `Control: ${this.#controllerName ?? "nobody"}${[...asked, ...hints].join("")}`;
+    const asked = requests.map(({ requesterName }) => texts.asksForControl(shownName(requesterName, texts)));
+    const control = this.#controllerName === undefined ? texts.nobodyHasControl : texts.control(this.#controllerName);
+    const news = [control, ...asked, this.#waiting, isBlocked ? texts.clickToPlay : ""].filter(Boolean).join(". ");
     const isFirst = !this.#news;
     if (news === this.#news) return;
     this.#news = news;
@@ -131,10 +188,21 @@ export class KokoWatch extends KokoElement {
 
   /** @param {ControlRequest} request */
   #createRequest({ userId, requesterName }) {
-    const text = createElement("span", "", {}, createElement("bdi", "", {}, requesterName), " asks for control");
-    const grant = this.#createButton("Grant", (room) => room.grantControl(userId));
-    const deny = this.#createButton("Deny", (room) => room.denyControl(userId));
-    return { element: createElement("li", "request", {}, text, grant, deny), update() {} };
+    const [before, name, after] = [createElement("span"), createElement("bdi"), createElement("span")];
+    const grant = this.#createButton((room) => room.grantControl(userId));
+    const deny = this.#createButton((room) => room.denyControl(userId));
+    return {
+      element: createElement("li", "request", {}, createElement("p", "", {}, before, name, after), grant, deny),
+      update: () => {
+        const { texts } = this;
+        const [start = "", end = ""] = texts.asksForControl(NAME_PLACE).split(NAME_PLACE);
+        setText(before, start);
+        setText(name, shownName(requesterName, texts));
+        setText(after, end);
+        setText(grant, texts.grant);
+        setText(deny, texts.deny);
+      },
+    };
   }
 
   #createViewer() {
@@ -144,9 +212,11 @@ export class KokoWatch extends KokoElement {
     return {
       element,
       update: (/** @type {Person} */ person) => {
-        const words = viewerWords(person, person.userId === this.snapshot.controller);
+        const { controller, playback } = this.snapshot;
+        const hasControl = person.userId === controller;
+        const words = viewerWords(person, hasControl, { texts: this.texts, isStarted: playback !== null });
         setPersonColor(element, person);
-        element.classList.toggle("in", words === "controlling" || IN_STEP.includes(person.viewerSync?.state ?? ""));
+        element.classList.toggle("in", words === this.texts.controlling || IN_STEP.includes(person.viewerSync?.state ?? ""));
         setText(name, this.nameOf(person));
         setText(state, words);
       },
@@ -155,14 +225,13 @@ export class KokoWatch extends KokoElement {
 
   /**
    * A button that shows a refusal; the second click of a double click is ignored.
-   * @param {string} label
    * @param {(room: Room) => Promise<Answer | void>} act
    */
-  #createButton(label, act) {
+  #createButton(act) {
     const onclick = async (/** @type {MouseEvent} */ { detail }) => {
       const answer = detail < 2 ? await act(/** @type {Room} */ (this.room)) : undefined;
-      setText(this.#error, answer && !answer.success ? answer.message : "");
+      setText(this.#error, answer && !answer.success ? this.texts.errors[answer.code] ?? answer.message : "");
     };
-    return createElement("button", "button", { type: "button", onclick }, label);
+    return createElement("button", "button", { type: "button", onclick });
   }
 }

@@ -1,4 +1,4 @@
-/** The picture's rectangle inside its element, the motion of a cursor over it, and its opacity. Uses no DOM. */
+/** The motion of a cursor over a picture, its opacity, and the playhead of a person. Uses no DOM. */
 
 /** @import { Person, Playback } from "../types.js" */
 
@@ -8,33 +8,6 @@ const REST_PX_S = 1;
 const NEAR_S = 1; // full strength up to here ...
 const FAR_S = 4; // ... and the least from here on
 const MIN_STRENGTH = 0.25;
-
-/**
- * The rectangle of the picture inside a box of `box` pixels, as CSS object-fit (contain, cover, fill) and object-position
- * place it. Media without a size of its own fill the box.
- * @param {{ width: number, height: number }} box
- * @param {{ width?: number | undefined, height?: number | undefined }} media
- * @param {string} [fit]
- * @param {string} [position]
- */
-export function pictureRect(box, { width: mediaWidth = 0, height: mediaHeight = 0 }, fit = "contain", position = "50% 50%") {
-  if (!(mediaWidth > 0 && mediaHeight > 0) || fit === "fill") return { left: 0, top: 0, ...box };
-  const scales = [box.width / mediaWidth, box.height / mediaHeight];
-  const scale = fit === "cover" ? Math.max(...scales) : Math.min(...scales);
-  const width = mediaWidth * scale;
-  const height = mediaHeight * scale;
-  const [x = "50%", y = "50%"] = position.split(" ");
-  return { left: offset(x, box.width - width), top: offset(y, box.height - height), width, height };
-}
-
-/**
- * @param {string} position Of one axis: percent of the free pixels, or pixels.
- * @param {number} freePx
- */
-function offset(position, freePx) {
-  const number = parseFloat(position);
-  return position.endsWith("%") ? (freePx * number) / 100 : number;
-}
 
 /**
  * Moves a spring on towards `to`: critically damped, exact, stable for any step.
