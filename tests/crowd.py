@@ -48,6 +48,7 @@ class Person:
         self.granted = "all"  # of the last token that the server has accepted
         self.number = self.granted_number = 0  # of the same two tokens
         self.compact = int(name[1:]) % 2 == 1
+        self.is_stream = int(name[1:]) % 3 == 1  # connected by an event stream
         self.numbers: dict[str, dict[int, str]] = {}  # room -> number in compact cursors -> session that has it now
         self.cursors: list[tuple[str, str, float]] = []  # room, session and timestamp of each cursor received
         self.words = 0
@@ -77,6 +78,8 @@ class Person:
             return
         self.node, self.noticed_at = node, None
         self.client = Client(story.world, self.node.hub)
+        if self.is_stream:
+            self.client.session.become_stream()
         story.witness.on_come(self, self.client.session.connection)
         self.read = 0
         self.seen, self.seq, self.controller, self.numbers, self.settings = {}, {}, {}, {}, {}

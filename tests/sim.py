@@ -546,6 +546,8 @@ class Story:
                     truth[room].add(person.session)
                 if missing := person.wants - set(person.seen):
                     raise Broken(f"{person.name} wants {missing} and is not in")
+                if self.world.shard.users[person.user].sessions[person.session].stream != person.is_stream:
+                    raise Broken(f"the owner of {person.user} does not know how {person.name} is connected")
         leases: set[str] = set()
         for machine in self.machines:
             if machine.calls:

@@ -59,7 +59,10 @@ def _upstream_requests(counters: Counters) -> Values:
 
 FAMILIES = (
     Family(
-        "connections", "gauge", "Open WebSocket connections, with or without a session.", _one(lambda c: c.connections)
+        "connections",
+        "gauge",
+        "Open WebSockets and event streams, with or without a session.",
+        _one(lambda c: c.connections),
     ),
     Family(
         "sessions",

@@ -210,7 +210,7 @@ def collect(
         Counters(
             totals=totals,
             versions=versions(),
-            connections=len(acceptor.connections),
+            connections=len(acceptor.connections) + acceptor.stream_count,
             sessions=len(outboxes),
             users=len(shard.users),
             rooms={type_: rooms[type_] for type_ in ROOM_TYPES},

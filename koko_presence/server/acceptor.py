@@ -96,6 +96,7 @@ class Acceptor:
         self.cookie = cookie
         self.connections: set[Connection] = set()
         self.open_count = 0
+        self.stream_count = 0  # connections that carry event streams
         self._is_full = False
         self.refuses_new_clients = False  # set by the worker while memory is short
         self.handshake_timeout_s = handshake_timeout_s
@@ -357,9 +358,17 @@ class Acceptor:
     def hand_over(self, request: web.BaseRequest) -> Any:
         """Take the connection of a request from aiohttp, to be answered by an event stream. Returns the transport, None
         when the connection is closed or not of this acceptor. The caller sets the transport's protocol, and calls
-        `exit` when the connection is lost."""
+        `leave_stream` when the connection is lost."""
         sniffer = self._http_sniffers.get(request.transport)
-        return None if sniffer is None else sniffer.hand_over(request)
+        if sniffer is None:
+            return None
+        self.stream_count += 1
+        return sniffer.hand_over(request)
+
+    def leave_stream(self, transport: Any) -> None:
+        """Uncount an event stream that is closed."""
+        self.stream_count -= 1
+        self.exit(transport)
 
     def begin(
         self, transport: Any, request: Any, cookie: SessionCookie | str | None, behind: bytes, use: AddressUse

@@ -478,9 +478,11 @@ def test_what_follows_the_request_on_its_connection_ends_the_stream(run: Run) ->
             reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.split(":")[2].split("/")[0]))
             writer.write(head_of(ann))
             await reader.readuntil(b"authenticated")
-            assert server.worker.acceptor.open_count == 1
+            acceptor = server.worker.acceptor
+            assert (acceptor.open_count, acceptor.stream_count) == (1, 1)
             writer.write(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
-            await until(lambda: server.worker.acceptor.open_count == 0)
+            await until(lambda: acceptor.open_count == 0)
+            assert acceptor.stream_count == 0
             writer.close()
 
     run(story())

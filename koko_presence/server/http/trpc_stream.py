@@ -155,7 +155,7 @@ class EventStream(asyncio.Protocol):
         transport, self._transport = self._transport, _GONE
         self._session.on_close(LOST, False)
         self._use.end()
-        self._acceptor.exit(transport)
+        self._acceptor.leave_stream(transport)
 
     # --- called by the session --------------------------------------------------------------------------------------
 
