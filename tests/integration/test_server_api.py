@@ -181,6 +181,22 @@ def test_presence_of_a_user_is_switched_off_and_on_over_whatever_workers(served:
     assert sorted(hear(watcher, "user_joined")["data"]["sessionCount"] for _ in range(4)) == [1, 2, 3, 4]
 
 
+def test_presence_that_is_switched_off_is_so_at_a_replaced_worker() -> None:
+    with service(workers=2) as running:
+        it = Operated(running.up())
+        assert it.call("PATCH", "/api/users/off", {"presence": False})[0] == 200
+        old = it.alive()
+        for id in (1, 2):  # one after the other, so that both have begun with the supervisor's list
+            os.kill(it.pid(id), signal.SIGKILL)
+            wait_until(lambda number=id: it.whole() and len(it.log("worker started")) == 2 + number)  # type: ignore[misc]
+        assert not set(old) & set(it.alive())
+        watcher = it.enter("wat", "video_off")
+        for _ in range(4):  # some at each worker
+            it.enter("off", "video_off")
+        say(watcher, type="get_active", roomId="video_off")
+        assert hear(watcher, "active")["totalCount"] == 1
+
+
 def test_kicked_is_the_next_message_and_the_last(served: Operated) -> None:
     victims = [served.enter("vic", "video_kick") for _ in range(4)]
     watcher = served.enter("wat", "video_kick")
