@@ -405,8 +405,8 @@ def test_a_time_that_is_not_translated_would_be_found(monkeypatch: pytest.Monkey
 
 
 def test_every_monotonic_second_that_travels_is_listed() -> None:
-    """Every float between workers that is no monotonic time is a position in a video, a rate or the issue of a token. A
-    new time has to be listed."""
+    """Every float between workers that is no monotonic time is a position in a video, a rate, or the issue or the end of
+    a token. A new time has to be listed."""
     kinds = {
         kind
         for module in (commands, edge_messages, wire_messages, snapshots)
@@ -426,5 +426,7 @@ def test_every_monotonic_second_that_travels_is_listed() -> None:
         ("PlaybackRecord", "current_time"),
         ("PlaybackRecord", "playback_rate"),
         ("UserInfo", "issued_at_s"),  # of the issuer's clock
+        ("BeatStream", "expires_at_s"),
+        ("SessionActed", "expires_at_s"),
     }
     assert listed <= found
