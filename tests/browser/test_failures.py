@@ -175,19 +175,16 @@ def test_another_tab_that_takes_the_session_is_the_reason_of_the_end(server: Ser
     page.evaluate(SCRIPT, [server.url, "/presence", "jane", True])
     page.wait_for_function(IS_LIVE)
     taken = """async () => {
-      const first = window.socket;
-      const token = await new Promise((resolve) => {
-        const { send } = WebSocket.prototype;
-        first.addEventListener("message", ({ data }) => {
-          const { resumeToken } = JSON.parse(data);
-          if (resumeToken) resolve(resumeToken);
+      const { token } = await (await fetch("/dev/token?user=jane")).json();
+      const resumeToken = await new Promise((resolve) => {
+        socket.addEventListener("message", ({ data }) => {
+          const message = JSON.parse(data);
+          if (message.type === "authenticated") resolve(message.resumeToken);
         });
-        fetch("/dev/token?user=jane").then((answer) => answer.json()).then(({ token }) =>
-          send.call(first, JSON.stringify({ type: "auth", token })));
+        socket.send(JSON.stringify({ type: "auth", token }));
       });
-      const other = new (Object.getPrototypeOf(WebSocket))(first.url);
-      const { token: fresh } = await (await fetch("/dev/token?user=jane")).json();
-      other.onopen = () => other.send(JSON.stringify({ type: "auth", token: fresh, resumeToken: token }));
+      const other = new (Object.getPrototypeOf(WebSocket))(socket.url);
+      other.onopen = () => other.send(JSON.stringify({ type: "auth", token, resumeToken }));
     }"""
     page.evaluate(taken)
     page.wait_for_function("room.status === 'closed'")
