@@ -13,7 +13,14 @@ from .pages import Wire, cursors, expect_playing, expect_together, face, faces, 
 
 pytestmark = pytest.mark.browser
 
-LOST = ("ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET", "ERR_SOCKET_NOT_CONNECTED", "WebSocket connection to")
+LOST = (
+    "ERR_CONNECTION_REFUSED",
+    "ERR_CONNECTION_RESET",
+    "ERR_SOCKET_NOT_CONNECTED",
+    "ERR_EMPTY_RESPONSE",
+    "WebSocket connection to",
+    "426 (Upgrade Required)",
+)
 
 
 @pytest.fixture(autouse=True)
