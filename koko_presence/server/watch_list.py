@@ -7,9 +7,10 @@ client sends it again.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import islice
 from math import inf
 from typing import Protocol
 
@@ -99,9 +100,7 @@ class WatchList:
         self._lists = 0  # that have come
         self._rechecks = 0  # that have begun
         self._rooms: tuple[WatchedRoom, ...] = ()
-        self._due: OrderedDict[WatchedRoom, None] = (
-            OrderedDict()
-        )  # whose summaries the client has to get, the longest waiting first
+        self._due: dict[WatchedRoom, None] = {}  # whose summaries the client has to get, the longest waiting first
         self._undecided: set[str] = set()  # rooms whose last check had no answer
         self._recheck_at = inf
 
@@ -265,12 +264,16 @@ class WatchList:
     def deliver(self) -> bool:
         """Write the newest summaries that the client has to get, up to `PORTION_BYTES`, and none while it has not taken
         what was written before. Returns whether some are left."""
-        outbox, due, written = self._session.outbox, self._due, 0
+        outbox, due = self._session.outbox, self._due
         if outbox.is_backed_up():
             return bool(due)
-        while due and written < PORTION_BYTES:
-            watched, _ = due.popitem(last=False)
+        count = written = 0
+        for watched in due:
             counters.sent(watched.frame)
             outbox.write_frame(watched.frame)
+            count += 1
             written += len(watched.frame)
-        return bool(due)
+            if written >= PORTION_BYTES:
+                break
+        self._due = dict.fromkeys(islice(due, count, None))  # a new one: a dict that was large stays large
+        return bool(self._due)
