@@ -252,6 +252,21 @@ def test_a_project_shows_who_is_at_which_film(visit: Visit, server: Server) -> N
     expect(here(tom, 0)).to_have_attribute("aria-label", "Jane, active")
 
 
+def test_a_project_shows_who_is_in_the_room_of_each_film_without_entering_it(visit: Visit) -> None:
+    jane = visit("/demo/project.html", "project", "jane", "Jane")
+    films = jane.locator(".film")
+    inside = jane.locator(".film .inside [role=img]")
+    expect(films).to_have_count(4)
+    expect(inside).to_have_count(0)
+    tom = visit("/demo/project.html", "project", "tom", "Tom")
+    tom.locator(".film a").nth(3).click()
+    tom.wait_for_selector("body[data-state=live] #video")
+    expect(films.nth(3).locator(".inside [role=img]")).to_have_attribute("aria-label", "Tom")
+    expect(faces(tom)).to_have_count(1)  # Jane is not in that room
+    tom.go_back()
+    expect(inside).to_have_count(0)
+
+
 def test_typing_and_replies_in_a_thread(visit: Visit) -> None:
     jane = visit("/demo/thread.html", "comment_thread", "jane", "Jane")
     tom = visit("/demo/thread.html", "comment_thread", "tom", "Tom")

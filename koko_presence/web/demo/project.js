@@ -1,11 +1,14 @@
-/** A room of the type `project`: films with the people who are there. Each film is a target of cursors and selections. */
+/**
+ * A room of the type `project`: films with the people who are there. Each film is a target of cursors and selections, and has
+ * a room of its own, which this page watches without entering it.
+ */
 
-import { KokoElement } from "../sdk/ui.js";
+import { KokoAvatars, KokoElement } from "../sdk/ui.js";
 import { PROJECT } from "./films.js";
 import { elementById, elementIn, setText } from "./page.js";
 import { addressOf, enterRoom } from "./visitor.js";
 
-const { room } = enterRoom("project", "project_demo");
+const { presence, room } = enterRoom("project", "project_demo");
 const template = elementById("film-template", HTMLTemplateElement);
 const list = elementById("films");
 
@@ -21,7 +24,10 @@ for (const { roomId: id, title, src, at } of PROJECT) { // the target of a film 
   link.addEventListener("blur", () => room.updateCursor(null));
   const cursors = elementIn(item, "koko-cursors");
   cursors.setAttribute("for", video.id);
-  for (const element of [cursors, elementIn(item, "koko-avatars")]) {
+  const inside = elementIn(item, "koko-avatars.inside");
+  inside.setAttribute("room-id", id);
+  if (inside instanceof KokoAvatars) inside.presence = presence;
+  for (const element of [cursors, elementIn(item, ".here koko-avatars")]) {
     element.setAttribute("target", id);
     if (element instanceof KokoElement) element.room = room;
   }

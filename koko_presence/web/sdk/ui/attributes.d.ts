@@ -10,7 +10,13 @@ interface Shared {
 
 /** Attributes, and properties that templates set, by tag. docs/ui-kit.md explains them. */
 export interface KokoAttributes {
-  "koko-avatars": Shared & { max?: number | string; target?: string };
+  "koko-avatars": Shared & {
+    max?: number | string;
+    target?: string;
+    /** A room that is not entered; `presence` is set as a property. */
+    "room-id"?: string;
+    presence?: Presence<any> | null | undefined;
+  };
   "koko-cursors": Shared & { for?: string; target?: string; "receive-only"?: boolean | "" };
   "koko-devtools": { presence?: Presence<any> | null | undefined };
   "koko-fullscreen": { for?: string };

@@ -26,7 +26,7 @@ export function createAvatar() {
   return {
     element,
     /**
-     * @param {Person} person
+     * @param {Pick<Person, "color" | "image" | "status" | "connected">} person
      * @param {string} name As shown.
      */
     show(person, name) {

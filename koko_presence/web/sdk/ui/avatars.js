@@ -1,10 +1,11 @@
 /** `<koko-avatars max="3">`: what the room shows, and the people in it, one entry each; "+2 more" opens the list of all. */
 
-/** @import { Person } from "../types.js" */
+/** @import { Person, Presence, RoomSummary, RoomWatch } from "../types.js" */
 
 import { createAvatar, statusOf } from "./avatar.js";
 import { createElement, setText, UserList } from "./dom.js";
 import { KokoElement } from "./element.js";
+import { wake } from "./frames.js";
 import { arrivals, shownName, titleOf } from "./words.js";
 
 const PANEL_ID = "all";
@@ -12,7 +13,8 @@ const PANEL_PX = 296; // with its margin
 
 /**
  * `<koko-avatars max="3" target="film-7">`: with `target` only the people whose cursor or selection is in that target, without
- * the title. Fires `koko-person` when a person is chosen in the list.
+ * the title. Fires `koko-person` when a person is chosen in the list. Without a `room`, but with a `presence` and the attribute
+ * `room-id`: who is in that room, which is not entered.
  */
 export class KokoAvatars extends KokoElement {
   /**
@@ -32,6 +34,17 @@ export class KokoAvatars extends KokoElement {
     "div", "panel", { id: PANEL_ID, popover: "auto", role: "dialog" }, this.#entries,
   );
 
+  /** @type {Presence<any> | null | undefined} */
+  #presence;
+  /**
+   * Of the room that is not entered.
+   * @type {RoomWatch | null}
+   */
+  #watch = null;
+  #outside = createElement("ul", "row", { hidden: true });
+  #seen = new UserList(this.#outside, () => this.#createImage());
+  #rest = createElement("span", "rest", { hidden: true });
+
   constructor() {
     super();
     /** @type {Element | null} */
@@ -43,7 +56,31 @@ export class KokoAvatars extends KokoElement {
       this.#panel.style.left = `${Math.max(8, Math.min(left, innerWidth - PANEL_PX))}px`;
       this.#panel.style.top = `${bottom + 8}px`;
     });
-    this.shadowRoot?.append(this.#title, this.#row, this.#more, this.#panel);
+    this.shadowRoot?.append(this.#title, this.#row, this.#more, this.#panel, this.#outside, this.#rest);
+  }
+
+  get presence() {
+    return this.#presence;
+  }
+
+  set presence(presence) {
+    this.#presence = presence;
+    this.attributeChangedCallback();
+  }
+
+  /** @protected */
+  connected() {
+    if (Object.hasOwn(this, "presence")) { // set before the element was defined
+      const { presence } = this;
+      delete (/** @type {{ presence?: unknown }} */ (this).presence);
+      this.#presence = presence;
+    }
+    const roomId = this.getAttribute("room-id");
+    const watch = roomId && !this.room && this.#presence ? this.#presence.watchRooms([roomId]) : null;
+    this.#watch = watch;
+    if (!watch) return;
+    this.keep(watch.subscribe(() => wake(this)));
+    this.keep(watch.stop);
   }
 
   /** @protected */
@@ -53,6 +90,11 @@ export class KokoAvatars extends KokoElement {
 
   /** @protected */
   draw() {
+    const watch = this.#watch;
+    this.#row.hidden = watch !== null;
+    this.#outside.hidden = watch === null;
+    if (watch) return this.#drawSummary(Object.values(watch.getSnapshot())[0]);
+    this.#rest.hidden = true;
     const target = this.getAttribute("target");
     const people = target === null ? this.people : this.people.filter((person) => isAt(person, target));
     const { texts } = this;
@@ -68,6 +110,16 @@ export class KokoAvatars extends KokoElement {
     setText(this.#more, texts.more(people.length - max));
     this.#everybody.show(people);
     if (this.snapshot.status === "live" && target === null) this.#announceArrivals();
+  }
+
+  /** @param {RoomSummary | undefined} summary Undefined: not known yet. */
+  #drawSummary({ userCount, users } = { roomId: "", userCount: 0, users: [] }) {
+    const shown = users.slice(0, Number(this.getAttribute("max")) || 3);
+    this.#title.hidden = this.#more.hidden = true;
+    this.#seen.show(shown);
+    this.#outside.ariaLabel = this.texts.here(userCount);
+    this.#rest.hidden = userCount === shown.length;
+    setText(this.#rest, this.texts.more(userCount - shown.length));
   }
 
   #announceArrivals() {
@@ -90,6 +142,22 @@ export class KokoAvatars extends KokoElement {
       update: (/** @type {Person} */ person) => {
         avatar.show(person, shownName(person.name, this.texts));
         button.title = button.ariaLabel = `${this.nameOf(person)}, ${statusOf(person, this.texts)}`;
+      },
+    };
+  }
+
+  /** An avatar of a person in a room that is not entered: no status is known there. */
+  #createImage() {
+    const avatar = createAvatar();
+    avatar.element.classList.add("image");
+    avatar.element.role = "img";
+    avatar.element.ariaHidden = null;
+    return {
+      element: createElement("li", "", {}, avatar.element),
+      update: (/** @type {RoomSummary["users"][number]} */ user) => {
+        const name = shownName(user.name, this.texts);
+        avatar.show({ ...user, status: "active", connected: true }, name);
+        avatar.element.title = avatar.element.ariaLabel = name;
       },
     };
   }

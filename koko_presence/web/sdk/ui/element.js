@@ -31,7 +31,7 @@ const PageElement = globalThis.HTMLElement ?? /** @type {typeof HTMLElement} */ 
  * `for` names may come later and go away: the component waits for it.
  */
 export class KokoElement extends PageElement {
-  static observedAttributes = ["for", "target", "receive-only", "reactions", "max", "context"];
+  static observedAttributes = ["for", "target", "receive-only", "reactions", "max", "context", "room-id"];
 
   /** @type {Room | null | undefined} */
   #room;

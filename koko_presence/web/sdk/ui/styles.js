@@ -56,7 +56,8 @@ button:disabled { opacity: 0.5; }
 /* avatars */
 .title { grid-column: 1 / -1; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; font-weight: 600; }
 .title small { font-weight: 400; }
-.more { justify-self: start; }
+.more, .rest { justify-self: start; }
+.image .status { display: none; }
 .row { display: flex; isolation: isolate; }
 .row li + li { margin-inline-start: var(--koko-avatar-gap, 2px); }
 .face { display: block; padding: 0; border: 0; border-radius: 50%; background: none; }
