@@ -22,11 +22,15 @@ from koko_presence.cluster.cluster_bus import ClusterBus
 from koko_presence.owner import reconcile
 from koko_presence.owner.room_watchers import RoomWatchers
 from koko_presence.owner.shard import Shard
-from koko_presence.protocol.commands import EnterRoom, RemoveMember
+from koko_presence.protocol.commands import EnterRoom, RemoveMember, UserInfo
+from koko_presence.protocol.events import UserChanged
 from koko_presence.protocol.settings import NO_SETTINGS, merged
 from koko_presence.rooms import playback_sync, presence_state, room, room_settings, webhook_recorder
+from koko_presence.rooms.context import ShardContext
+from koko_presence.rooms.member import Member
 from koko_presence.server.reauthorization import Reauthorization
 from koko_presence.server.room_summaries import RoomSummaries
+from koko_presence.users import member_confirmation
 from koko_presence.users.user import User
 from tests import witness
 from tests.crowd import Person
@@ -175,8 +179,6 @@ def test_a_lease_that_ends_too_early_would_be_found(monkeypatch: pytest.MonkeyPa
 @pytest.mark.long
 def test_a_status_that_is_lost_with_its_owner_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted fault: neither the users' replicas nor the rooms hold what users have set."""
-    from koko_presence.users import member_confirmation
-
     whole = reconcile.user_record
     monkeypatch.setattr(reconcile, "user_record", lambda user: structs.replace(whole(user), manual=None))
     monkeypatch.setattr(member_confirmation, "reconcile_shown", lambda user, command: None)
@@ -444,3 +446,31 @@ def test_a_change_without_a_summary_would_be_found(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(RoomWatchers, "note_change", note)
     found("is watched at|watches .* and has")
+
+
+def test_a_name_that_is_lost_with_its_owner_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = reconcile.user_record
+    monkeypatch.setattr(reconcile, "user_record", lambda user: structs.replace(whole(user), user_info=UserInfo()))
+    monkeypatch.setattr(member_confirmation, "reconcile_shown", lambda user, command: None)
+    found("has token|with a worker went user|shows user|is shown")
+
+
+def test_a_change_of_name_that_is_not_sent_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    emit = room.Room.emit
+
+    def silent(self: room.Room, member: Member, data: Any, now: float, **more: Any) -> None:
+        if not isinstance(data, UserChanged):
+            emit(self, member, data, now, **more)
+
+    monkeypatch.setattr(room.Room, "emit", silent)
+    found("sees user. as")
+
+
+def test_presence_that_the_back_end_has_switched_off_in_vain_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ShardContext, "switch_presence", lambda self, user_id, *, on: None)
+    found("the presence of .* is off")
+
+
+def test_presence_that_the_authoriser_has_switched_off_in_vain_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room.Room, "apply_room_presence", lambda self, member, now, *, on: None)
+    found("and is disabled in")
