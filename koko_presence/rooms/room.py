@@ -387,7 +387,7 @@ class Room(RoomState):
         if is_renamed:
             self.control.rename(person.user_id, profile.user_info.name)
             # a lost session is shown with its name, too; one that is hidden, to the user's own sessions
-            author = member or max(person.members.values(), key=lambda each: each.visible, default=None)
+            author = max(person.members.values(), key=lambda each: (each.visible, each is member), default=None)
             if author is not None:
                 self.emit(author, UserChanged(name=author.name, image=author.image or UNSET), now)
         if profile.shows != before.shows and member is not None:

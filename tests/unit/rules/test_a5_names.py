@@ -97,6 +97,16 @@ def test_a_session_that_resumes_with_a_fresh_token_shows_its_name() -> None:
     assert set(names(bob).values()) == {"Anna", "Bob"} == set(names(back).values())
 
 
+def test_a_name_that_a_hidden_session_brings_is_shown_at_a_lost_one_that_others_see() -> None:
+    world = World()
+    phone, laptop, bob = world.person("ann:Ann"), world.person("ann:Ann"), world.person("bob")
+    laptop.send({"type": "privacy", "data": {"invisible": True}})
+    phone.hang_up(1006)
+    bob.take()
+    renew(laptop, "ann:Anna")
+    assert changes(bob) == [{"name": "Anna"}] and set(names(bob).values()) == {"Anna", "Bob"}
+
+
 def test_one_who_resumes_sees_the_name_that_has_come_meanwhile() -> None:
     world = World()
     ann, bob = world.person("ann:Ann"), world.person("bob")
