@@ -18,7 +18,7 @@ const manifest = JSON.parse(readFileSync(`${SDK}package.json`, "utf8"));
 test("nothing is imported from elsewhere, and nothing needs a build", () => {
   for (const name of readdirSync(SDK, { recursive: true }).filter((each) => each.endsWith(".js"))) {
     const code = readFileSync(SDK + name, "utf8").replaceAll(/\/\*.*?\*\//gs, ""); // JSDoc imports types
-    for (const [, from] of code.matchAll(/(?:from|import\()\s*"([^"]+)"/g)) {
+    for (const [, from] of code.matchAll(/(?:^(?:import|export|\})[^'"\n]*from|^import|import\()\s*"([^"]+)"/gm)) {
       assert.ok(/^\.\.?\//.test(from) && existsSync(join(SDK, dirname(name), from)), `${name} imports ${from}`);
     }
   }
