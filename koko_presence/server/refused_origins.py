@@ -19,13 +19,16 @@ class RefusedOrigins:
         self._until: dict[str, float] = {}  # in the order in which they were logged
 
     def note(self, origins: Sequence[str]) -> None:
-        """Log a refusal of a request with these values of the header Origin, once for each origin in AGAIN_S."""
+        """Log a refusal of a request with these values of the header Origin, once for each origin in AGAIN_S. No page
+        sends more than one value."""
+        if len(origins) != 1:
+            return
         now = self._clock()
         for origin, until in list(self._until.items()):
             if until > now:
                 break
             del self._until[origin]
-        refused = ", ".join(origins)[:MAX_CHARACTERS]
+        refused = origins[0][:MAX_CHARACTERS]
         if refused in self._until or len(self._until) >= MAX_ORIGINS:
             return
         self._until[refused] = now + AGAIN_S
