@@ -7,6 +7,8 @@ import struct
 import threading
 
 CHUNK = 16_384
+UPGRADE = b"\r\nUpgrade: websocket\r\n"
+NO_UPGRADES = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 class Cable:
@@ -24,6 +26,8 @@ class Cable:
         self._flows.set()
         self._is_plugged = True
         self._swallows = False
+        self.blocks_websockets = False  # as some proxies of companies do
+        self.blocked = 0  # WebSockets that were refused
         self.held = threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -90,6 +94,10 @@ class Cable:
         film = 0
         try:
             while data := source.recv(CHUNK):
+                if self.blocks_websockets and not is_answer and UPGRADE in data:
+                    self.blocked += 1
+                    source.sendall(NO_UPGRADES)
+                    break
                 if self._swallows:
                     continue
                 if is_answer and b"Content-Type: video/" in data:

@@ -139,7 +139,7 @@ test("auth that never answers, and a socket that never opens, are given up after
 
 test("a refused upgrade is told from a server that is not there, and tried again late", async () => {
   const asked = [];
-  const answers = [{ ok: true }, { status: 426 }, { ok: false }];
+  const answers = [{ ok: true }, { status: 503 }, { ok: false }];
   const { fetch } = globalThis;
   later(() => (globalThis.fetch = fetch));
   globalThis.fetch = async (url) => (asked.push(`${url}`), answers.shift() ?? fetch());

@@ -59,7 +59,6 @@ test("a server that is not there: in the snapshot while it tries, an event at ea
 for (const [what, answer, message] of [
   ["an origin that is not listed", { status: 403, json: async () => ({ error: "This page's origin is not on the list." }) }, /origin/],
   ["a wrong path", { status: 404, json: async () => ({ error: "Nothing here. The WebSocket is at /presence." }) }, /at \/presence/],
-  ["a server that is full", { status: 426, json: async () => ({ error: "This is the address of a WebSocket." }) }, /full, or refuses/],
   ["the page of another server", { status: 200, json: async () => JSON.parse("<!doctype html>") }, /full, or refuses/],
 ]) {
   test(`${what} is told with the server's reason`, async () => {

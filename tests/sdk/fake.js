@@ -1,7 +1,8 @@
 /** A simulated page: a clock that only the test advances, sockets whose server is the test, a `<video>` without pictures. */
 
 import assert from "node:assert/strict";
-import "../../koko_presence/web/sdk/media.js"; // loaded before a room imports it
+import "../../koko_presence/web/sdk/event-stream.js"; // loaded before they are imported where they are needed
+import "../../koko_presence/web/sdk/media.js";
 import { createPresence } from "../../koko_presence/web/sdk/presence.js";
 
 globalThis.fetch = async () => {

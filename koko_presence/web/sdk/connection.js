@@ -1,12 +1,13 @@
 /**
- * The one WebSocket of a presence: attempts and reconnects, tokens, close codes, heartbeats. The presence (presence.js)
- * starts and stops it, sends through it and handles what it receives.
+ * The one connection of a presence: attempts and reconnects, tokens, close codes, heartbeats; by a WebSocket, or where those
+ * are blocked by server-sent events (event-stream.js). The presence (presence.js) starts and stops it, sends through it and
+ * handles what it receives.
  */
 
 /**
  * @import { ServerClock } from "./clock.js"
  * @import { Authenticated, ClientMessage, RoomMessage, ServerMessage } from "./messages.js"
- * @import { ErrorCode, PresenceError, PresenceOptions, PresenceStatus } from "./types.js"
+ * @import { ErrorCode, PresenceError, PresenceOptions, PresenceStatus, Transport } from "./types.js"
  */
 
 import { PageActivity } from "./activity.js";
@@ -32,6 +33,8 @@ const RENEWAL_ID = 0; // of an `auth` that renews the token, so that its refusal
 const RENEWAL_DISTANCE_MS = 5000; // between two renewals: the server takes one in this time, after a burst [A4]
 const RENEWAL_WAIT_MS = 1000; // a renewal that has failed is repeated after this, doubled at each failure ...
 const LONGEST_RENEWAL_WAIT_MS = 10_000; // ... up to this, until the server cuts the connection [A7]
+const MAX_BLOCKED = 2; // so many WebSockets that did not open although the server seems to accept them: then server-sent events
+const TRANSPORT_KEY = "koko-presence.transport"; // in the session storage, so that a reload does not try WebSockets again
 const FULL_BYTES = 16_384; // with more bytes waiting for the network, newer values replace older ones here
 
 /** Codes with which the client closes: 1000 is a leave, another one lets the session be resumed [D2]. */
@@ -67,9 +70,26 @@ const LATER_CODES = [HANDSHAKE_REFUSED, 1011, 4400, 4429]; // after the server's
  * @property {() => void} onAttentionLost The user looks at something else than the page.
  */
 
+/**
+ * What a connection uses of a WebSocket.
+ * @typedef {object} Socket
+ * @property {(() => void) | null} onopen
+ * @property {((event: { data: string }) => void) | null} onmessage
+ * @property {((event: { code: number, reason?: string }) => void) | null} onclose
+ * @property {(() => void) | null} onerror
+ * @property {number} bufferedAmount
+ * @property {(text: string) => void} send
+ * @property {(code: number) => void} close
+ */
+
 export class Connection {
   /** @type {PresenceStatus} */
   status = "idle";
+  /**
+   * By which the present connection, or attempt, is made.
+   * @type {Transport}
+   */
+  transport;
   isOnline = false;
   /**
    * Why it is not live: the last failure while it tries, and why it has ended. Null while it is live, and before the first failure.
@@ -97,8 +117,13 @@ export class Connection {
   #isStarted = false;
   /** The page is in the back/forward cache. */
   #isSuspended = false;
-  /** @type {WebSocket | null} */
+  /** @type {Socket | null} */
   #socket = null;
+  #isSocketOpen = false;
+  /** WebSockets in a row that did not open although the server seems to accept them. */
+  #blockedSockets = 0;
+  /** A stream was live in this session of the page. */
+  #usesStreams = didUseStreams();
   /** Number of the present attempt; callbacks of an earlier one are ignored. */
   #attempt = 0;
   /** Attempts since the last stable connection. */
@@ -174,6 +199,7 @@ export class Connection {
     this.#worker = worker;
     this.#clock = clock;
     this.#handlers = handlers;
+    this.transport = this.#usesStreams ? "sse" : "websocket";
     this.#silence = new Silence({ onSilence: () => this.#probe() });
     this.#activity = new PageActivity({
       idleMs,
@@ -254,9 +280,14 @@ export class Connection {
     if (token === undefined) return this.#onLost(CONNECTION_LOST, this.error);
     this.#token = token;
     const address = new URL(this.#url, globalThis.location?.href);
+    if (!this.#usesStreams) this.transport = this.#blockedSockets < MAX_BLOCKED ? "websocket" : "sse";
+    const Socket = this.transport === "sse" ? await this.#loadStreams() : this.#WebSocket;
+    if (attempt !== this.#attempt) return;
+    if (!Socket && this.transport === "sse") return this.#onLost(CONNECTION_LOST, this.error);
     try {
-      if (!this.#WebSocket) throw new Error("There is no WebSocket here: pass the class of the package ws as `WebSocket`.");
-      this.#listen(new this.#WebSocket(address.href.replace(/^http/, "ws")), address, attempt);
+      if (!Socket) throw new Error("There is no WebSocket here: pass the class of the package ws as `WebSocket`.");
+      const socket = /** @type {Socket} */ (/** @type {unknown} */ (new Socket(address.href.replace(/^http/, "ws"))));
+      this.#listen(socket, address, attempt);
     } catch (error) { // one that the page's policy forbids, or there is no class
       this.#onLost(NO_ADDRESS, { code: "REFUSED", message: `${error}` });
     }
@@ -265,20 +296,22 @@ export class Connection {
   #onAttemptTimeout() {
     const isToken = this.#token === undefined;
     const missing = isToken ? "`auth` has not answered" : `${this.#url} has not answered`;
+    if (this.transport === "websocket" && this.#socket && !this.#isSocketOpen) this.#blockedSockets++; // perhaps
     this.#onFailure({ code: isToken ? "TOKEN" : "UNREACHABLE", message: `${missing} within ${ATTEMPT_MS / 1000} s.` });
     this.#onLost(CONNECTION_LOST, this.error);
   }
 
   /**
-   * @param {WebSocket} socket
+   * @param {Socket} socket
    * @param {URL} address
    * @param {number} attempt
    */
   #listen(socket, address, attempt) {
-    let isOpen = false;
     this.#socket = socket;
+    this.#isSocketOpen = false;
     socket.onopen = () => {
-      isOpen = true;
+      this.#isSocketOpen = true;
+      this.#blockedSockets = 0;
       this.#authSentAt = localNow();
       this.#write({
         type: "auth", token: this.#token || undefined, resumeToken: this.#resumeToken, caps: ["cursors"],
@@ -292,13 +325,35 @@ export class Connection {
       this.#onLost(HANDSHAKE_REFUSED, this.error);
     };
     socket.onclose = async ({ code, reason }) => {
-      if (isOpen) return this.#onLost(code, this.#reasonOf(code, reason));
+      const isAnswered = this.transport === "sse" ? this.isOnline || code !== CONNECTION_LOST : this.#isSocketOpen;
+      if (isAnswered) return this.#onLost(code, this.#reasonOf(code, reason));
       const refusal = await refusalOf(address);
       if (attempt !== this.#attempt) return;
-      this.#onFailure(refusal ?? { code: "UNREACHABLE", message: `No server answers at ${address.href}.` });
-      this.#onLost(refusal ? HANDSHAKE_REFUSED : code, this.error);
+      this.#onFailure(refusal?.error ?? { code: "UNREACHABLE", message: `No server answers at ${address.href}.` });
+      const isBlocked = refusal?.mayConnect && this.transport === "websocket";
+      if (isBlocked) this.#blockedSockets++;
+      this.#onLost(refusal && !isBlocked ? HANDSHAKE_REFUSED : code, this.error);
     };
     socket.onerror = () => {}; // its close follows
+  }
+
+  /** Loads the class of streams; undefined if that fails, which is reported. */
+  async #loadStreams() {
+    try {
+      return (await import("./event-stream.js")).EventStreamSocket;
+    } catch (error) {
+      this.#onFailure({ code: "LOAD", message: `${error}` });
+    }
+  }
+
+  /** WebSockets are not tried any more in this session of the page. */
+  #useStreams() {
+    this.#usesStreams = true;
+    try {
+      sessionStorage.setItem(TRANSPORT_KEY, "sse");
+    } catch {
+      // not in Node, nor where the page may not store anything
+    }
   }
 
   /**
@@ -345,6 +400,8 @@ export class Connection {
   #onLost(closeCode, error) {
     const wasOnline = this.isOnline;
     if (wasOnline && localNow() - this.#onlineAt >= STABLE_MS) this.#failures = 0;
+    // unless a stream was live, WebSockets are tried again
+    if (this.transport === "sse" && closeCode !== TOKEN_REFUSED) this.#blockedSockets = 0;
     this.#drop(CLOSE_AND_RESUME);
     this.error = error;
     if (wasOnline) this.#graceTimer = setTimeout(() => this.#setStatus("lost"), GRACE_MS);
@@ -499,6 +556,7 @@ export class Connection {
   #onAuthenticated(hello) {
     this.isOnline = true;
     this.hello = hello;
+    if (this.transport === "sse") this.#useStreams();
     this.error = null;
     clearTimeout(this.#graceTimer);
     this.heardAt = hello.serverTime;
@@ -603,4 +661,13 @@ function refusalIn(message) {
   if (message.type !== "error" && message.type !== "server_notice") return undefined;
   const { code, message: text, retryAfterMs } = message;
   return { code: /** @type {ErrorCode} */ (code), message: text, ...(retryAfterMs && { retryAfterMs }) };
+}
+
+/** Whether this page, before a reload, used server-sent events. */
+function didUseStreams() {
+  try {
+    return sessionStorage.getItem(TRANSPORT_KEY) === "sse";
+  } catch {
+    return false;
+  }
 }

@@ -7,6 +7,7 @@ export type Status = import("./types.js").Status;
 export type Activity = import("./types.js").Activity;
 export type ConnectionStatus = import("./types.js").ConnectionStatus;
 export type PresenceStatus = import("./types.js").PresenceStatus;
+export type Transport = import("./types.js").Transport;
 export type Cursor = import("./types.js").Cursor;
 export type Selection = import("./types.js").Selection;
 export type ViewerSync = import("./types.js").ViewerSync;

@@ -12,6 +12,7 @@
  * @typedef {import("./types.js").Activity} Activity
  * @typedef {import("./types.js").ConnectionStatus} ConnectionStatus
  * @typedef {import("./types.js").PresenceStatus} PresenceStatus
+ * @typedef {import("./types.js").Transport} Transport
  * @typedef {import("./types.js").Cursor} Cursor
  * @typedef {import("./types.js").Selection} Selection
  * @typedef {import("./types.js").ViewerSync} ViewerSync

@@ -33,7 +33,7 @@ import { isIn, MAIN_TARGET, mediumAt, showsOtherMedium } from "./targets.js";
  * @type {RoomSnapshot}
  */
 const EMPTY_SNAPSHOT = {
-  roomId: "", status: "connecting", error: null, self: null, others: [], playback: null, syncEnabled: false, controller: null,
+  roomId: "", status: "connecting", error: null, transport: "websocket", self: null, others: [], playback: null, syncEnabled: false, controller: null,
   controllerSessionId: null, requests: [], synced: null, following: true, shownMedia: {}, isBlocked: false, rights: null,
   returned: null,
 };

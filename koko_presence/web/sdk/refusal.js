@@ -6,15 +6,17 @@
  * A browser reports a refused handshake like a server that cannot be reached, and hides the answer. A server that answers the
  * health check beside the address is there, and answers a plain request for the address with the reason.
  * @param {URL} address Of the WebSocket.
- * @returns {Promise<PresenceError | undefined>} Undefined if the server cannot be reached.
+ * @returns {Promise<{ error: PresenceError, mayConnect: boolean } | undefined>} `mayConnect`: the server has
+ *   nothing against this page, so something on the way refuses WebSockets, unless the server is full. Undefined if the server cannot be reached.
  */
 export async function refusalOf(address) {
   const url = new URL(address.href.replace(/^ws/, "http"));
   const health = await ask(new URL("healthz", url));
   if (!health?.ok) return undefined;
   const answer = await ask(url);
-  const reason = answer?.status === 426 ? undefined : await errorIn(answer); // 426: a WebSocket may connect there
-  return { code: "REFUSED", message: reason ?? "The server is full, or refuses this page." };
+  const mayConnect = answer?.status === 426; // Upgrade Required
+  const message = mayConnect ? "The server is full, or WebSockets are blocked on the way to it." : await errorIn(answer);
+  return { mayConnect, error: { code: "REFUSED", message: message ?? "The server is full, or refuses this page." } };
 }
 
 /**

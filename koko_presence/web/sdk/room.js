@@ -272,7 +272,7 @@ export class RoomClient {
    * @param {PresenceError | null} [error]
    */
   #setStatus(status, error = null) {
-    this.#store.patch({ status, error });
+    this.#store.patch({ status, error, transport: this.#context.connection.transport });
     this.#events.emit("status", status);
     this.#notify();
   }

@@ -44,8 +44,8 @@ export class RoomStore {
   /** @param {string} roomId */
   constructor(roomId) {
     this.#snapshot = {
-      roomId, status: "connecting", error: null, self: null, others: [], syncEnabled: false, requests: [], following: true,
-      shownMedia: {}, isBlocked: false, rights: null, returned: null, ...NO_PLAYBACK,
+      roomId, status: "connecting", error: null, transport: "websocket", self: null, others: [], syncEnabled: false,
+      requests: [], following: true, shownMedia: {}, isBlocked: false, rights: null, returned: null, ...NO_PLAYBACK,
     };
   }
 

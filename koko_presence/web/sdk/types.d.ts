@@ -30,6 +30,9 @@ export type SentBroadcast<App extends AppTypes = AppTypes> = App extends { broad
  */
 export type ConnectionStatus = "connecting" | "live" | "reconnecting" | "lost" | "closed";
 
+/** `sse`: server-sent events, and POST for what is sent; where WebSockets are blocked. */
+export type Transport = "websocket" | "sse";
+
 /** `idle` before the first room is entered. */
 export type PresenceStatus = ConnectionStatus | "idle";
 
@@ -87,6 +90,8 @@ export interface RoomSnapshot {
    * last message of the server before the loss. Null before the first one.
    */
   readonly returned: { readonly resumed: boolean; readonly awayMs: number } | null;
+  /** How the connection is made. */
+  readonly transport: Transport;
   /** You with all your tabs in this room; `sessionId` and `color` are this tab's. Null before the first snapshot. */
   readonly self: Person | null;
   /** The other people, in the order in which they joined. */
