@@ -57,7 +57,10 @@ class Readers:
         until = time.monotonic() + seconds
         while (left_s := until - time.monotonic()) > 0.0:
             for key, _ in self._selector.select(left_s):
-                self.received_bytes += len(key.fileobj.recv(1 << 16))  # type: ignore[union-attr]
+                received = key.fileobj.recv(1 << 16)  # type: ignore[union-attr]
+                if not received:
+                    raise SystemExit("bench: the server has closed a connection")
+                self.received_bytes += len(received)
 
 
 def measure(options: argparse.Namespace, start: Callable[[socket.socket, int], None], cursor_s: float) -> str:
@@ -75,13 +78,13 @@ def measure(options: argparse.Namespace, start: Callable[[socket.socket, int], N
                 readers.read_for(0.002)
             readers.read_for(SETTLE_S)
 
-        actors = [connect(f"a{room}") for room in range(options.rooms)]
-        for sock in actors:
-            readers.add(sock)
         add(WARM)
         before_kib = rss_kib(pid)
         add(options.clients)
         each_kib = (rss_kib(pid) - before_kib) / options.clients
+        actors = [connect(f"a{room}") for room in range(options.rooms)]  # last: none is silent for long
+        for sock in actors:
+            readers.add(sock)
         senders = itertools.cycle(enumerate(clients))
         inside = [False] * options.rooms
         used_s, began, read_bytes = cpu_s(pid), time.monotonic(), readers.received_bytes
