@@ -47,6 +47,7 @@ def visit(server: Server, browser: Browser, complaints: list[str], request: pyte
         size: tuple[int, int] = (1000, 800),
         scheme: str = "light",
         enters: bool = True,
+        base: str | None = None,
     ) -> Page:
         context = browser.new_context(
             viewport={"width": size[0], "height": size[1]},
@@ -59,7 +60,7 @@ def visit(server: Server, browser: Browser, complaints: list[str], request: pyte
         page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.route("**/demo/demo.js", lambda route: route.fulfill(body="", content_type="text/javascript"))
-        page.goto(f"{server.url}/demo")  # an HTML page of the server's own origin, emptied
+        page.goto(f"{base or server.url}/demo")  # an HTML page of the server's own origin, emptied
         page.set_content(html + SCRIPT)
         page.wait_for_function("window.isReady")
         page.evaluate(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
+from .cable import Cable
 from .conftest import Server
 from .kit import FILM, Visit, visit
 
@@ -196,6 +197,16 @@ def test_a_lost_connection_is_said_with_the_controls_off(visit: Visit, server: S
     expect(jane.locator("koko-watch .connection")).to_be_visible()
     expect(jane.locator("koko-watch .head button").first).to_be_hidden()
     complaints.clear()
+
+
+def test_how_the_connection_came_back(visit: Visit, cable: Cable) -> None:
+    jane = visit("jane", KIT, base=cable.url)
+    tom = visit("tom", KIT)
+    cable.cut()
+    connection = jane.locator("koko-watch .connection")
+    expect(connection).to_contain_text(re.compile("^Back in the same session after [0-9]+ s. Nobody saw you leave."))
+    expect(connection).to_be_hidden()
+    expect(tom.locator("koko-watch .viewer")).to_have_count(2)
 
 
 def test_ready_before_the_first_command_and_ended_at_the_end(visit: Visit) -> None:

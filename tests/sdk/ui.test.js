@@ -137,6 +137,9 @@ test("the German table is complete", () => {
 test("the state of the connection, and why", () => {
   const error = { code: "REFUSED", message: "The server is full." };
   assert.equal(connectionWords({ status: "live", error: null }), "");
+  const returned = { resumed: true, awayMs: 4200 };
+  assert.equal(connectionWords({ status: "live", error: null, returned }), "Back in the same session after 4 s. Nobody saw you leave.");
+  assert.match(connectionWords({ status: "live", error: null, returned: { resumed: false, awayMs: 10 } }), /^Back in a new session after 1 s/);
   assert.equal(connectionWords({ status: "connecting", error: null }), "Connecting...");
   assert.equal(connectionWords({ status: "connecting", error }), "Connecting... The server is full.");
   assert.equal(connectionWords({ status: "reconnecting", error: null }), "Connection lost, trying again.");

@@ -76,6 +76,8 @@ export const GERMAN = {
   connectionLost: (reason) => `Verbindung verloren, neuer Versuch läuft. ${reason}`.trim(),
   connectionClosed: (reason) => `Nicht verbunden. ${reason}`.trim(),
   youLeft: "Sie haben den Raum verlassen.",
+  backInSession: (seconds) => `Nach ${seconds} s zurück in derselben Sitzung. Niemand hat Sie gehen sehen.`,
+  backInNewSession: (seconds) => `Nach ${seconds} s zurück in einer neuen Sitzung. Die anderen haben Sie gehen sehen.`,
 
   errors: {
     CLOSED: "Die Verbindung wurde beendet.",

@@ -129,6 +129,8 @@ export declare class KokoElement extends PageElement {
         connectionLost: (reason: string) => string;
         connectionClosed: (reason: string) => string;
         youLeft: string;
+        backInSession: (seconds: number) => string;
+        backInNewSession: (seconds: number) => string;
         errors: Record<string, string>;
     };
     /**

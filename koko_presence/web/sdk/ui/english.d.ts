@@ -67,6 +67,9 @@ export declare const ENGLISH: {
     connectionLost: (/** @type {string} */ reason: string) => string;
     connectionClosed: (/** @type {string} */ reason: string) => string;
     youLeft: string;
+    /** After a loss of the connection: the others saw no leave, or they saw one. */
+    backInSession: (/** @type {number} */ seconds: number) => string;
+    backInNewSession: (/** @type {number} */ seconds: number) => string;
     /**
      * Texts for errors, by their code; without one an error is shown with the server's message.
      * @type {Record<string, string>}

@@ -78,6 +78,9 @@ export const ENGLISH = {
   connectionLost: (/** @type {string} */ reason) => `Connection lost, trying again. ${reason}`.trim(),
   connectionClosed: (/** @type {string} */ reason) => `Not connected. ${reason}`.trim(),
   youLeft: "You left the room.",
+  /** After a loss of the connection: the others saw no leave, or they saw one. */
+  backInSession: (/** @type {number} */ seconds) => `Back in the same session after ${seconds} s. Nobody saw you leave.`,
+  backInNewSession: (/** @type {number} */ seconds) => `Back in a new session after ${seconds} s. The others saw you leave.`,
 
   /**
    * Texts for errors, by their code; without one an error is shown with the server's message.

@@ -1,12 +1,15 @@
 /** `<koko-watch reactions="👍 ❤️ 😂">`: the controller, the state of each viewer, and reactions. */
-import type { Answer } from "../types.js";
+import type { Answer, Room } from "../types.js";
 import { KokoElement } from "./element.js";
 /** `<koko-watch reactions="👍 ❤️">`. */
 export declare class KokoWatch extends KokoElement {
     #private;
     constructor();
-    /** @protected */
-    protected attached(): void;
+    /**
+     * @protected
+     * @param {Room} room
+     */
+    protected attached(room: Room): void;
     /**
      * Broadcasts `{type: "reaction", emoji, timestamp}` and shows it here: the overlays of the same room let it rise.
      * @param {string} emoji

@@ -1,13 +1,15 @@
 /** `<koko-watch reactions="👍 ❤️ 😂">`: the controller, the state of each viewer, and reactions. */
 
-/** @import { Answer, ControlRequest, Person, Room } from "../types.js" */
+/** @import { Answer, ControlRequest, Person, Room, RoomSnapshot } from "../types.js" */
 
 import { overlays } from "./cursors.js";
 import { createElement, setPersonColor, setText, UserList } from "./dom.js";
 import { KokoElement } from "./element.js";
+import { wake } from "./frames.js";
 import { connectionWords, freeControlWords, shownName, viewerWords, waitingSentence } from "./words.js";
 
 const REACTIONS = "👍 ❤️ 😂 🔥";
+const RETURN_MS = 8000; // for so long it is shown how the connection came back
 
 /** States of a viewer who needs no help. */
 const IN_STEP = ["synced", "ended"];
@@ -28,6 +30,11 @@ const WITHOUT_PLAYBACK = ["project", "comment_thread"];
 
 /** `<koko-watch reactions="👍 ❤️">`. */
 export class KokoWatch extends KokoElement {
+  /**
+   * How the connection came back, for a few seconds.
+   * @type {RoomSnapshot["returned"]}
+   */
+  #returned = null;
   /** The news of the last draw. */
   #news = "";
   /** @type {keyof typeof CONTROL_ACTIONS} */
@@ -67,13 +74,30 @@ export class KokoWatch extends KokoElement {
     );
   }
 
-  /** @protected */
-  attached() {
+  /**
+   * @protected
+   * @param {Room} room
+   */
+  attached(room) {
+    this.#returned = null;
+    this.keep(room.on("returned", (returned) => this.#showReturn(returned)));
     const emojis = (this.getAttribute("reactions") ?? REACTIONS).split(" ");
     this.#reactionButtons = emojis.filter(Boolean).map((emoji) => createElement("button", "reaction", {
       type: "button", value: emoji, onclick: () => this.react(emoji),
     }, emoji));
     this.#faces.replaceChildren(...this.#reactionButtons);
+  }
+
+  /** @param {NonNullable<RoomSnapshot["returned"]>} returned */
+  #showReturn(returned) {
+    this.#returned = returned;
+    const timer = setTimeout(() => {
+      if (this.#returned !== returned) return;
+      this.#returned = null;
+      wake(this);
+    }, RETURN_MS);
+    this.keep(() => clearTimeout(timer));
+    wake(this);
   }
 
   /**
@@ -94,7 +118,7 @@ export class KokoWatch extends KokoElement {
     const { status: connection, error } = room?.getSnapshot() ?? { status: "live", error: null };
     const isLive = status === "live";
     const hasPlayback = !WITHOUT_PLAYBACK.includes(type);
-    setText(this.#connection, connectionWords({ status: connection, error }, texts));
+    setText(this.#connection, connectionWords({ status: connection, error, returned: this.#returned }, texts));
     this.#connection.hidden = !this.#connection.textContent;
     this.#controlHead.hidden = this.#viewersHead.hidden = this.#viewerItems.hidden = !hasPlayback;
     this.#drawControl();
@@ -179,7 +203,7 @@ export class KokoWatch extends KokoElement {
     const { requests, isBlocked } = this.snapshot;
     const asked = requests.map(({ requesterName }) => texts.asksForControl(shownName(requesterName, texts)));
     const control = this.#controllerName === undefined ? texts.nobodyHasControl : texts.control(this.#controllerName);
-    const news = [control, ...asked, this.#waiting, isBlocked ? texts.clickToPlay : ""].filter(Boolean).join(". ");
+    const news = [this.#connection.textContent, control, ...asked, this.#waiting, isBlocked ? texts.clickToPlay : ""].filter(Boolean).join(". ");
     const isFirst = !this.#news;
     if (news === this.#news) return;
     this.#news = news;

@@ -115,12 +115,15 @@ function namesOnlyIn(these, others) {
 }
 
 /**
- * The state of the connection and, where it is known, the reason; "" while it is live.
- * @param {Pick<RoomSnapshot, "status" | "error">} snapshot
+ * The state of the connection and, where it is known, the reason; while it is live how it came back, or "".
+ * @param {Pick<RoomSnapshot, "status" | "error"> & { returned?: RoomSnapshot["returned"] }} snapshot
  * @param {Texts} [texts]
  */
-export function connectionWords({ status, error }, texts = ENGLISH) {
-  if (status === "live") return "";
+export function connectionWords({ status, error, returned }, texts = ENGLISH) {
+  if (status === "live") {
+    if (!returned) return "";
+    return texts[returned.resumed ? "backInSession" : "backInNewSession"](Math.max(1, Math.round(returned.awayMs / 1000)));
+  }
   const reason = error ? texts.errors[error.code] ?? error.message : "";
   if (status === "connecting") return texts.connecting(reason);
   if (status === "closed") return error ? texts.connectionClosed(reason) : texts.youLeft;
