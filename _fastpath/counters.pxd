@@ -13,6 +13,7 @@ cdef struct Hot:
     unsigned long long cursors_superseded  # replaced by a newer one of the same session before encoding
     unsigned long long cursors_merged  # replaced by a newer one before a slow client took it
     unsigned long long selections_merged
+    unsigned long long presence_merged
     unsigned long long fanout_bytes
     unsigned long long flushes
     unsigned long long forwards  # cursors to rooms of other workers

@@ -145,7 +145,11 @@ cdef class CounterSet:
         cdef int i
         received, dropped = dict(self._received), {}
         received["cursor"] += hot.cursors_received
-        merged = {("cursor", SLOW_CONSUMER): hot.cursors_merged, ("selection", SLOW_CONSUMER): hot.selections_merged}
+        merged = {
+            ("cursor", SLOW_CONSUMER): hot.cursors_merged,
+            ("selection", SLOW_CONSUMER): hot.selections_merged,
+            ("presence", SLOW_CONSUMER): hot.presence_merged,
+        }
         for (type_, reason), count in {**self._dropped, **merged}.items():
             dropped.setdefault(type_, {})[reason] = count
         dropped["cursor"][SUPERSEDED] += hot.cursors_superseded

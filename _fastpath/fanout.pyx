@@ -381,6 +381,5 @@ cdef class RoomSubscription:
                 hot.sent[item.kind] += 1
             # the author's earlier values are written before it; values of other authors may still be replaced
             if item.skip:
-                outbox.catch_up_with((self.room_id, "c" + item.skip))
-                outbox.catch_up_with((self.room_id, "s" + item.skip))
+                outbox.catch_up_with(self.room_id, item.skip)
             outbox.write_frame(frame)

@@ -41,7 +41,7 @@ cdef class Outbox:
     cdef bint wraps(self)
     cpdef flush(self)
     cdef merge(self, mark, bytes frame)
-    cdef catch_up_with(self, mark)
+    cdef catch_up_with(self, str room_id, str session_id)
     cdef catch_up(self)
     cdef release(self)
     cdef bint is_held(self)

@@ -5,12 +5,14 @@ socket.
 A socket write costs about 5 us of kernel time regardless of its size. Data go straight to the kernel; the transport is
 used only while it holds data, or if the kernel takes less than all. The data held for a slow client are bounded [J2],
 and so are those in the kernel (`TCP_NOTSENT_LOWAT`): as soon as the kernel does not take all, only the newest cursors
-and selections are kept. Frames stay in order; only a deferred cursor or selection may be replaced, or overtaken by
-frames of other authors. Behind a proxy the kernel shows nothing of the client's line; a `DeliveryWindow` does. `Outbox`
+and selections are kept, and the changes of a presence object are merged. Frames stay in order; only a deferred frame of
+these kinds may be replaced, or overtaken by frames of other authors. Behind a proxy the kernel shows nothing of the client's line; a `DeliveryWindow` does. `Outbox`
 writes its own state.
 """
 
 import logging
+
+import msgspec
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
@@ -19,6 +21,9 @@ from koko_presence._fastpath.framing cimport frame_text, payload_of
 from koko_presence._fastpath.system cimport SEND_FLAGS, TIOCOUTQ, ioctl, send
 
 log = logging.getLogger("koko_presence.outbox")
+
+cdef tuple MERGED_KINDS = ("c", "s", "p")  # cursors, selections, changes of presence objects
+_changed = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 cdef bytes PING_HEAD = b"\x89\x02"  # final, opcode 9, a payload of two bytes [RFC 6455 section 5.5.2]
 
@@ -171,8 +176,12 @@ cdef class Outbox:
         if self._window is not None and self._window.take_repeat(self._clock()):
             self._wire.send_ping(self._window.payload())
         # removed first, so that the newest of all is sent last and no order is reversed
-        if self._merged.pop(mark, None) is not None:
-            if (<str>mark[1])[0] == u"c":
+        earlier = self._merged.pop(mark, None)
+        if earlier is not None:
+            if (<str>mark[1])[0] == u"p":
+                hot.presence_merged += 1
+                frame = merged_changes(earlier, frame)
+            elif (<str>mark[1])[0] == u"c":
                 hot.cursors_merged += 1
             else:
                 hot.selections_merged += 1
@@ -196,12 +205,16 @@ cdef class Outbox:
             written += 1
             free_bytes -= PyBytes_GET_SIZE(frame)
 
-    cdef catch_up_with(self, mark):
+    cdef catch_up_with(self, str room_id, str session_id):
+        """Write the deferred frames of one author."""
         cdef bytes frame
-        if self._merged is not None and mark in self._merged:
-            frame = self._merged.pop(mark)
-            hot.sent[kind_of(frame)] += 1
-            self.write_frame(frame)
+        if self._merged is None:
+            return
+        for kind in MERGED_KINDS:
+            frame = self._merged.pop((room_id, kind + session_id), None)
+            if frame is not None:
+                hot.sent[kind_of(frame)] += 1
+                self.write_frame(frame)
 
     def forget(self, room_id):
         """Drop the deferred frames of a room that the client has left, or of which it gets a new snapshot."""
@@ -300,3 +313,10 @@ cdef class Outbox:
             # any error other than a full buffer also occurs in the transport, which ends the connection
         self._backed_up = True
         self._transport.write(data)
+
+
+cdef bytes merged_changes(bytes earlier, bytes later):
+    """Return the later of two frames of `presence_changed` of one session with the changed keys of both [P2]."""
+    cdef dict event = _changed.decode(payload_of(later))
+    event["data"] = _changed.decode(_changed.decode(payload_of(earlier))["data"]) | _changed.decode(event["data"])
+    return frame_text(msgspec.json.encode(event))

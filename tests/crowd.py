@@ -22,6 +22,11 @@ def token_for(user: str, rights: str, number: int = 0) -> str:
     return f"{user}:{name}:{json.dumps({'video_*': ALL_RIGHTS[rights]})}"
 
 
+def merged(whole: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
+    """Return a presence object with a patch applied."""
+    return {key: value for key, value in (whole | patch).items() if value is not None}
+
+
 class Person:
     """One tab of one user: the rooms it wants to be in, and its view of the rooms that it is in."""
 
@@ -55,6 +60,8 @@ class Person:
         self.privacy: dict[str, bool] = {}  # as it has to be in this tab; each `auth` repeats it
         self.watches: list[str] = []  # rooms that it watches without joining them
         self.summaries: dict[str, tuple[int, list[str]]] = {}  # of these: number of users, and the first of them
+        self.objects: dict[str, dict[str, dict[str, Any]]] = {}  # room -> session -> presence object
+        self.patches: dict[str, tuple[str, Any]] = {}  # id of an unanswered patch on this connection -> room, data
         self.new_at = 0.0  # when it last returned after the grace period, or with a new session
 
     @property
@@ -84,6 +91,7 @@ class Person:
         self.read = 0
         self.seen, self.seq, self.controller, self.numbers, self.settings = {}, {}, {}, {}, {}
         self.names = {}
+        self.objects, self.patches = {}, {}
         more: dict[str, Any] = {} if self.token is None else {"resumeToken": self.token}
         if self.compact:
             more["caps"] = ["cursors"]
@@ -91,7 +99,7 @@ class Person:
             more["privacy"] = dict(self.privacy)
         self.say(type="auth", id=f"begin {self.rights} {self.number}", token=self.fresh_token, **more)
         for room in sorted(self.wants):
-            self.say(type="join", roomId=room, roomType="video")
+            self.say(type="join", roomId=room, roomType="video", presence={"from": self.name})
         self.summaries = {}
         if self.watches:
             self.say(type="watch", rooms=self.watches)
@@ -109,6 +117,24 @@ class Person:
             self.story.witness.on_said(self, message, ROOMS)
             self.asked[message.get("roomId", "")] += message["type"] == "join"
             node.do(lambda: client.post(message))
+
+    def patch(self, room: str, data: dict[str, Any] | None) -> None:
+        """Change its presence object in a room."""
+        if self.here:
+            self.words += 1
+            self.patches[f"patch {self.words}"] = (room, data)
+            self.say(type="presence", id=f"patch {self.words}", roomId=room, data=data)
+
+    def note_patched(self, ack: dict[str, Any]) -> None:
+        """Check that the server has applied a patch to what this client knows as its object, and nothing else. Errors:
+        Broken."""
+        room, data = self.patches.pop(ack["id"], ("", None))
+        mine = self.objects.get(room, {})
+        if self.session in mine:
+            expected = {} if data is None else merged(mine[self.session], data)
+            if ack["presence"] != expected:
+                raise Broken(f"{self.name}: its object in {room} is {ack['presence']}, not {expected}")
+            mine[self.session] = expected
 
     def hide(self, what: str, value: bool, scope: str) -> None:
         """Switch `invisible` or `shareCursor`, for this tab or for all tabs of the user."""
@@ -226,12 +252,15 @@ class Person:
             self.seen[room] = {row["sessionId"]: row["userId"] for row in message["room"]["users"]}
             self.names[room] = {row["userId"]: row["name"] for row in message["room"]["users"]}
             self.numbers[room] = {row["index"]: row["sessionId"] for row in message["room"]["users"] if "index" in row}
+            self.objects[room] = {row["sessionId"]: row.get("presence", {}) for row in message["room"]["users"]}
             self.seq[room] = message["seq"]
             self.controller[room] = message["room"].get("controller")
             self.settings[room] = message["room"].get("settings", {})
             self.story.note(f"{self.name} is {self.session} in {room} with {sorted(self.seen[room])}")
             if room not in self.wants:  # another join of it was refused, or it has left meanwhile
                 self.say(type="leave", roomId=room)
+        elif kind == "ack" and "presence" in message:
+            self.note_patched(message)
         elif kind == "left":
             self.seen.pop(room, None)
         elif kind == "watching":
@@ -251,6 +280,7 @@ class Person:
             if kind == "user_joined":
                 self.seen[room][message["sessionId"]] = message["userId"]
                 self.names[room][message["userId"]] = message["data"]["name"]
+                self.objects[room][message["sessionId"]] = message["data"].get("presence", {})
                 if "index" in message["data"]:
                     self.numbers[room][message["data"]["index"]] = message["sessionId"]
             elif kind == "user_left":
@@ -260,6 +290,11 @@ class Person:
                 self.story.on_user_left(message, room)
             elif kind == "user_changed":
                 self.names[room][message["userId"]] = message["data"]["name"]
+            elif kind == "presence_changed":
+                theirs = self.objects[room].get(message["sessionId"])
+                if theirs is None:
+                    raise Broken(f"{self.name} got a change of the object of {message['sessionId']}, not in {room}")
+                self.objects[room][message["sessionId"]] = merged(theirs, message["data"])
             elif kind == "control_granted":
                 self.controller[room] = message["data"]["toUserId"]
             elif kind == "control_released":

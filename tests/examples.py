@@ -25,7 +25,7 @@ VALUES: dict[str, Any] = {
     "offset": 0.5,
     "frames": 1,
 }
-BY_TYPE: dict[Any, Any] = {str: "a", int: 0, float: 1.0, bool: False, Raw: {"a": 1}}
+BY_TYPE: dict[Any, Any] = {str: "a", int: 0, float: 1.0, bool: False, Raw: {"a": 1}, Any: 1}
 
 
 def value_of(type_: Any) -> Any:

@@ -17,8 +17,9 @@ changes later.
 | `[person, "rename", n]` | a new token on the open connection, issued n s after the first one, with another name |
 | `[person, "lose", back_s]`, `[person, "go"]` | the connection is lost and restored, or the tab is closed |
 | `[machine, "enter" or "leave" or "heartbeat" or "getActive", room, slot]` | procedures over HTTP, at that slot |
-| `[machine, "updateCursor", room, slot, timestamp]` | |
 | `[person, "watch", rooms]` | watches these rooms without joining them |
+| `[machine, "updateCursor", room, slot, timestamp]`, `[machine, "setPresence", room, slot, data]` | |
+| `[person, "presence", room, data]` | a patch of the presence object |
 | `["crash", slot]`, `["stop", slot, seconds]`, `["roll", slot]`, `["cut", slot, slot, seconds]` | workers, links |
 | `["wait", seconds]` | |
 | `["settings", room, change]` | the back end changes settings of the room; null takes a key back to its default |
@@ -102,6 +103,7 @@ def write(seed: int, workers: int | None = None, people: int = 8, steps: int = 4
     generator = _Generator(chances, workers, [f"p{n}" for n in range(people)])
     extra = _Extra(random.Random(f"{seed} extra"), [f"p{n}" for n in range(people)])
     watches = random.Random(f"{seed} watch")
+    objects = _Objects(random.Random(f"{seed} presence"), workers, [f"p{n}" for n in range(people)])
     actions: list[Action] = [
         [f"p{n}", "join", chances.choice(ROOMS), chances.randrange(workers)] for n in range(min(5, people))
     ]
@@ -110,6 +112,7 @@ def write(seed: int, workers: int | None = None, people: int = 8, steps: int = 4
             generator.next(),
             *extra.next(),
             *_watch(watches, people),
+            *objects.next(),
             ["wait", chances.choice((0.0, 0.001, 0.01, 0.05, 0.3))],
         ]
     actions += [["calm"], ["lose_owner", chances.randrange(100)]]
@@ -165,6 +168,31 @@ class _Extra:
         if chance < 0.24:
             return [[person, "rights", chances.choice(("unseen", "all"))]]
         return []
+
+
+class _Objects:
+    """Draws now and then patches of presence objects, often several at once. Its chances are its own."""
+
+    def __init__(self, chances: random.Random, workers: int, people: list[str]) -> None:
+        self._chances, self._workers, self._people = chances, workers, people
+
+    def next(self) -> list[Action]:
+        chances = self._chances
+        chance, room = chances.random(), chances.choice(ROOMS)
+        if chance < 0.04:
+            slot = chances.randrange(self._workers)
+            return [[chances.choice(MACHINES), "setPresence", room, slot, self._patch()]]
+        if chance < 0.34:
+            person = chances.choice(self._people)
+            return [[person, "presence", room, self._patch()] for _ in range(chances.choice((1, 1, 1, 2, 5)))]
+        return []
+
+    def _patch(self) -> dict[str, int | None] | None:
+        chances = self._chances
+        if chances.random() < 0.06:
+            return None
+        keys = chances.sample("abcd", chances.choice((1, 1, 2)))
+        return {key: chances.choice((None, *range(9))) for key in keys}
 
 
 class _Generator:

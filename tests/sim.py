@@ -342,7 +342,7 @@ class Story:
             if not person.here:
                 person.come(slot)
             person.wants.add(room)
-            person.say(type="join", roomId=room, roomType="video")
+            person.say(type="join", roomId=room, roomType="video", presence={"from": person.name})
         elif verb == "leave":
             person.wants.discard(args[0])
             person.refused.discard(args[0])
@@ -359,6 +359,8 @@ class Story:
         elif verb == "media":
             medium = {"mediaId": f"film_{args[2]}", "duration": 500, "frameRate": "24000/1001"}
             person.say(type="media", roomId=args[0], data={"target": args[1], **medium})
+        elif verb == "presence":
+            person.patch(*args)
         elif verb == "status":
             person.say(type="status", data={"status": args[0], "statusMessage": args[1]})
         elif verb == "privacy":
@@ -385,6 +387,8 @@ class Story:
             machine.leave(room, slot)
         elif verb == "updateCursor":
             machine.call(verb, room, slot, timestamp=args[0])
+        elif verb == "setPresence":
+            machine.call(verb, room, slot, data=args[0])
         else:
             machine.call(verb, room, slot)
 

@@ -79,6 +79,7 @@ class Story:
         self.hidden = hidden
         self.veiled = False
         self.rooms: dict[str, str] = {}  # of VEILED, with their types
+        self.objects: dict[str, dict[str, Any]] = {}  # the presence objects of VEILED
         self.tabs = {name: Tab() for name in (*PEOPLE, *HIDDEN, VEILED, SHADOW)}
         self.results: list[Any] = []
         self.calls: list[tuple[str, Started]] = []
@@ -87,6 +88,8 @@ class Story:
         end = self.world.now
         for kind, who, *what in steps:
             end += what[0] if kind == "wait" else ITERATION_S if kind == "quick" else STEP_S
+            if who == VEILED and kind == "say" and what[0]["type"] == "presence":
+                self.note_object(what[0]["roomId"], what[0]["data"])
             if kind != "wait" and (
                 self.hidden or not (who in (*HIDDEN, SHADOW) or (who == VEILED and self.veiled and kind != "veil"))
             ):
@@ -154,6 +157,13 @@ class Story:
 
     do_quick = do_say  # without waiting for the flush
 
+    def note_object(self, room: str, data: dict[str, Any] | None) -> None:
+        """Record what VEILED sets: its object is kept while it is invisible [P3], so with its next join in the other
+        world it has the same."""
+        if room in self.rooms:
+            changed = {} if data is None else self.objects.get(room, {}) | data
+            self.objects[room] = {key: value for key, value in changed.items() if value is not None}
+
     def do_enter(self, who: str, room: str, type_: str) -> None:
         """Join a room as VEILED, once."""
         if room not in self.rooms:
@@ -174,6 +184,7 @@ class Story:
                 "type": "join",
                 "roomId": room_id,
                 "roomType": room.type if room is not None and room.shown else type_,
+                "presence": self.objects.get(room_id, {}),
             }
             self.do_say(who, {"type": "leave", "roomId": room_id} if on else back)
 
@@ -346,7 +357,7 @@ class Writer:
         chance = self.chance
         name = chance.choice(
             ("join", "leave", "heartbeat", "getActive", "getActive", "updateCursor", "updateSelection", "startTyping",
-             "broadcast", "requestControl", "grantControl", "syncPlayback", "setMedia", "setStatus", "setPrivacy")
+             "setPresence", "broadcast", "requestControl", "grantControl", "syncPlayback", "setMedia", "setStatus", "setPrivacy")
         )  # fmt: skip
         own = chance.random() < 0.6
         fields: dict[str, Any] = {"roomId": room}
@@ -367,6 +378,8 @@ class Writer:
                 fields |= {"startTime": 1, "endTime": 2}
             case "broadcast":
                 fields["data"] = {"n": 1}
+            case "setPresence":
+                fields["data"] = patch_of(chance)
             case "grantControl":
                 fields["toUserId"] = whom
             case "syncPlayback":
@@ -423,6 +436,7 @@ def showing_message(chance: random.Random, room: str, people: list[str]) -> dict
         ("cursor", point | {"target": "a"}),
         ("selection", chance.choice((None, {"startTime": 1, "endTime": chance.randint(1, 9)}))),
         ("typing", {"isTyping": chance.random() < 0.7, "context": "c"}),
+        ("presence", patch_of(chance)),
         ("broadcast", {"n": chance.randint(0, 9), "text": "x" * chance.choice((1, 7000))}),
     )  # fmt: skip
     kind, data = chance.choice(kinds)
@@ -432,6 +446,10 @@ def showing_message(chance: random.Random, room: str, people: list[str]) -> dict
         if chance.random() < 0.4:
             message["to"] = chance.sample(people, min(2, len(people)))
     return message
+
+
+def patch_of(chance: random.Random) -> dict[str, Any] | None:
+    return chance.choice((None, {"a": chance.randint(0, 3)}, {"a": None, "b": chance.randint(0, 3)}, {"b": [1, None]}))
 
 
 def playback_data(chance: random.Random) -> dict[str, Any]:
@@ -490,7 +508,7 @@ def difference(steps: Sequence[Step], workers: int, options: RoomOptions | None 
     one."""
     veiled = any(step[1] == VEILED for step in steps)
     # what an invisible client sends is dropped, but it still counts against the client's own rates
-    limits = {"cursor_hz": 1000.0, "selection_hz": 1000.0, "typing_hz": 100.0} if veiled else {}
+    limits = {"cursor_hz": 1000.0, "selection_hz": 1000.0, "typing_hz": 100.0, "presence_hz": 1000.0} if veiled else {}
     shadowed = any(step[1] == SHADOW for step in steps)
     told, without = (Story(hidden, workers, options, **limits).play(steps) for hidden in (True, False))
     for who in without:

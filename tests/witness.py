@@ -11,6 +11,7 @@ clients receive it.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
@@ -321,6 +322,7 @@ def check_calm(story: Story) -> None:
             continue
         for room_id in person.seen:
             member = rooms[room_id].members[person.session]
+            check_objects(person, rooms[room_id])
             scopes = ALL_RIGHTS[person.granted]
             if member.room_disabled != ("unseen" in scopes):
                 raise Broken(
@@ -374,6 +376,21 @@ def check_summaries(story: Story) -> None:
             known = node.shard.watchers.edges_of(room_id)
             if known and known != watching:
                 raise Broken(f"{room_id} is watched at {sorted(watching)}, and its owner knows {sorted(known)}")
+
+
+def check_objects(person: Person, room: Any) -> None:
+    """Check, when it is quiet, that a person knows the presence object of each member that it sees, and that nothing of
+    a visible member's waits any more. Errors: Broken."""
+    for session_id, member in room.members.items():
+        if not (member.visible or member.user_id == person.user):
+            continue
+        presence = member.presence
+        true = {} if presence is None else {key: json.loads(value) for key, value in presence.merged().items()}
+        if member.visible and presence is not None and (presence.waiting or presence.hidden):
+            raise Broken(f"of the object of {session_id} in {room.id} {presence.waiting}, {presence.hidden} wait")
+        known = person.objects[room.id].get(session_id)
+        if known != true:
+            raise Broken(f"{person.name} knows {known} as the object of {session_id} in {room.id}, not {true}")
 
 
 def call_the_roll(story: Story) -> None:
@@ -437,7 +454,7 @@ def memory(world: World) -> dict[str, Any]:
             found[f"{member.session_id} in {room.id}"] = (
                 member.color, member.index, round(member.joined_at - ahead_s, 3), member.invisible, member.disabled, member.share_cursor,
                 member.share_selection, member.name, member.can_control, member.can_broadcast, member.moderator, member.person.profile.status,
-                member.person.profile.status_message,
+                member.person.profile.status_message, None if member.presence is None else member.presence.merged(),
             )  # fmt: skip
     return found
 

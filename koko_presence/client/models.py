@@ -66,6 +66,7 @@ class User(Model, kw_only=True):
     playback_state: PlayerState | None = None
     viewer_sync: ViewerState | None = None
     transport: str | None = None
+    presence: dict[str, Any] | None = None
 
 
 class Playback(PlaybackModel, kw_only=True):
@@ -205,6 +206,7 @@ class UserJoinedData(Model, kw_only=True):
     status_message: str = ""
     index: int | None = None
     transport: str | None = None
+    presence: dict[str, Any] | None = None
 
 
 class UserJoined(Event, tag="user_joined", kw_only=True):
@@ -308,6 +310,12 @@ class Broadcast(Event, tag="broadcast", kw_only=True):
     """The application's object: treat it as text, never as HTML [J1]."""
 
     data: Any
+
+
+class PresenceChanged(Event, tag="presence_changed", kw_only=True):
+    """Keys of a session's presence object have changed: `data` has their new values, null for a removed key [P2]."""
+
+    data: dict[str, Any]
 
 
 class ControlRequestedData(Model, kw_only=True):
@@ -491,6 +499,7 @@ Message: TypeAlias = (
     | MediaChanged
     | ViewerSync
     | Broadcast
+    | PresenceChanged
     | ControlRequested
     | ControlGranted
     | ControlDenied

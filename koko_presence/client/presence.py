@@ -143,13 +143,22 @@ class PresenceClient:
 
         return undo
 
-    async def join(self, room_id: str, room_type: RoomType | None = None, *, privacy: Privacy | None = None) -> Room:
-        """Join a room, or return it when the client is a member already. Errors: `PresenceRefused` (FORBIDDEN,
+    async def join(
+        self,
+        room_id: str,
+        room_type: RoomType | None = None,
+        *,
+        privacy: Privacy | None = None,
+        presence: Mapping[str, Any] | None = None,
+    ) -> Room:
+        """Join a room, or return it when the client is a member already; `presence` is the session's presence object
+        there at first [P2]. Errors: `PresenceRefused` (FORBIDDEN,
         ROOM_FULL, ROOM_TYPE_MISMATCH, TOO_MANY_ROOMS, ...), `PresenceOffline`."""
         self._check_open()
         room = self.rooms.get(room_id)
         if room is None:
             room = self.rooms[room_id] = Room(self, room_id, room_type, privacy)
+            room.presence = dict(presence or {})
         if not room.joined:
             await asyncio.shield(self._enter(room))
         return room
@@ -247,6 +256,7 @@ class PresenceClient:
                 room_type=UNSET if room.requested_type is None else room.requested_type,
                 privacy=UNSET if room.requested_privacy is None else room.requested_privacy,
                 known=room.known or UNSET,
+                presence=room.presence or UNSET,
             )
             room.entering = self._requests.start(message, ready=self._line.status == "online", repeat=True)
             room.entering.add_done_callback(partial(self._entered, room))

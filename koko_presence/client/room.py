@@ -28,6 +28,7 @@ from koko_presence.protocol.messages import (
     MediaMessage,
     PlaybackData,
     PlaybackMessage,
+    PresenceMessage,
     RoomMessage,
     SelectionMessage,
     ToUser,
@@ -86,6 +87,7 @@ class Room(RoomState):
         self.entering: asyncio.Future[Any] | None = None
         self.requested_type = room_type
         self.requested_privacy = privacy
+        self.presence: dict[str, Any] = {}  # the own presence object, as the server has confirmed it
         self.listeners = Listeners()
         self._client = client
         self._cursor = Slot(client.cursors, client.cursors.gap_s)
@@ -298,6 +300,16 @@ class Room(RoomState):
         message = Broadcast(room_id=self.id, data=raw, to=None if to is None else list(to))
         return int((await self.request(message)).get("delivered", 0))
 
+    async def set_presence(self, patch: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Change the session's presence object in the room: keys with None are removed, None alone removes all [P2].
+        Returns the whole object, which is also `room.presence`; it is restored with a new session. Errors:
+        `PresenceRefused` (TOO_LARGE, INVALID_DATA), `PresenceOffline`."""
+        message = PresenceMessage(room_id=self.id, data=None if patch is None else dict(patch))
+        if self.ended is None:
+            self.presence = (await self._client.ask(message, self, repeat=True)).get("presence", {})
+            return self.presence
+        return dict((await self.request(message)).get("presence", {}))
+
     async def leave(self) -> None:
         """Leave the room. Without a connection it is removed here at once, and left on the server after a reconnect."""
         was_joined = self.joined
@@ -356,6 +368,8 @@ class Room(RoomState):
     def on_joined(self, joined: Joined) -> None:
         """A snapshot was received: replace the state, and send the shown and unsent values again."""
         self.replace(joined)
+        own = self.users.get(self.session_id)
+        self.presence = dict(own.presence or {}) if own is not None else {}
         self.advise(joined.send_interval_ms)
         self.joined = self.was_joined = True
         for slot in self._slots:

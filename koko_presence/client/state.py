@@ -18,6 +18,7 @@ from .models import (
     Medium,
     Playback,
     PlaybackSynced,
+    PresenceChanged,
     Rights,
     RoomChanged,
     RoomSettings,
@@ -118,6 +119,7 @@ class RoomState:
             is_typing=False,
             is_watching=False,
             transport=data.transport,
+            presence=data.presence,
         )
 
     def _user_changed(self, event: UserChanged) -> None:
@@ -155,6 +157,12 @@ class RoomState:
         user = self.users.get(event.session_id)
         if user is not None:
             user.is_typing, user.typing_context = False, None
+
+    def _presence_changed(self, event: PresenceChanged) -> None:
+        user = self.users.get(event.session_id)
+        if user is not None:
+            merged = (user.presence or {}) | event.data
+            user.presence = {key: value for key, value in merged.items() if value is not None} or None
 
     def _status_changed(self, event: StatusChanged) -> None:
         data = event.data
@@ -230,6 +238,7 @@ _FOLDS: dict[type, Callable[[RoomState, Any], None]] = {
     SelectionChanged: RoomState._selection_changed,
     TypingStarted: RoomState._typing_started,
     TypingStopped: RoomState._typing_stopped,
+    PresenceChanged: RoomState._presence_changed,
     StatusChanged: RoomState._status_changed,
     PlaybackSynced: RoomState._playback_synced,
     MediaChanged: RoomState._media_changed,

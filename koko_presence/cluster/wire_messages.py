@@ -49,6 +49,8 @@ class RelayedAction(ClusterMessage, kw_only=True):
     hidden: bool
     round_trip_ms: int
     step: int
+    connection: int
+    session_version: int
 
 
 class UndecodableAction(BadMessage):
@@ -164,6 +166,8 @@ def encode_command(command: Command) -> bytes:
                 hidden=command.hidden,
                 round_trip_ms=command.round_trip_ms,
                 step=command.step,
+                connection=command.connection,
+                session_version=command.session_version,
             )
         )
     return _encode(command)
@@ -189,6 +193,8 @@ def decode_command(body: bytes) -> Command:
         hidden=command.hidden,
         round_trip_ms=command.round_trip_ms,
         step=command.step,
+        connection=command.connection,
+        session_version=command.session_version,
     )
 
 

@@ -15,6 +15,7 @@ from koko_presence.protocol.snapshots import (
     MemberRecord,
     PlaybackRecord,
     Presence,
+    PresenceRecord,
     PrivateRoomRecord,
     RoomDelta,
     RoomHead,
@@ -28,6 +29,7 @@ from koko_presence.rooms.context import ShardContext
 from koko_presence.rooms.control import Request
 from koko_presence.rooms.member import Member, Person, PrivateRoom
 from koko_presence.rooms.playback import Playback
+from koko_presence.rooms.presence_object import PresenceObject
 from koko_presence.rooms.presence_state import COALESCED_VALUES, settle, submit
 from koko_presence.rooms.room import RESUME_MARGIN_S, Room
 from koko_presence.rooms.wait import Wait
@@ -79,6 +81,16 @@ def member_record(member: Member) -> MemberRecord:
         profile=member.person.profile,
         last_step=member.last_step,
         private_room=None if member.person.visible_count else _private_room_record(member.person.private_room),
+        presence=None if member.presence is None else _presence_record(member.presence),
+    )
+
+
+def _presence_record(presence: PresenceObject) -> PresenceRecord:
+    return PresenceRecord(
+        shown=presence.shown,
+        waiting=presence.waiting,
+        hidden=presence.hidden,
+        session_version=presence.session_version,
     )
 
 
@@ -167,7 +179,7 @@ def delta_of(room: Room, session_ids: Iterable[str]) -> RoomDelta:
 
 
 def release_waiting(room: Room, now: float) -> None:
-    """Show the values that wait for a budget: they are not part of a record [E1]."""
+    """Show the values that wait for a budget: they are not part of a record [E1], or the next owner would have to."""
     room.admit_deferred(now)
     for member in list(room.members.values()):
         for kind in member.pending:
@@ -284,6 +296,13 @@ def _restore_member(room: Room, record: MemberRecord, private_room: PrivateRoom,
         "typing", "watching", "session_version", "granted", "last_step", "disabled",
     ):  # fmt: skip
         setattr(member, name, getattr(record, name))
+    if record.presence is not None:
+        kept = record.presence
+        member.presence = PresenceObject()
+        member.presence.restore(kept.shown, kept.waiting, kept.hidden, kept.session_version)
+        if kept.waiting:
+            member.pending.hold("presence", None)
+            deadlines.set(("presence", room.id, member.session_id), now)
     if record.attached:
         room.attach(member)
     person.members[member.session_id] = room.members[member.session_id] = member

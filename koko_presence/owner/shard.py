@@ -487,6 +487,11 @@ class Shard:
         room, message, authority = self.rooms.get(command.room_id), command.message, command.authority
         member = snapshot_view.acting_member(room, command.session_id, authority)
         assert room is not None
+        if command.connection:
+            if _is_outdated(command, member):
+                return
+            if member.presence is not None:
+                member.presence.note_session(command.session_version)
         hides = command.hidden and not _is_own_matter(message)
         if command.round_trip_ms:
             member.round_trip_s = command.round_trip_ms / 1000.0
@@ -582,6 +587,14 @@ class Shard:
     def _find(self, room_id: str, session_id: str) -> tuple[Room | None, Member | None]:
         room = self.rooms.get(room_id)
         return room, None if room is None else room.members.get(session_id)
+
+
+def _is_outdated(command: RoomAction, member: Member) -> bool:
+    """Return whether a change of the presence object comes from an earlier connection of the session than the present
+    one, or than one whose changes have arrived: the client has sent it again on the later one [P3]."""
+    version = command.session_version
+    known = 0 if member.presence is None else member.presence.session_version
+    return version < known or (command.connection != member.connection and version < member.session_version)
 
 
 def _is_own_matter(message: RoomMessage) -> bool:

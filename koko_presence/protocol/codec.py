@@ -59,7 +59,7 @@ def _explained(data: bytes, error: Exception) -> BadMessage:
         return BadMessage("UNKNOWN_TYPE", f"There is no message of type {type_[:64]!r}.", **address)
     address["type"] = type_
     text = str(error)
-    if "`$.data" in text or "field `data`" in text:
+    if any(part in text for part in ("`$.data", "field `data`", "`$.presence")):
         return BadMessage("INVALID_DATA", f"{text}.", **address)
     return BadMessage("INVALID_MESSAGE", f"{text}.", **address)
 
@@ -98,8 +98,7 @@ _POISONED_KEYS = frozenset(("__proto__", "constructor", "prototype"))
 
 
 def check_free_data(data: Raw) -> None:
-    """Check the data of a broadcast: a JSON object with finite numbers, at most `MAX_DATA_DEPTH` levels, and no key
-    that changes a JavaScript prototype.
+    """Check the data of a broadcast: a JSON object with finite numbers that `check_free_object` accepts.
 
     `Raw` is not decoded by msgspec: an escaped lone surrogate, 1e400 or `__proto__` would be sent to every member
     [B14, J1]. Errors: `PresenceError` INVALID_DATA.
@@ -110,12 +109,35 @@ def check_free_data(data: Raw) -> None:
         raise PresenceError("INVALID_DATA", f"data cannot be relayed: {error}.") from None
     if not isinstance(value, dict):
         raise PresenceError("INVALID_DATA", "A broadcast's data is a JSON object.")
+    check_free_object(value)
+
+
+def check_free_object(value: dict[str, Any]) -> None:
+    """Check an object of the application, decoded JSON: at most `MAX_DATA_DEPTH` levels, and no key that changes a
+    JavaScript prototype. Errors: `PresenceError` INVALID_DATA."""
     level: list[Any] = [value]
     for _ in range(MAX_DATA_DEPTH):
         level = [child for item in level for child in _children(item)]
         if not level:
             return
     raise PresenceError("INVALID_DATA", f"data is nested deeper than {MAX_DATA_DEPTH} levels.")
+
+
+def encode_presence(data: dict[str, Any]) -> bytes:
+    """Return a presence object as compact JSON, without keys that have null [P1]."""
+    return msgspec.json.encode({key: value for key, value in data.items() if value is not None})
+
+
+def check_presence(data: dict[str, Any], max_bytes: int) -> None:
+    """Check the presence object of a join. Errors: `PresenceError` INVALID_DATA, TOO_LARGE [P4]."""
+    check_free_object(data)
+    if len(encode_presence(data)) > max_bytes:
+        raise presence_too_large(max_bytes)
+
+
+def presence_too_large(max_bytes: int) -> PresenceError:
+    """Return the error for a presence object that would be larger than the limit [P4]."""
+    return PresenceError("TOO_LARGE", f"A presence object may have {max_bytes} bytes as JSON.")
 
 
 def _children(item: Any) -> list[Any]:

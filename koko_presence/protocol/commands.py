@@ -183,7 +183,8 @@ class EnterRoom(UserCommand, kw_only=True):
     permissions. `presence` False: the authoriser has switched the user's presence off in this room [K1, Q11].
     `settings` are those that the back end gives the room if this join makes it [Q10]. `known` is what the client knows
     of the room from before a restart [H24]. `by_stream`: the call names no session, so the caller's event stream is
-    meant if it has one only [M6c]."""
+    meant if it has one only [M6c]. `presence_object` is that of the session as compact JSON, as
+    `codec.encode_presence` returns it; empty for none [P2]."""
 
     delivery = Delivery.SENDER_REPEATS
     refused_as = Join
@@ -203,6 +204,7 @@ class EnterRoom(UserCommand, kw_only=True):
     privacy: Privacy | None = None
     settings: RoomSettings | None = None
     known: Known | None = None
+    presence_object: bytes = b""
 
 
 class LeaveRoom(UserCommand, kw_only=True):
@@ -524,7 +526,8 @@ class RoomAction(RoomCommand, kw_only=True):
     session was invisible when its edge received the message, whatever privacy the room has applied since [K3].
     `round_trip_ms` comes with playback messages: the last ping's to the session's client, 0 when it is unknown
     [H10]. `step` is the number of a step on its connection, from 1, by which the room recognises a repeated one [H21];
-    0 for all else."""
+    0 for all else. `connection` and its version `session_version` come with a change of the presence object over a
+    socket, which is dropped when the session has a later connection; 0 for all else [P3]."""
 
     session_id: str
     message: RoomMessage
@@ -534,6 +537,8 @@ class RoomAction(RoomCommand, kw_only=True):
     hidden: bool = False
     round_trip_ms: int = 0
     step: int = 0
+    connection: int = 0
+    session_version: int = 0
 
     @property
     def delivery(self) -> Delivery:

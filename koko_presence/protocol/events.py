@@ -61,12 +61,13 @@ class EventData(Wire, kw_only=True):
     """Base of the data of events.
 
     `event` is the type of the event, `to_self` whether the session that caused it receives it too [B9]. `by_system`: no
-    message of a client causes it.
+    message of a client causes it. `is_free`: the data is an object of the application, and not this Struct.
     """
 
     event: ClassVar[str]
     to_self: ClassVar[bool] = False
     by_system: ClassVar[bool] = False
+    is_free: ClassVar[bool] = False
 
 
 class CursorShown(EventData, kw_only=True):
@@ -123,6 +124,9 @@ class Joined(EventData, kw_only=True):
     status_message: str | UnsetType = UNSET
     index: int | UnsetType = UNSET
     transport: Literal["http"] | UnsetType = UNSET
+    presence: Annotated[
+        dict[str, Any] | UnsetType, Meta(description="Its presence object; absent while it is empty.")
+    ] = UNSET
 
 
 class UserChanged(EventData, kw_only=True):
@@ -224,6 +228,17 @@ class BroadcastSent(EventData, kw_only=True):
     """
 
     event = "broadcast"
+    is_free = True
+
+
+class PresenceChanged(EventData, kw_only=True):
+    """Keys of a session's presence object have changed: `data` has their new values, null for a removed key [P2].
+
+    The data of the event is a dict of these keys, and not this Struct.
+    """
+
+    event = "presence_changed"
+    is_free = True
 
 
 class ControlRequested(EventData, kw_only=True):
@@ -454,9 +469,15 @@ SERVER_MESSAGES: dict[str, type[ServerMessage]] = {
 }
 
 
-def declared(data: EventData | Raw) -> type[EventData]:
-    """Return the event that has this data: the application's object is that of a broadcast [J1]."""
-    return BroadcastSent if isinstance(data, Raw) else type(data)
+AnyData = EventData | Raw | dict[str, Raw | None]
+
+
+def declared(data: AnyData) -> type[EventData]:
+    """Return the event that has this data: a `Raw` is the object of a broadcast [J1], a dict has the changed keys of a
+    presence object [P2]."""
+    if isinstance(data, EventData):
+        return type(data)
+    return BroadcastSent if isinstance(data, Raw) else PresenceChanged
 
 
 def encode_ack(id_: MessageId | None, result: dict[str, Any]) -> bytes | None:

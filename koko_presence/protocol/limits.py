@@ -109,6 +109,10 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     selection_hz: Annotated[
         Hertz, Meta(description="Selections of one user in one room. Above that only the newest is sent, later.")
     ] = 20.0
+    presence_hz: Annotated[
+        Hertz,
+        Meta(description="Changes of one user's presence objects in one room. Above that they are sent later, as one."),
+    ] = 20.0
     typing_hz: Annotated[Hertz, Meta(description="Typing messages of one user in one room.")] = 2.0
     typing_burst: Annotated[Count, Meta(description="Typing messages that may come at once.")] = 2
     playback_hz: Annotated[Hertz, Meta(description="Playback commands of one user in one room.")] = 5.0
@@ -182,7 +186,11 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = 16 * 1024 * 1024
     max_presence_bytes: Annotated[
-        Bytes, Meta(description="Maximum size of `data` in a cursor, selection or other presence message.")
+        Bytes,
+        Meta(
+            description="Maximum size of a cursor, selection or typing message, and of a presence object as compact "
+            "JSON."
+        ),
     ] = 1024
     send_soft_bytes: Annotated[
         int,

@@ -24,6 +24,7 @@ from .events import (
     Joined,
     MediaChanged,
     PlaybackSynced,
+    PresenceChanged,
     SelectionShown,
     StatusShown,
     TypingStarted,
@@ -46,6 +47,7 @@ from .models import (
     MessageId,
     Offset,
     PlaybackAction,
+    PresenceData,
     Privacy,
     Rate,
     RoomId,
@@ -70,6 +72,7 @@ from .procedures import (
     LeaveResult,
     MediaResult,
     PlaybackResult,
+    PresenceResult,
     PrivacyResult,
     Procedure,
     RequestControlResult,
@@ -89,8 +92,8 @@ class ClientMessage(Wire, tag_field="type", kw_only=True):
 
     `causes` are the events that the message may cause.
     `procedures` are its forms over HTTP.
-    `rate` names the limits `RATE_hz` and `RATE_burst` that apply to it; "": only those of the connection. There is no
-    `RATE_burst` for what is coalesced at the edge.
+    `rate` names the limits `RATE_hz` and `RATE_burst` that apply to it; "": only those of the connection. A message
+    that is coalesced may have no `RATE_burst`.
     """
 
     causes: ClassVar[tuple[type[EventData], ...]]
@@ -139,6 +142,7 @@ class JoinData(Wire, kw_only=True):
     room_type: RoomType | UnsetType = UNSET
     privacy: Privacy | UnsetType = UNSET
     known: Known | UnsetType = UNSET
+    presence: PresenceData | UnsetType = UNSET
 
 
 class Join(ClientMessage, tag="join", kw_only=True):
@@ -156,6 +160,10 @@ class Join(ClientMessage, tag="join", kw_only=True):
     ] = UNSET
     privacy: Privacy | UnsetType = UNSET
     known: Known | UnsetType = UNSET
+    presence: Annotated[
+        PresenceData | UnsetType,
+        Meta(description="The session's presence object at first; a member that joins again keeps the one it has."),
+    ] = UNSET
     data: JoinData | None = None
 
     def __post_init__(self) -> None:
@@ -163,6 +171,7 @@ class Join(ClientMessage, tag="join", kw_only=True):
             self.room_type = _agreed("roomType", self.room_type, self.data.room_type)
             self.privacy = _agreed("privacy", self.privacy, self.data.privacy)
             self.known = _agreed("known", self.known, self.data.known)
+            self.presence = _agreed("presence", self.presence, self.data.presence)
 
 
 class Leave(ClientMessage, tag="leave", kw_only=True):
@@ -283,6 +292,24 @@ class Typing(RoomMessage, tag="typing", kw_only=True):
     coalesced = (OWNER,)
 
     data: TypingData
+
+
+class PresenceMessage(RoomMessage, tag="presence", kw_only=True):
+    """Change the session's presence object in the room [P2]."""
+
+    delivery = Delivery.BUS_REPEATS
+    causes = (PresenceChanged,)
+    procedures = (Procedure("setPresence", returns=PresenceResult),)
+    rate = "presence"
+    coalesced = (OWNER,)
+
+    data: Annotated[
+        PresenceData | None,
+        Meta(
+            description="The keys to set; a key with null is removed, and null alone removes all. The merged object "
+            "has at most 1 KiB as compact JSON."
+        ),
+    ]
 
 
 # --- playback and control -----------------------------------------------------------------------------------------
@@ -501,7 +528,8 @@ def limits_of(message: type[ClientMessage]) -> tuple[str, ...]:
     if not message.rate:
         return ()
     hz, burst = f"{message.rate}_hz", f"{message.rate}_burst"
-    return (hz,) if issubclass(message, RoomMessage) and EDGE in message.coalesced else (hz, burst)
+    coalesced = issubclass(message, RoomMessage) and bool(message.coalesced)
+    return (hz,) if coalesced and burst not in Limits.__struct_fields__ else (hz, burst)
 
 
 def _declared(names: Mapping[str, Any]) -> dict[str, type[ClientMessage]]:

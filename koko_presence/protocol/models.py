@@ -6,7 +6,7 @@ into the generated files (`make generate`).
 """
 
 from fractions import Fraction
-from typing import Annotated, Literal, TypeGuard
+from typing import Annotated, Any, Literal, TypeGuard
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
@@ -48,6 +48,7 @@ FrameRate = (
     Annotated[float, Meta(ge=0.1, le=1000.0)] | Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,8}/[1-9][0-9]{0,6}$")]
 )
 ControlMode = Literal["open", "controller", "moderators"]
+PresenceData = dict[Annotated[str, Meta(min_length=1, max_length=64)], Any]  # [P1]
 MessageId = Annotated[str, Meta(max_length=64)] | Annotated[int, Meta(ge=-(2**53), le=2**53)]
 
 
@@ -250,6 +251,9 @@ class PresenceUser(Wire, kw_only=True):
     transport: Annotated[
         Literal["http"] | UnsetType,
         Meta(description='`"http"` for a session that has no socket; absent for the others.'),
+    ] = UNSET
+    presence: Annotated[
+        dict[str, Any] | UnsetType, Meta(description="Its presence object; absent while it is empty.")
     ] = UNSET
 
 

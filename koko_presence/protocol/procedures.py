@@ -152,6 +152,10 @@ class BroadcastResult(Success, kw_only=True):
     delivered: Annotated[int, Meta(description="Sessions that received it, without invisible ones.")]
 
 
+class PresenceResult(Success, kw_only=True):
+    presence: Annotated[dict[str, Any], Meta(description="The whole object after the change.")]
+
+
 class PrivacyResult(Success, kw_only=True):
     invisible: bool
     share_cursor: bool

@@ -1,7 +1,8 @@
 """Declares the snapshots and deltas of rooms and users that other workers store, so that a lost owner loses none [N-b].
 
 The owner writes them. Edges and backup owners store them and send them to the next owner. Rate budgets and values that
-wait for them are not included: after a take-over a client may send a little earlier than its rate permits.
+wait for them are not included, presence objects excepted: after a take-over a client may send a little earlier than its
+rate permits.
 """
 
 from msgspec import Struct
@@ -16,6 +17,15 @@ class PrivateRoomRecord(Struct, array_like=True, kw_only=True):
     type: RoomType
     since: float
     settings: RoomSettings
+
+
+class PresenceRecord(Struct, array_like=True, kw_only=True):
+    """The state of `rooms.presence_object.PresenceObject`: values as JSON, None for a removed key."""
+
+    shown: dict[str, str]
+    waiting: dict[str, str | None]
+    hidden: dict[str, str | None]
+    session_version: int
 
 
 class MemberRecord(Struct, array_like=True, kw_only=True):
@@ -57,6 +67,7 @@ class MemberRecord(Struct, array_like=True, kw_only=True):
     profile: Profile
     last_step: tuple[int, int] = (0, 0)
     private_room: PrivateRoomRecord | None = None
+    presence: PresenceRecord | None = None
 
 
 class PlaybackRecord(Struct, array_like=True, kw_only=True):

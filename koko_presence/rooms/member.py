@@ -21,6 +21,7 @@ from koko_presence.protocol.models import PresenceUser, RoomSettings, RoomType, 
 from koko_presence.protocol.settings import NO_SETTINGS
 
 from .playback import Viewer
+from .presence_object import PresenceObject, raw
 
 # the rates of messages to rooms, with the names of their limits
 _RATES = {message.rate: limits_of(message) for message in ROOM_MESSAGES.values() if message.rate}
@@ -82,7 +83,7 @@ class Member(MemberCore):
 
     __slots__ = (
         "_row", "_row_shows", "away_at", "can_broadcast", "can_control", "connection", "edge", "grace_until",
-        "granted", "joined_at", "last_step", "lease_until", "membership_id", "moderator", "person",
+        "granted", "joined_at", "last_step", "lease_until", "membership_id", "moderator", "person", "presence",
         "privacy_version", "report", "room_disabled", "round_trip_s", "selection", "session_disabled",
         "session_version", "share_selection", "typing", "viewer", "watching",
     )  # fmt: skip
@@ -111,6 +112,7 @@ class Member(MemberCore):
         self.selection: Selection | None = None
         self.typing: str | None = None  # the context while typing; "" when none was given
         self.watching = False
+        self.presence: PresenceObject | None = None  # made with its first key [P1]
         self.round_trip_s = 0.0  # to its client, by the last ping before its last playback message; 0.0: unknown
         self.viewer: Viewer | None = None
         self.last_step = (0, 0)  # connection, and number on it
@@ -186,7 +188,8 @@ class Member(MemberCore):
         shows = (
             self.person.profile, self.connected or self.away_at > 0.0, self.last_active_at,
             self.color, self.index, self.typing, self.watching, self.cursor, self.cursor_shown, self.selection,
-            self.visible, None if viewer is None else (viewer.state, viewer.sync, viewer.drift_ms, viewer.drift_frames),
+            self.visible, None if self.presence is None else self.presence.version,
+            None if viewer is None else (viewer.state, viewer.sync, viewer.drift_ms, viewer.drift_frames),
         )  # fmt: skip
         if shows != self._row_shows:
             self._row, self._row_shows = encode(self.row(room_id, room_type, wall, full=True, own=False)), shows
@@ -224,6 +227,10 @@ class Member(MemberCore):
             row.selection = self.selection
         if self.typing:
             row.typing_context = self.typing
+        if self.presence is not None:
+            shown = self.presence.merged() if own or not self.visible else self.presence.shown
+            if shown:
+                row.presence = raw(shown)
         if self.viewer is not None:
             row.playback_state = self.viewer.state
             viewer = self.viewer

@@ -1,8 +1,9 @@
-"""Handles what a member shows: cursor, selection, typing, broadcasts.
+"""Handles what a member shows: cursor, selection, typing, its presence object, broadcasts.
 
 Cursor, selection, typing and playback reports are coalesced: a value over its budget waits as the one pending value of
 its session and kind, a newer value replaces it, and it is applied as soon as a token is available. So the last value is
-always applied, no stop is lost, and no rate is exceeded [E1, E2, G3, L1].
+always applied, no stop is lost, and no rate is exceeded [E1, E2, G3, L1]. Changes of a presence object are merged key
+by key, and the object itself holds what waits [P2].
 """
 
 from collections.abc import Callable
@@ -13,15 +14,24 @@ from msgspec import UNSET, Raw
 from koko_presence._fastpath.counters import counters
 from koko_presence._fastpath.fanout import StreamFrame
 from koko_presence._fastpath.throttle import GO, WAITS, TokenBucket
-from koko_presence.protocol.codec import check_free_data
+from koko_presence.protocol.codec import check_free_data, check_free_object, presence_too_large
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.events import CursorShown, SelectionShown, TypingStarted, encode
-from koko_presence.protocol.messages import Broadcast, CursorMessage, RoomMessage, SelectionMessage, Typing, TypingData
+from koko_presence.protocol.messages import (
+    Broadcast,
+    CursorMessage,
+    PresenceMessage,
+    RoomMessage,
+    SelectionMessage,
+    Typing,
+    TypingData,
+)
 from koko_presence.protocol.models import Cursor, Selection, is_plain
 from koko_presence.protocol.survey import SYSTEM
 
 from .member import Member
 from .message_handlers import Result, handles
+from .presence_object import PresenceObject, raw, size_of
 from .room import Room
 from .room_state import SYNCED_TYPES
 
@@ -160,6 +170,38 @@ def _show_typing(room: Room, member: Member, data: TypingData, now: float) -> No
         room.emit(member, TypingStarted(context=context or UNSET), now)
 
 
+@handles(PresenceMessage)
+def handle_presence(room: Room, member: Member, message: PresenceMessage, now: float) -> Result:
+    """presence.setPresence. What is sent while invisible is kept, and shown once the session is visible again [P3]; the
+    user's other sessions get it at once, and it takes no token of a budget that visible sessions share [K7]. Errors:
+    INVALID_DATA, TOO_LARGE; nothing changes then [P4]."""
+    presence = member.presence or PresenceObject()
+    if message.data is not None:
+        check_free_object(message.data)
+    changes = presence.changes(message.data)
+    whole = presence.merged_with(changes)
+    max_bytes = room.context.limits.max_presence_bytes
+    if changes and size_of(whole) > max_bytes:
+        raise presence_too_large(max_bytes)
+    if changes:
+        member.presence = presence
+    if not member.visible:
+        if changes:
+            presence.hide(changes)
+            room.emit(member, raw(changes), now)
+    else:
+        presence.reveal()
+        if changes:
+            presence.wait(changes)
+        if presence.waiting:
+            submit(room, member, "presence", None, now)
+    return {"success": True, "presence": raw(whole)}
+
+
+def _show_presence(room: Room, member: Member, value: None, now: float) -> None:
+    room.show_presence(member, now)
+
+
 @handles(Broadcast)
 def handle_broadcast(room: Room, member: Member, message: Broadcast, now: float) -> Result:
     """presence.broadcast: delivered at most once, in order, not stored [J]. Errors: FORBIDDEN, INVISIBLE, RATE_LIMITED,
@@ -255,4 +297,5 @@ COALESCED_VALUES: dict[str, CoalescedValue] = {
     "cursor": CoalescedValue(lambda member: member.person.budgets["cursor"], _show_cursor),
     "selection": CoalescedValue(lambda member: member.person.budgets["selection"], _show_selection),
     "typing": CoalescedValue(lambda member: member.person.budgets["typing"], _show_typing),
+    "presence": CoalescedValue(lambda member: member.person.budgets["presence"], _show_presence),
 }

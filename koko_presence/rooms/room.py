@@ -12,7 +12,8 @@ The room writes only its own state. Its output goes into `out` (frames, in order
 owners, messages for edges).
 """
 
-from msgspec import UNSET, Raw, structs
+import msgspec
+from msgspec import UNSET, structs
 
 from koko_presence._fastpath.fanout import StreamFrame
 from koko_presence._fastpath.framing import frame_text
@@ -20,11 +21,11 @@ from koko_presence.protocol.commands import EnterRoom, Profile
 from koko_presence.protocol.edge_messages import Left
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.events import (
+    AnyData,
     ControlGranted,
     ControlReleased,
     CursorShown,
     Event,
-    EventData,
     Joined,
     LeftReply,
     SelectionShown,
@@ -40,6 +41,7 @@ from koko_presence.protocol.settings import NO_SETTINGS
 
 from . import colors, known_state, lifetime, webhook_recorder
 from .member import Member, Person, PrivateRoom
+from .presence_object import PresenceObject, raw
 from .room_state import RoomState, unnamed_type
 from .snapshot_delivery import repeat_snapshot, send_snapshot
 from .wait import WAITS_AGAIN_S
@@ -118,6 +120,8 @@ class Room(RoomState):
         member = Member(enter, membership_id, person, self.context.limits, now)
         member.disabled = disabled
         member.color = colors.choose(session_info.user_id, self._colors_taken(member))
+        if enter.presence_object:
+            member.presence = PresenceObject(msgspec.json.decode(enter.presence_object))
         if member.visible:
             member.index = self._free_index()
         person.members[member.session_id] = self.members[member.session_id] = member
@@ -207,6 +211,7 @@ class Room(RoomState):
             self.hide_cursor(member, now)
         if member.typing is not None:
             self.stop_typing(member, "disconnected", now)
+        self.show_presence(member, now)
         for kind in member.pending:
             self.context.deadlines.cancel((kind, self.id, member.session_id))
         member.pending.clear()
@@ -328,6 +333,9 @@ class Room(RoomState):
         self.context.deadlines.cancel(("empty", self.id, ""))
         member.color = colors.choose(member.user_id, self._colors_taken(member))
         member.index = self._free_index()
+        if member.presence is not None:
+            member.presence.reveal()
+            member.presence.show()
         self._emit_joined(member, now)
         repeat_snapshot(self, member, now)  # its colour, its number and the room may have changed
         if not member.shown_connected:  # user_joined does not carry the grace period
@@ -348,6 +356,7 @@ class Room(RoomState):
     def _hide_member(self, member: Member, now: float) -> None:
         member.index = None
         self._wait_no_longer_for(member, now)
+        self.show_presence(member, now)  # to the user's other sessions
         member.cursor = member.selection = member.typing = None
         for kind in (*member.pending, "typing_stop"):
             self.context.deadlines.cancel((kind, self.id, member.session_id))
@@ -398,14 +407,14 @@ class Room(RoomState):
     def emit(
         self,
         member: Member,
-        data: EventData | Raw,
+        data: AnyData,
         now: float,
         *,
         merge: str = "",
         compact: bytes | None = None,
     ) -> None:
         """Append an event of `member` to the stream, for all other members, and for its author too when the event says
-        `to_self` [B9]. A `Raw` is the application's object of a broadcast.
+        `to_self` [B9].
 
         `merge` and `compact` are those of `StreamFrame`. Events of an invisible member go only to the same user's other
         sessions, without a `seq` [K4, K7].
@@ -424,6 +433,14 @@ class Room(RoomState):
         shown = CursorShown(color=member.color, hidden=True)
         self.emit(member, shown, now, merge=f"c{member.session_id}", compact=encode((member.index,)))
 
+    def show_presence(self, member: Member, now: float) -> None:
+        """Show what waits of a member's presence object, whatever the budget [P2]."""
+        if "presence" in member.pending:
+            member.pending.drop("presence")
+            self.context.deadlines.cancel(("presence", self.id, member.session_id))
+        if member.presence is not None and (changed := member.presence.show()):
+            self.emit(member, raw(changed), now, merge=f"p{member.session_id}")
+
     def emit_status(self, member: Member, now: float) -> None:
         profile = member.person.profile
         shown = StatusShown(
@@ -435,7 +452,7 @@ class Room(RoomState):
         )
         self.emit(member, shown, now)
 
-    def frame(self, data: EventData | Raw, user_id: str, session_id: str, now: float, *, public: bool) -> bytes:
+    def frame(self, data: AnyData, user_id: str, session_id: str, now: float, *, public: bool) -> bytes:
         """Encode and frame an event once; a public one takes the room's next sequence number."""
         event = Event(
             type=declared(data).event,
@@ -463,6 +480,8 @@ class Room(RoomState):
             index=UNSET if member.index is None else member.index,
             transport="http" if member.leased else UNSET,
         )
+        if member.presence is not None and member.presence.shown:
+            data.presence = raw(member.presence.shown)
         self.emit(member, data, now)
 
     def stop_typing(self, member: Member, reason: str, now: float) -> None:

@@ -519,9 +519,11 @@ def _advertised(limits: Limits) -> dict[str, float]:
         "maxSessionsPerUser": limits.max_sessions_per_user,
         "cursorHz": limits.cursor_hz,
         "selectionHz": limits.selection_hz,
+        "presenceHz": limits.presence_hz,
         "typingHz": limits.typing_hz,
         "playbackHz": limits.playback_hz,
         "broadcastHz": limits.broadcast_hz,
         "maxMessageBytes": limits.max_message_bytes,
         "maxBroadcastBytes": limits.max_broadcast_bytes,
+        "maxPresenceBytes": limits.max_presence_bytes,
     }

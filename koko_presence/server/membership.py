@@ -23,6 +23,7 @@ from koko_presence.access.policy import UNSURE, Access, Action, Grant, settings_
 from koko_presence.admin.upstream_metrics import Durations
 from koko_presence.auth.hmac_jwt import Identity
 from koko_presence.protocol import snapshots
+from koko_presence.protocol.codec import check_presence, encode_presence
 from koko_presence.protocol.commands import (
     EnterRoom,
     LeaveRoom,
@@ -44,6 +45,7 @@ from koko_presence.protocol.messages import (
     Join,
     Leave,
     PlaybackMessage,
+    PresenceMessage,
     RoomMessage,
     SelectionMessage,
     Typing,
@@ -303,9 +305,11 @@ class Memberships(Reauthorization):
     # --- joins ----------------------------------------------------------------------------------------------------
 
     def join(self, message: Join, raw: bytes, within: bool, now: float) -> None:
-        """Handle presence.join. Errors: INVALID_MESSAGE, ROOM_TYPE_MISMATCH [C1], FORBIDDEN, RATE_LIMITED; owners
-        answer with ROOM_FULL and TOO_MANY_ROOMS."""
+        """Handle presence.join. Errors: INVALID_MESSAGE, INVALID_DATA, TOO_LARGE [P4], ROOM_TYPE_MISMATCH [C1],
+        FORBIDDEN, RATE_LIMITED; owners answer with ROOM_FULL and TOO_MANY_ROOMS."""
         check_room_id(message.room_id)
+        if message.presence is not UNSET:
+            check_presence(message.presence, self._session.hub.limits.max_presence_bytes)
         if not (within and self._join_bucket.take(now)):
             raise PresenceError("RATE_LIMITED", retry_after_s=max(0.1, self._join_bucket.ready_at(now) - now))
         waits_for_s = self._session.hub.waits_for(now)
@@ -415,6 +419,7 @@ class Memberships(Reauthorization):
             known=None if message.known is UNSET else message.known,
             reply_to=reply_to(session, message.id),
             settings=settings_for(identity, message.room_id, grant),
+            presence_object=b"" if message.presence is UNSET else encode_presence(message.presence),
         )
         membership.note_join_sent(command)
         self._send(command, now)
@@ -615,7 +620,7 @@ class Memberships(Reauthorization):
         """Handle a room message that is not coalesced. Errors: NOT_IN_ROOM, RATE_LIMITED, TOO_LARGE; the room answers
         with its own."""
         membership, round_trip_ms, step = self._require(message.room_id), 0, 0
-        if not within and not isinstance(message, Typing):
+        if not within and not isinstance(message, Typing | PresenceMessage):
             raise PresenceError("RATE_LIMITED", retry_after_s=0.1)
         if isinstance(message, PlaybackMessage):
             round_trip_ms = round(self._session.round_trip_s * 1000.0)
@@ -625,11 +630,27 @@ class Memberships(Reauthorization):
             self._check_size(len(raw))
             if message.data.is_typing:
                 self.interacted(now)
-        elif isinstance(message, PlaybackMessage) and message.data.action == "report":
+        elif isinstance(message, PresenceMessage) or (
+            isinstance(message, PlaybackMessage) and message.data.action == "report"
+        ):
             self._session.activity.note_activity(now)
         else:
             self.interacted(now)
+        if isinstance(message, PresenceMessage) and self._session.hidden:
+            membership.note_hidden_presence()
         self._pass_on(membership, message, now, raw, round_trip_ms, step)
+
+    def note_hidden_presence(self, room_id: str) -> None:
+        """Record that a call has changed the presence object in a room while the session is invisible."""
+        if (membership := self.rooms.get(room_id)) is not None:
+            membership.note_hidden_presence()
+
+    def reveal_presence(self, now: float) -> None:
+        """Let rooms show what the session has changed in its presence objects while it was invisible: a room that has
+        received these changes after it has shown the session again does not show them by itself [P3]."""
+        for membership in list(self.rooms.values()):
+            if membership.take_hidden_presence() and membership.state in IN_ROOM:
+                self._pass_on(membership, PresenceMessage(room_id=membership.room_id, data={}), now)
 
     def show(self, message: CursorMessage | SelectionMessage, raw: bytes, within: bool, now: float) -> None:
         """Handle a cursor or selection: send it at once within the session's rate, else keep it as the newest waiting
@@ -820,6 +841,8 @@ class Memberships(Reauthorization):
             round_trip_ms=round_trip_ms,
             step=step,
         )
+        if isinstance(message, PresenceMessage):
+            command.connection, command.session_version = session.connection, session.version
         session.hub.bus.send(command, now)
 
     def _send(self, command: Any, now: float) -> None:

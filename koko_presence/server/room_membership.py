@@ -197,11 +197,13 @@ class RoomMembership:
     owner. `grant`: the last change of permissions, sent at `granted_at`; it has no answer. `undecided`: the last access
     check had no answer. `outdated`: the join was sent with an earlier token. `held`: the client's messages for the room
     that wait for the join. `cursor` and `selection`: the newest values that wait for the session's rates [E2]. `route`:
-    the compiled route of the session's cursors.
+    the compiled route of the session's cursors. `hidden_presence`: its presence object was changed while it was
+    invisible [P3].
     """
 
     __slots__ = (
-        "began_at", "cursor", "grant", "granted_at", "held", "join", "leave", "leave_at", "leave_stage", "outdated",
+        "began_at", "cursor", "grant", "granted_at", "held", "hidden_presence", "join", "leave", "leave_at",
+        "leave_stage", "outdated",
         "refused_at", "repeated_at", "room_id", "route", "selection", "state", "undecided",
     )  # fmt: skip
 
@@ -223,6 +225,7 @@ class RoomMembership:
         self.cursor: CursorMessage | None = None
         self.selection: SelectionMessage | None = None
         self.route: CursorRoute | None = None
+        self.hidden_presence = False
 
     def move(self, event: str) -> str:
         """Change the state by the table and return the action. Errors: KeyError for a pair that is not in the table, a
@@ -363,7 +366,7 @@ class RoomMembership:
         """Drop what belongs to a member only. Returns True when a cursor or selection waited."""
         waited = self.cursor is not None or self.selection is not None
         self.cursor = self.selection = self.grant = None
-        self.undecided = self.outdated = False
+        self.undecided = self.outdated = self.hidden_presence = False
         if self.join is None:
             self.began_at = None
         return waited
@@ -401,6 +404,15 @@ class RoomMembership:
             self.cursor = None
         else:
             self.selection = None
+
+    def note_hidden_presence(self) -> None:
+        """Record that the presence object was changed while the session is invisible."""
+        self.hidden_presence = True
+
+    def take_hidden_presence(self) -> bool:
+        """True when the presence object was changed while the session was invisible; the record is removed."""
+        hidden, self.hidden_presence = self.hidden_presence, False
+        return hidden
 
     def replace_route(self, route: CursorRoute | None) -> CursorRoute | None:
         """Set the cursor route, None for none, and return the one before."""

@@ -18,6 +18,7 @@ from msgspec import UNSET, Raw
 
 from koko_presence.access.policy import UNSURE, Access, Action, Grant, settings_for
 from koko_presence.auth.hmac_jwt import Identity
+from koko_presence.protocol.codec import check_presence, encode_presence
 from koko_presence.protocol.commands import (
     NO_EDGE,
     Authority,
@@ -36,7 +37,7 @@ from koko_presence.protocol.commands import (
     SpendQueryBudget,
 )
 from koko_presence.protocol.errors import PresenceError
-from koko_presence.protocol.messages import PROCEDURES, ROOM_MESSAGES, Join, SetPrivacy, SetStatus
+from koko_presence.protocol.messages import PROCEDURES, ROOM_MESSAGES, Join, PresenceMessage, SetPrivacy, SetStatus
 from koko_presence.protocol.procedures import HeartbeatInput, LeaveInput, RoomTarget, SummariesResult, Target
 from koko_presence.users.http_sessions import is_lease, lease_id
 from koko_presence.users.user import presence_is_off
@@ -116,6 +117,8 @@ class Procedures:
         target, message = read(input, RoomTarget), read_message(input, name)
         check_room_id(message.room_id)
         limits = self._hub.limits  # joins of a socket are counted at its session [M8]
+        if message.presence is not UNSET:
+            check_presence(message.presence, limits.max_presence_bytes)
         self._joins.take(caller.identity.user_id, limits.join_hz, limits.join_burst, self._hub.clock())
         session_id = _session(caller, target)
         lease = target.client_key is not UNSET or not session_id
@@ -159,6 +162,7 @@ class Procedures:
             privacy=None if message.privacy is UNSET else message.privacy,
             settings=settings_for(identity, message.room_id, grant),
             known=None if message.known is UNSET else message.known,
+            presence_object=b"" if message.presence is UNSET else encode_presence(message.presence),
         )
 
     async def _leave(self, caller: Caller, name: str, input: Any) -> Raw:
@@ -330,6 +334,8 @@ class Procedures:
             raise PresenceError("SESSION_REQUIRED", "Name the session whose player this is, as sessionId.")
         own = self._here(caller, session_id)
         hidden = own is not None and own.hidden  # when the call arrives, not when the access check is done [K3]
+        if own is not None and hidden and isinstance(message, PresenceMessage):
+            own.memberships.note_hidden_presence(message.room_id)
         grant = await self._checked(caller, message.room_id, UNSET, "join")
         if not grant.allow:
             if not self._keeps_membership(caller, message.room_id, session_id, grant):

@@ -80,5 +80,6 @@ def _convert(fields: dict[str, Any], type_: type[Model]) -> Model:
         return msgspec.convert(fields, type_)
     except msgspec.ValidationError as error:
         text = str(error)
-        code = "INVALID_DATA" if "`$.data" in text or "field `data`" in text else "INVALID_MESSAGE"
+        of_data = any(part in text for part in ("`$.data", "field `data`", "`$.presence"))
+        code = "INVALID_DATA" if of_data else "INVALID_MESSAGE"
         raise PresenceError(code, f"{text}.") from None

@@ -33,6 +33,8 @@ class UserReports(Protocol):
 
     def drop_waiting(self, kinds: Set[type]) -> None: ...
 
+    def reveal_presence(self, now: float) -> None: ...
+
 
 class PrivacySession(SessionContext, Protocol):
     """A session with its privacy, which its own methods write."""
@@ -153,6 +155,8 @@ def _note_change(session: PrivacySession, before: set[type]) -> None:
     """Drop what a change of the hidden kinds invalidates; `before` are the kinds hidden until now."""
     after = _hidden(session.privacy)
     session.memberships.drop_waiting(before - after)
+    if not session.hidden:
+        session.memberships.reveal_presence(session.hub.clock())
     if CursorMessage in before ^ after:  # the last cursor is hidden now, or was sent while cursors were hidden
         session.rate_limiter.forget_last()
 

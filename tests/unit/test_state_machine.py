@@ -39,6 +39,7 @@ class Tab:
         self.id = client.session_id
         self.token = client.resume_token
         self.rooms: set[str] = set()
+        self.objects: dict[str, dict[str, Any]] = {}  # room -> the own presence object
         self.invisible = False
         self.lost_at: float | None = None
         self.seen: dict[str, dict[str, dict[str, Any]]] = {}  # room -> session -> row
@@ -64,6 +65,7 @@ class Tab:
     def note(self, rows: dict[str, dict[str, Any]], kind: str, session: str, data: dict[str, Any]) -> None:
         if kind == "user_joined":
             row = {"status": data["status"], "connected": True, "cursor": None, "selection": None, "typing": False}
+            row["presence"] = data.get("presence", {})
             rows[session] = row | {"user": None, "color": data["color"]}
         elif kind == "user_left":
             del rows[session]
@@ -75,8 +77,15 @@ class Tab:
             rows[session]["selection"] = None if cleared else {k: v for k, v in data.items() if k != "color"}
         elif kind in ("typing_started", "typing_stopped"):
             rows[session]["typing"] = kind == "typing_started"
+        elif kind == "presence_changed":
+            assert data, "an event without a change"
+            rows[session]["presence"] = merged(rows[session]["presence"], data)
         elif kind == "status_changed":
             rows[session] |= {"connected": data["connected"]}
+
+
+def merged(whole: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in (whole | patch).items() if value is not None}
 
 
 def shown(row: dict[str, Any]) -> dict[str, Any]:
@@ -85,6 +94,7 @@ def shown(row: dict[str, Any]) -> dict[str, Any]:
         "cursor": row.get("cursor"),
         "selection": row.get("selection"),
         "typing": row["isTyping"],
+        "presence": row.get("presence", {}),
         "color": row["color"],
     }
 
@@ -164,6 +174,7 @@ class Presence(RuleBasedStateMachine):
         tab = self.pick(number, self.open_tabs())
         tab.client.send(type="leave", roomId=room)
         tab.rooms.discard(room)
+        tab.objects.pop(room, None)
 
     @precondition(lambda self: self.open_tabs())
     @rule(number=which, code=st.sampled_from([1000, 1005, 1001, 1006]))
@@ -229,6 +240,21 @@ class Presence(RuleBasedStateMachine):
         self.pick(number, self.open_tabs()).client.send({"type": "selection", "roomId": room, "data": data})
 
     @precondition(lambda self: self.open_tabs())
+    @rule(
+        number=which,
+        room=rooms,
+        data=st.none() | st.dictionaries(st.sampled_from("abc"), st.none() | st.integers(0, 2), max_size=2),
+        times=st.integers(1, 4),
+    )
+    def set_presence(self, number: int, room: str, data: dict[str, Any] | None, times: int) -> None:
+        tab = self.pick(number, self.open_tabs())
+        for turn in range(times):
+            patch = data if data is None else data | {"turn": turn}
+            tab.client.post({"type": "presence", "roomId": room, "data": patch})
+            if room in tab.rooms:
+                tab.objects[room] = {} if patch is None else merged(tab.objects.get(room, {}), patch)
+
+    @precondition(lambda self: self.open_tabs())
     @rule(number=which, room=rooms, on=st.booleans())
     def type_something(self, number: int, room: str, on: bool) -> None:
         self.pick(number, self.open_tabs()).client.send(type="typing", roomId=room, data={"isTyping": on})
@@ -292,6 +318,10 @@ class Presence(RuleBasedStateMachine):
     def caps_hold_and_nothing_is_left_over(self) -> None:
         shard = self.world.shard
         for room in shard.rooms.values():
+            for tab in self.members(room.id):
+                presence = room.members[tab.id].presence
+                found = {} if presence is None else {k: msgspec.json.decode(v) for k, v in presence.merged().items()}
+                assert found == tab.objects.get(room.id, {})
             assert len(room.people) <= MAX_USERS
             assert set(room.members) == {tab.id for tab in self.members(room.id)}
             holder = room.control.user_id
@@ -323,6 +353,7 @@ class Presence(RuleBasedStateMachine):
                     assert row["connected"] == truth[session].connected
                     assert row["typing"] == truth[session].is_typing
                     assert row["color"] == truth[session].color
+                    assert row["presence"] == (truth[session].presence or {})
                     assert (row["cursor"] is not None) == (truth[session].cursor is not UNSET)
                     assert (row["selection"] is not None) == (truth[session].selection is not UNSET)
 

@@ -5,7 +5,7 @@ from typing import Any, Union
 import msgspec
 from msgspec import Struct, UnsetType
 
-from koko_presence.protocol.events import EVENTS, SERVER_MESSAGES, BroadcastSent, Event, EventData
+from koko_presence.protocol.events import EVENTS, SERVER_MESSAGES, Event, EventData
 from koko_presence.protocol.messages import MESSAGES
 
 from .python_client import pascal
@@ -19,7 +19,7 @@ def _enveloped(data: type[EventData]) -> type[Struct]:
     fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
     for each in msgspec.structs.fields(Event):
         if each.name == "data":
-            fields.append(("data", dict[str, Any] if data is BroadcastSent else data))
+            fields.append(("data", dict[str, Any] if data.is_free else data))
         elif each.name != "type":
             fields.append(
                 (each.name, each.type, None)

@@ -104,8 +104,13 @@ def struct_text(struct: type[Struct], base: str, *, without: tuple[str, ...] = (
 def event_text(data: type[events.EventData]) -> str:
     """Return an event and its data."""
     name = pascal(data.event)
-    if data is events.BroadcastSent:
-        return class_text(name, f'Event, tag="{data.event}"', doc_of(data), "    data: Any\n")
+    if data.is_free:
+        return class_text(
+            name,
+            f'Event, tag="{data.event}"',
+            doc_of(data),
+            f"    data: {'Any' if data is events.BroadcastSent else 'dict[str, Any]'}\n",
+        )
     base = EXTENDS.get(data)
     inherited = () if base is None else base.__struct_fields__
     return struct_text(data, "Model" if base is None else name_of(base), without=inherited) + class_text(

@@ -19,8 +19,8 @@ MODELS = structs_of(models)
 INPUTS = [each for each in structs_of(procedures) if issubclass(each, Target)]
 RESULTS = [each for each in structs_of(procedures) if not issubclass(each, Target)]
 ALIASES = {name: value for module in (models, events) for name, value in vars(module).items() if names_of(value)}
-# the application's own object, with the field that most of them have
-BROADCAST = "  type?: string;\n  [key: string]: unknown;\n"
+FREE = "  [key: string]: unknown;\n"  # the application's own object
+BROADCAST = "  type?: string;\n"  # the field that most objects of broadcasts have
 
 
 def type_text(type_: Any) -> str:
@@ -91,8 +91,9 @@ def struct_text(struct: type[Struct], head: str = "") -> str:
 
 def data_text(data: type[events.EventData]) -> str:
     """Return the data of an event. A switch that the server omits while it is off is true where it is."""
-    if data is events.BroadcastSent:
-        return interface(data.__name__, BROADCAST, text=text_of(data))
+    if data.is_free:
+        head = BROADCAST if data is events.BroadcastSent else ""
+        return interface(data.__name__, head + FREE, text=text_of(data))
     return struct_text(data).replace("?: boolean;", "?: true;")
 
 

@@ -159,6 +159,8 @@ export interface PresenceUser {
   viewerSync?: SyncRow;
   /** `"http"` for a session that has no socket; absent for the others. */
   transport?: "http";
+  /** Its presence object; absent while it is empty. */
+  presence?: Record<string, unknown>;
 }
 
 /** A pending request for control. */
@@ -286,6 +288,8 @@ export interface Joined {
   statusMessage?: string;
   index?: number;
   transport?: "http";
+  /** Its presence object; absent while it is empty. */
+  presence?: Record<string, unknown>;
 }
 
 /** A user has another name or image, by a new token, in all sessions; without `image` the user has none. */
@@ -358,6 +362,11 @@ export interface ViewerSync {
 /** The application's object: treat it as text, never as HTML. */
 export interface BroadcastSent {
   type?: string;
+  [key: string]: unknown;
+}
+
+/** Keys of a session's presence object have changed: `data` has their new values, null for a removed key. */
+export interface PresenceChanged {
   [key: string]: unknown;
 }
 
@@ -440,6 +449,7 @@ export type RoomEvent =
   | Event<"media_changed", MediaChanged>
   | Event<"viewer_sync", ViewerSync>
   | Event<"broadcast", BroadcastSent>
+  | Event<"presence_changed", PresenceChanged>
   | Event<"control_requested", ControlRequested>
   | Event<"control_granted", ControlGranted>
   | Event<"control_denied", ControlDenied>
@@ -537,6 +547,8 @@ export interface JoinInput extends RoomTarget {
   roomType?: RoomType;
   privacy?: Privacy;
   known?: Known;
+  /** The session's presence object at first; a member that joins again keeps the one it has. */
+  presence?: Record<string, unknown>;
 }
 
 /** The room to leave. */
@@ -579,6 +591,14 @@ export interface SetStatusInput extends Target {
 
 export interface TypingInput extends RoomTarget {
   context?: string;
+}
+
+export interface SetPresenceInput extends RoomTarget {
+  /**
+   * The keys to set; a key with null is removed, and null alone removes all. The merged object has at most 1 KiB as
+   * compact JSON.
+   */
+  data: Record<string, unknown> | null;
 }
 
 export interface SyncPlaybackInput extends RoomTarget {
@@ -725,6 +745,11 @@ export interface BroadcastResult extends Success {
   delivered: number;
 }
 
+export interface PresenceResult extends Success {
+  /** The whole object after the change. */
+  presence: Record<string, unknown>;
+}
+
 export interface PrivacyResult extends Success {
   invisible: boolean;
   shareCursor: boolean;
@@ -770,6 +795,7 @@ export type PresenceRouterOf<Transformer extends boolean> = TRPCBuiltRouter<
       setStatus: Mutation<SetStatusInput, StatusResult>;
       startTyping: Mutation<TypingInput, Success>;
       stopTyping: Mutation<TypingInput, Success>;
+      setPresence: Mutation<SetPresenceInput, PresenceResult>;
       syncPlayback: Mutation<SyncPlaybackInput, PlaybackResult>;
       setMedia: Mutation<SetMediaInput, MediaResult>;
       requestControl: Mutation<RoomTarget, RequestControlResult>;

@@ -150,6 +150,8 @@ export interface PresenceUser {
   viewerSync?: SyncRow;
   /** `"http"` for a session that has no socket; absent for the others. */
   transport?: "http";
+  /** Its presence object; absent while it is empty. */
+  presence?: Record<string, unknown>;
 }
 
 /** A pending request for control. */
@@ -277,6 +279,8 @@ export interface Joined {
   statusMessage?: string;
   index?: number;
   transport?: "http";
+  /** Its presence object; absent while it is empty. */
+  presence?: Record<string, unknown>;
 }
 
 /** A user has another name or image, by a new token, in all sessions; without `image` the user has none. */
@@ -352,6 +356,11 @@ export interface BroadcastSent {
   [key: string]: unknown;
 }
 
+/** Keys of a session's presence object have changed: `data` has their new values, null for a removed key. */
+export interface PresenceChanged {
+  [key: string]: unknown;
+}
+
 /** A user requests control. */
 export interface ControlRequested {
   requesterName: string;
@@ -416,6 +425,8 @@ export interface ProtocolEvents {
   viewer_sync: RoomEvent<"viewer_sync", ViewerSync>;
   /** The application's object: treat it as text, never as HTML. */
   broadcast: RoomEvent<"broadcast", BroadcastSent>;
+  /** Keys of a session's presence object have changed: `data` has their new values, null for a removed key. */
+  presence_changed: RoomEvent<"presence_changed", PresenceChanged>;
   /** A user requests control. */
   control_requested: RoomEvent<"control_requested", ControlRequested>;
   /** A user has control now; `auto`: the room itself granted it. */

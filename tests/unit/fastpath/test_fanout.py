@@ -112,6 +112,35 @@ def test_an_outbox_that_wraps_messages_keeps_the_newest_values_while_it_is_slow(
     assert len(stage.wires["a"].writes) == 1 and stage.subscription.wrapping is None
 
 
+def changed(seq: int, session: str, **data: Any) -> StreamFrame:
+    event = {"type": "presence_changed", "roomId": "r", "sessionId": session, "data": data, "seq": seq}
+    return StreamFrame(frame_text(encode(event)), skip=session, merge=f"p{session}")
+
+
+def test_p2_a_slow_outbox_merges_the_changes_of_a_presence_object_key_by_key() -> None:
+    stage = Stage()
+    box, wire = stage.subscription.outboxes["a"], stage.wires["a"]
+    box.write(frame_text(b"hello"))
+    wire.unsent_bytes = 501
+    stage.write_batch.write()
+    wire.writes.clear()
+    before = counters.read().dropped["presence"]["slow_receiver"]
+    for seq, session, data in (
+        (1, "b", {"x": 1, "y": {"z": [1.0, None]}}), (2, "c", {"n": 1}), (3, "b", {"x": 2}), (4, "b", {"y": None}),
+    ):  # fmt: skip
+        stage.flush([changed(seq, session, **data)])
+    assert wire.writes == [] and counters.read().dropped["presence"]["slow_receiver"] == before + 2
+    stage.flush([StreamFrame(frame_text(b'{"type":"user_left"}'), skip="c")])  # after what its author has shown
+    wire.unsent_bytes = 0
+    box.on_drained()
+    stage.write_batch.write()
+    assert frames_in(b"".join(wire.writes)) == [
+        payload_of(changed(2, "c", n=1).frame),
+        b'{"type":"user_left"}',
+        payload_of(changed(4, "b", x=2, y=None).frame),
+    ]
+
+
 def test_messages_to_an_outbox_that_wraps_are_counted_as_those_to_others() -> None:
     for wraps in (False, True):
         stage = Stage()
