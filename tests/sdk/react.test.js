@@ -15,7 +15,7 @@ const React = (await import("react")).default;
 const { createRoot } = await import("react-dom/client");
 const { act, createElement: h, StrictMode } = React;
 const {
-  PresenceProvider, RoomProvider, useRooms, useRoom, useLiveRoom, useOthers, useSelf, useStatus, useError, useLostConnection, useEvent, useBroadcast, useCursor,
+  PresenceProvider, RoomProvider, useRooms, useRoom, useLiveRoom, useOthers, useOther, useSelf, useMyPresence, useStatus, useError, useLostConnection, useEvent, useBroadcast, useCursor,
   useTyping, usePlayback, useSnapshot, useTarget,
 } = createHooks(React);
 
@@ -595,4 +595,70 @@ test("useRooms inside a RoomProvider uses its presence, and throws a sentence wi
   const { renderToString } = await import("react-dom/server");
   assert.throws(() => renderToString(h(Count)), /PresenceProvider or a RoomProvider/);
   assert.equal(renderToString(h(PresenceProvider, { presence: made }, h(Count))), "undefined");
+});
+
+test("useMyPresence: the own object at once, and one function", async () => {
+  const functions = new Set();
+  let set;
+  let renders = 0;
+  function Mine() {
+    const [mine, setMine] = useMyPresence();
+    functions.add(setMine);
+    set = setMine;
+    renders++;
+    return h("p", null, JSON.stringify(mine));
+  }
+  await act(() => root.render(inRoom({ initialPresence: { tool: "pen" } }, h(Mine))));
+  await turn();
+  await act(async () => Socket.last.open());
+  await turn();
+  const [join] = Socket.last.of("join");
+  assert.deepEqual(join.presence, { tool: "pen" });
+  await say({ ...snapshot([row("jane")]), id: join.id });
+  assert.equal(place.textContent, '{"tool":"pen"}');
+  const before = renders;
+  await act(async () => set({ tool: "hand", n: 1 }));
+  assert.equal(place.textContent, '{"tool":"hand","n":1}');
+  await act(async () => set({ n: 1 }));
+  assert.equal(renders, before + 1);
+  assert.ok(functions.size <= 2, "one without a room and one with it");
+});
+
+test("useOther: a user or a session, by what is selected; one render per change", async () => {
+  let renders = 0;
+  function Other({ id }) {
+    renders++;
+    const view = useOther(id, (other) => other.presence?.view);
+    return h("p", null, JSON.stringify(view));
+  }
+  await show(h(Other, { id: "jane" }));
+  assert.equal(place.textContent, "");
+  await say(event("presence_changed", "jane", { view: { x: 1 } }));
+  assert.equal(place.textContent, '{"x":1}');
+  const before = renders;
+  await say(event("presence_changed", "jane", { other: 1 }));
+  await say(event("presence_changed", "jane", { view: { x: 1 } }));
+  await say(event("cursor_moved", "jane", { timestamp: 1, color: "#1" }));
+  await say(event("presence_changed", "tom", { view: { x: 9 } }));
+  assert.equal(renders, before, "nothing that it shows has changed");
+  await say(event("presence_changed", "jane", { view: { x: 2 } }));
+  assert.equal(renders, before + 1);
+  await render(h(Other, { id: "tom-1" }));
+  assert.equal(place.textContent, '{"x":9}');
+  await render(h(Other, { id: "nobody" }));
+  assert.equal(place.textContent, "null");
+  await render(h(Other, { id: undefined }));
+  assert.equal(place.textContent, "null");
+});
+
+test("useOther finds another own session, and not this one", async () => {
+  const Other = ({ id }) => h("p", null, useOther(id)?.sessionId ?? "none");
+  await render(h(Other, { id: "s0" }));
+  await turn();
+  await act(async () => Socket.last.open());
+  await turn();
+  await say({ ...snapshot([row("me", "s9")]), id: Socket.last.of("join")[0].id });
+  assert.equal(place.textContent, "none");
+  await render(h(Other, { id: "s9" }));
+  assert.equal(place.textContent, "s9");
 });

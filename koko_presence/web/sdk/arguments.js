@@ -39,9 +39,10 @@ export function checkPresenceOptions(options) {
 export function checkEnter(roomId, options) {
   check(typeof roomId === "string" && roomId !== "", `enter: the id of a room is a string, not ${JSON.stringify(roomId)}.`);
   checkObject("enter", options);
-  const { type, privacy, signal } = options;
+  const { type, privacy, presence, signal } = options;
   check(type === undefined || ROOM_TYPES.includes(type), `enter: there is no type ${JSON.stringify(type)}, only ${ROOM_TYPES.join(", ")}.`);
   check(!privacy || typeof privacy === "object", "enter: `privacy` is an object.");
+  if (presence) checkOwnObject("enter", presence);
   check(!signal || typeof signal.addEventListener === "function", "enter: `signal` is the signal of an AbortController.");
 }
 
@@ -68,6 +69,17 @@ export function checkShown(call, value) {
     check(isPlain, `${call}: \`${field}\` is a number or a text, not ${typeof part}.`);
   }
   return value ?? null;
+}
+
+/**
+ * A presence object, or a patch of one.
+ * @template {object | null} Value
+ * @param {string} call
+ * @param {Value} value
+ */
+export function checkOwnObject(call, value) {
+  check(typeof value === "object" && !Array.isArray(value), `${call}: a presence object is a plain object, not ${String(value)}.`);
+  return value;
 }
 
 /**

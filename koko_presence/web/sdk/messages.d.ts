@@ -11,7 +11,7 @@ interface WithRequestId {
 }
 
 export interface Authenticated extends protocol.Authenticated {
-  limits: { cursorHz: number };
+  limits: { cursorHz: number; presenceHz?: number; maxPresenceBytes?: number };
 }
 
 export interface Joined extends protocol.JoinedReply, WithRequestId {}

@@ -17,10 +17,7 @@
  * @typedef {import("./types.js").Selection} Selection
  * @typedef {import("./types.js").ViewerSync} ViewerSync
  * @typedef {import("./types.js").Playback} Playback
- * @typedef {import("./types.js").Member} Member
- * @typedef {import("./types.js").Person} Person
  * @typedef {import("./types.js").ControlRequest} ControlRequest
- * @typedef {import("./types.js").RoomSnapshot} RoomSnapshot
  * @typedef {import("./types.js").AppTypes} AppTypes
  * @typedef {import("./types.js").ErrorCode} ErrorCode
  * @typedef {import("./types.js").PresenceError} PresenceError
@@ -40,7 +37,6 @@
  * @typedef {import("./types.js").PlayerEvent} PlayerEvent
  * @typedef {import("./types.js").PlayerState} PlayerState
  * @typedef {import("./types.js").ShownFrame} ShownFrame
- * @typedef {import("./types.js").EnterOptions} EnterOptions
  * @typedef {import("./types.js").RoomSummary} RoomSummary
  * @typedef {import("./types.js").RoomWatch} RoomWatch
  * @typedef {import("./types.js").PresenceEvents} PresenceEvents
@@ -50,6 +46,30 @@
  * @template {string} Type
  * @template Data
  * @typedef {import("./types.js").RoomEvent<Type, Data>} RoomEvent
+ */
+/**
+ * @template {AppTypes} [App=AppTypes]
+ * @typedef {import("./types.js").Member<App>} Member
+ */
+/**
+ * @template {AppTypes} [App=AppTypes]
+ * @typedef {import("./types.js").Person<App>} Person
+ */
+/**
+ * @template {AppTypes} [App=AppTypes]
+ * @typedef {import("./types.js").PresenceObject<App>} PresenceObject
+ */
+/**
+ * @template {AppTypes} [App=AppTypes]
+ * @typedef {import("./types.js").PresencePatch<App>} PresencePatch
+ */
+/**
+ * @template {AppTypes} [App=AppTypes]
+ * @typedef {import("./types.js").RoomSnapshot<App>} RoomSnapshot
+ */
+/**
+ * @template {AppTypes} [App=AppTypes]
+ * @typedef {import("./types.js").EnterOptions<App>} EnterOptions
  */
 /**
  * @template {AppTypes} [App=AppTypes]

@@ -2,7 +2,7 @@
 
 import type {
   Answer, AppTypes, Attachment, ConnectionStatus, MediaElement, Medium, Member, Person, Playback, PlaybackCommand, Player, Presence,
-  PresenceError, Privacy, Room, RoomEvents, RoomSnapshot, RoomSummary, RoomType,
+  PresenceError, PresenceObject, PresencePatch, Privacy, Room, RoomEvents, RoomSnapshot, RoomSummary, RoomType,
 } from "./types.js";
 
 /** The used part of React; the `React` of your page has it. */
@@ -26,6 +26,8 @@ export interface RoomProviderProps<App extends AppTypes = AppTypes> {
   type?: RoomType;
   /** A change applies at once, as by `room.setPrivacy`; a field that is not named any more has its default. */
   privacy?: Privacy | undefined;
+  /** Your presence object at first; a later change of this property changes nothing, see `useMyPresence`. */
+  initialPresence?: PresenceObject<App> | undefined;
   /** Shown in place of the children on a server, before the first effect, and while a child suspends (`useLiveRoom`). */
   fallback?: any;
   children?: any;
@@ -81,14 +83,19 @@ export interface PresenceHooks<App extends AppTypes = AppTypes> {
    * Any part of the snapshot. Renders when it changes by `isEqual` (default: the same, or arrays or plain objects of the same),
    * at most once a frame.
    */
-  useSnapshot(): RoomSnapshot;
-  useSnapshot<T>(select: (snapshot: RoomSnapshot) => T, isEqual?: (a: T, b: T) => boolean): T;
+  useSnapshot(): RoomSnapshot<App>;
+  useSnapshot<T>(select: (snapshot: RoomSnapshot<App>) => T, isEqual?: (a: T, b: T) => boolean): T;
   /** The other people, or the result of `select`. */
-  useOthers(): readonly Person[];
-  useOthers<T>(select: (others: readonly Person[]) => T, isEqual?: (a: T, b: T) => boolean): T;
+  useOthers(): readonly Person<App>[];
+  useOthers<T>(select: (others: readonly Person<App>[]) => T, isEqual?: (a: T, b: T) => boolean): T;
+  /** Another user by id, or one session by its id, or the result of `select`; null if there is none. */
+  useOther(id: string | null | undefined): Member<App> | null;
+  useOther<T>(id: string | null | undefined, select: (other: Member<App>) => T, isEqual?: (a: T, b: T) => boolean): T | null;
+  /** Your own presence object, and `room.setPresence`, the same function as long as the room is. */
+  useMyPresence(): [PresenceObject<App>, (patch: PresencePatch<App> | null) => boolean];
   /** The local user; null before the first snapshot. */
-  useSelf(): Person | null;
-  useSelf<T>(select: (self: Person) => T, isEqual?: (a: T, b: T) => boolean): T | null;
+  useSelf(): Person<App> | null;
+  useSelf<T>(select: (self: Person<App>) => T, isEqual?: (a: T, b: T) => boolean): T | null;
   /** `connecting` until the room is live for the first time. */
   useStatus(): ConnectionStatus;
   /** Why the room is not live; null while there is no reason. `listener` is called for each error, also for refused requests. */

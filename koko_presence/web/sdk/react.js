@@ -35,7 +35,7 @@ import { isIn, MAIN_TARGET, mediumAt, showsOtherMedium } from "./targets.js";
 const EMPTY_SNAPSHOT = {
   roomId: "", status: "connecting", error: null, transport: "websocket", self: null, others: [], playback: null, syncEnabled: false, controller: null,
   controllerSessionId: null, requests: [], synced: null, following: true, shownMedia: {}, isBlocked: false, rights: null,
-  returned: null,
+  returned: null, presence: {},
 };
 
 /** What useRooms shows before the first effect. */
@@ -132,6 +132,21 @@ const selectStatus = ({ status }) => status;
 /** @param {RoomSnapshot} snapshot */
 const selectError = ({ error }) => error;
 
+/** @param {RoomSnapshot} snapshot */
+const selectPresence = ({ presence }) => presence;
+
+/**
+ * Another user, or a session of one, or another of the own sessions; undefined if there is none of that id.
+ * @param {RoomSnapshot} snapshot
+ * @param {string | null | undefined} id
+ * @returns {Member | undefined}
+ */
+function findOther({ self, others }, id) {
+  const sessions = [...others, ...(self ? [self] : [])].flatMap((person) => person.sessions);
+  return others.find(({ userId }) => userId === id) ??
+    sessions.find(({ sessionId }) => sessionId === id && sessionId !== self?.sessionId);
+}
+
 /** The answer to what is asked before the first effect. */
 const NOT_ENTERED = /** @type {const} */ ({ success: false, code: "NOT_IN_ROOM", message: "The room is not entered yet." });
 
@@ -164,12 +179,12 @@ export function createHooks(React) {
   }
 
   /** @param {RoomProviderProps} props */
-  function RoomProvider({ presence, id, type, privacy, fallback, children }) {
+  function RoomProvider({ presence, id, type, privacy, initialPresence, fallback, children }) {
     if (!presence?.enter) throw new TypeError("RoomProvider: `presence` is missing: what createPresence returns.");
     const [room, setRoom] = useState(null);
     const shownPrivacy = useRef(privacy);
     useEffect(() => {
-      const entered = presence.enter(id, { type, privacy });
+      const entered = presence.enter(id, { type, privacy, presence: initialPresence });
       shownPrivacy.current = privacy;
       setRoom(entered);
       return () => {
@@ -268,6 +283,25 @@ export function createHooks(React) {
    */
   function useSelf(select = selectAll, isEqual) {
     return useSnapshot(useCallback((/** @type {RoomSnapshot} */ { self }) => self && select(self), [select]), isEqual);
+  }
+
+  /** @type {PresenceHooks<any>["useMyPresence"]} */
+  function useMyPresence() {
+    const room = useRoom();
+    return [useSnapshot(selectPresence), useCallback((/** @type {any} */ patch) => room?.setPresence(patch) ?? false, [room])];
+  }
+
+  /**
+   * @param {string | null | undefined} id
+   * @param {(other: Member) => any} [select]
+   * @param {(a: any, b: any) => boolean} [isEqual]
+   */
+  function useOther(id, select = selectAll, isEqual) {
+    const selectOther = useCallback((/** @type {RoomSnapshot} */ snapshot) => {
+      const other = findOther(snapshot, id);
+      return other ? select(other) : null;
+    }, [id, select]);
+    return useSnapshot(selectOther, isEqual);
   }
 
   /** @type {PresenceHooks["useCursor"]} */
@@ -399,7 +433,7 @@ export function createHooks(React) {
   }
 
   return /** @type {PresenceHooks<any>} */ ({
-    PresenceProvider, RoomProvider, useRooms, useRoom, useLiveRoom, useSnapshot, useOthers, useSelf, useStatus, useError,
-    useLostConnection, useEvent, useBroadcast, useCursor, useTyping, usePlayback, useTarget,
+    PresenceProvider, RoomProvider, useRooms, useRoom, useLiveRoom, useSnapshot, useOthers, useOther, useSelf, useMyPresence, useStatus,
+    useError, useLostConnection, useEvent, useBroadcast, useCursor, useTyping, usePlayback, useTarget,
   });
 }

@@ -16,8 +16,9 @@
  * } from "./types.js"
  */
 
-import { checkListener, checkShown, checkText } from "./arguments.js";
+import { checkListener, checkOwnObject, checkShown, checkText } from "./arguments.js";
 import { Emitter } from "./events.js";
+import { OwnPresence } from "./own-presence.js";
 import { LEFT } from "./requests.js";
 import { SendSlot } from "./send-slot.js";
 import { RoomStore } from "./store.js";
@@ -26,6 +27,7 @@ const TYPING_REFRESH_MS = 3000; // sent so often while keys are pressed
 const TYPING_LIFE_MS = 5000; // the server ends it after this time [G1]
 const JOIN_RETRY_MS = 1000;
 const MAX_SECONDS = 1e6;
+const DEFAULT_PRESENCE_HZ = 20;
 
 /**
  * What a room uses of its presence.
@@ -68,6 +70,12 @@ export class RoomClient {
   #selection;
   /** @type {SendSlot<{ isTyping: boolean, context?: string | undefined }>} */
   #typing;
+  #presence = new OwnPresence();
+  /**
+   * Sends what has changed in the presence object.
+   * @type {SendSlot<true>}
+   */
+  #presenceSlot;
   /** Server ms at which the last typing is over. */
   #typingUntil = 0;
   /**
@@ -86,7 +94,7 @@ export class RoomClient {
    * @param {EnterOptions} options
    * @param {RoomContext} context
    */
-  constructor(roomId, { type, privacy }, context) {
+  constructor(roomId, { type, privacy, presence }, context) {
     this.#roomId = roomId;
     this.#context = context;
     this.#joinMessage = { type: "join", roomId, roomType: type, privacy };
@@ -97,8 +105,17 @@ export class RoomClient {
     this.#typing = this.#addSlot((typing) => {
       if (context.clock.now() < this.#typingUntil) this.#send("typing", typing);
     });
+    // also without another session: whoever comes later has to see it
+    this.#presenceSlot = this.#addSlot(
+      () => {
+        const patch = this.#presence.takeUnsent();
+        if (patch) this.#send("presence", patch);
+      },
+      () => this.isLive && !context.connection.isFull,
+    );
     /** The room's object for the application. */
     this.room = this.#createRoom();
+    if (presence) this.#setPresence(presence);
   }
 
   // --- for the presence --------------------------------------------------------------------------------------------
@@ -111,7 +128,9 @@ export class RoomClient {
     if (this.#isOver) return; // left meanwhile
     const known = this.#media?.known;
     const data = known && { known: { ...known, at: this.#heardAt } };
-    const answer = await this.#context.requests.ask({ ...this.#joinMessage, data });
+    const { value } = this.#presence;
+    const presence = Object.keys(value).length ? value : undefined;
+    const answer = await this.#context.requests.ask({ ...this.#joinMessage, presence, data });
     if (answer.success || this.#isOver) return;
     const { code, retryAfterMs } = answer;
     if (code !== "OFFLINE") this.#context.warn(answer);
@@ -222,10 +241,12 @@ export class RoomClient {
   }
 
   /** @param {Joined} message */
-  #onJoined({ sendIntervalMs }) {
+  #onJoined(message) {
     const returned = this.isLive ? null : this.#returnNow();
     this.isLive = true;
-    this.#limitRate(sendIntervalMs);
+    this.#limitRate(message.sendIntervalMs);
+    if (this.#presence.compare(this.#store.ownPresenceIn(message))) this.#store.setOwnPresence(this.#presence.value);
+    if (this.#presence.hasUnsent) this.#presenceSlot.offer(true);
     // the server has forgotten what was shown on an earlier connection
     for (const slot of [this.#cursor, this.#selection]) if (slot.value) slot.offer(/** @type {any} */ (slot.value));
     this.#context.requests.sendWaiting();
@@ -322,6 +343,7 @@ export class RoomClient {
     const intervalMs = Math.max(throttleMs, advisedMs, allowedMs);
     this.#cursor.intervalMs = intervalMs;
     this.#selection.intervalMs = intervalMs;
+    this.#presenceSlot.intervalMs = 1000 / (connection.hello?.limits.presenceHz ?? DEFAULT_PRESENCE_HZ);
   }
 
   /**
@@ -332,6 +354,24 @@ export class RoomClient {
   #show(slot, value) {
     if (value) slot.offer(clamp(this.#media?.withMedium(value) ?? value));
     else if (slot.value) slot.offer(null); // what is cleared is not cleared again
+  }
+
+  /**
+   * @param {unknown} patch
+   * @returns {boolean} False if it was refused.
+   */
+  #setPresence(patch) {
+    if (this.#isOver) return false;
+    const before = this.#presence.value;
+    const fault = this.#presence.merge(patch, this.#context.connection.hello?.limits.maxPresenceBytes);
+    if (fault) {
+      this.reportError({ ...fault, roomId: this.#roomId });
+    } else if (this.#presence.value !== before) {
+      this.#store.setOwnPresence(this.#presence.value);
+      this.#notify();
+      queueMicrotask(() => this.#presenceSlot.offer(true)); // all calls of one turn are one message
+    }
+    return !fault;
   }
 
   /**
@@ -463,6 +503,7 @@ export class RoomClient {
       updateCursor: (cursor) => this.#show(this.#cursor, checkShown("updateCursor", cursor)),
       updateSelection: (selection) => this.#show(this.#selection, checkShown("updateSelection", selection)),
       typing: (isTyping, context) => this.#showTyping(Boolean(isTyping), checkText("typing: the context", context)),
+      setPresence: (patch) => this.#setPresence(checkOwnObject("setPresence", patch)),
       setStatus: (status, statusMessage) => setStatus({ status, statusMessage }),
       setPrivacy,
       broadcast: (data, to) => this.#ask("broadcast", data, { to }),

@@ -34,8 +34,8 @@ export class RoomStore {
   /** Whether people may have to be built or removed although no user has changed. */
   #isStale = false;
   /**
-   * This session and its colour.
-   * @type {{ sessionId?: string, color?: string }}
+   * This session, its colour and its presence object.
+   * @type {{ sessionId?: string, color?: string, presence?: Readonly<Record<string, unknown>> }}
    */
   #own = {};
   /** @type {RoomSnapshot} */
@@ -45,7 +45,7 @@ export class RoomStore {
   constructor(roomId) {
     this.#snapshot = {
       roomId, status: "connecting", error: null, transport: "websocket", self: null, others: [], syncEnabled: false,
-      requests: [], following: true, shownMedia: {}, isBlocked: false, rights: null, returned: null, ...NO_PLAYBACK,
+      requests: [], following: true, shownMedia: {}, isBlocked: false, rights: null, returned: null, presence: {}, ...NO_PLAYBACK,
     };
   }
 
@@ -80,6 +80,25 @@ export class RoomStore {
   }
 
   /**
+   * Shows another presence object of this session.
+   * @param {Readonly<Record<string, unknown>>} presence
+   */
+  setOwnPresence(presence) {
+    const shown = { presence: Object.keys(presence).length ? presence : undefined }; // as the server shows it
+    this.#own = { ...this.#own, ...shown };
+    this.patch({ presence });
+    if (this.#own.sessionId !== undefined) this.updateMember(this.#own.sessionId, shown);
+  }
+
+  /**
+   * The presence object of this session as the server has it after a join.
+   * @param {Joined} message
+   */
+  ownPresenceIn({ room, sessionId }) {
+    return room.users.find((user) => user.sessionId === sessionId)?.presence;
+  }
+
+  /**
    * Applies a message; those that change nothing here, and unknown ones, have no effect.
    * @param {RoomMessage} message
    */
@@ -95,6 +114,7 @@ export class RoomStore {
         return this.updateMember(message.sessionId, { isTyping: true, typingContext: message.data.context });
       case "typing_stopped":
         return this.updateMember(message.sessionId, { isTyping: false, typingContext: undefined });
+      case "presence_changed": return this.#applyPresence(message);
       case "status_changed": return this.#applyStatus(message);
       case "media_changed": return this.#applyMedia(message);
       case "room_changed": return this.#applySettings(message);
@@ -126,7 +146,7 @@ export class RoomStore {
     this.#members.clear();
     this.#sessionIds.clear();
     this.#people.clear();
-    this.#own = { sessionId, color: assignedColor };
+    this.#own = { ...this.#own, sessionId, color: assignedColor };
     for (const member of users) this.#put(member);
     this.#isStale = true; // also without users: others may have left
     this.patch({ ...NO_PLAYBACK, ...fields, rights: rights ?? null, requests: controlRequests });
@@ -166,6 +186,13 @@ export class RoomStore {
     const { color, cleared, ...selection } = data;
     const shown = /** @type {Member["selection"]} */ (selection);
     this.updateMember(sessionId, { selection: cleared ? undefined : shown, lastActiveAt: timestamp });
+  }
+
+  /** @param {RoomEvents["presence_changed"]} event */
+  #applyPresence({ sessionId, data }) {
+    const before = this.#members.get(sessionId)?.presence;
+    const presence = Object.entries({ ...before, ...data }).filter(([, value]) => value !== null);
+    this.updateMember(sessionId, { presence: presence.length ? Object.fromEntries(presence) : undefined });
   }
 
   /** @param {RoomEvents["status_changed"]} event */

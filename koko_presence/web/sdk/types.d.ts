@@ -16,7 +16,17 @@ export type { Activity, Cursor, Privacy, RoomEvent, RoomType, Selection, Status 
 export interface AppTypes {
   /** What `broadcast` sends, and the event of that name has as `data`. Other clients may send something else. */
   broadcast?: object;
+  /** The presence object of a session; every key may be missing. */
+  presence?: object;
 }
+
+/** The presence object of a session: immutable, and every key may be missing. */
+export type PresenceObject<App extends AppTypes = AppTypes> =
+  App extends { presence: infer Data extends object } ? Readonly<Partial<Data>> : Readonly<Record<string, unknown>>;
+
+/** What changes in a presence object: null removes a key. */
+export type PresencePatch<App extends AppTypes = AppTypes> =
+  App extends { presence: infer Data extends object } ? { readonly [Key in keyof Data]?: Data[Key] | null } : Readonly<Record<string, unknown>>;
 
 /** What the event `broadcast` has as `data`. */
 export type ReceivedBroadcast<App extends AppTypes = AppTypes> = App extends { broadcast: infer Data extends object } ? Data : BroadcastSent;
@@ -62,24 +72,27 @@ export interface MediumChange extends Omit<Medium, "mediaId"> {
 type Frozen<Type> = { readonly [Field in keyof Type]: Readonly<Type[Field]> };
 
 /** One session (a tab, a device) of a person. */
-export interface Member extends Frozen<Omit<PresenceUser, "roomId" | "roomType">> {
+export interface Member<App extends AppTypes = AppTypes> extends Frozen<Omit<PresenceUser, "roomId" | "roomType" | "presence">> {
   /** False while the session may still be resumed; it has no cursor then. */
   readonly connected: boolean;
+  /** Its presence object, see `room.setPresence`; absent while it is empty. */
+  readonly presence?: PresenceObject<App> | undefined;
 }
 
 /**
  * A person, whatever the number of tabs. The fields are those of their first session, filled up from the others:
- * `isTyping` if any types, `connected` if any is, `status` of one that is connected, `color` of the first session.
+ * `isTyping` if any types, `connected` if any is, `status` of one that is connected, `color` of the first session, `presence` of the
+ * first session that has one.
  */
-export interface Person extends Member {
+export interface Person<App extends AppTypes = AppTypes> extends Member<App> {
   /** In the order in which they joined. Cursors are per session: draw these. */
-  readonly sessions: readonly Member[];
+  readonly sessions: readonly Member<App>[];
 }
 
 export interface ControlRequest extends Readonly<ControlRequestRow> {}
 
 /** Immutable: a change makes a new one; what did not change keeps its identity, person by person. */
-export interface RoomSnapshot {
+export interface RoomSnapshot<App extends AppTypes = AppTypes> {
   readonly roomId: string;
   readonly type?: RoomType;
   readonly status: ConnectionStatus;
@@ -92,10 +105,12 @@ export interface RoomSnapshot {
   readonly returned: { readonly resumed: boolean; readonly awayMs: number } | null;
   /** How the connection is made. */
   readonly transport: Transport;
-  /** You with all your tabs in this room; `sessionId` and `color` are this tab's. Null before the first snapshot. */
-  readonly self: Person | null;
+  /** You with all your tabs in this room; `sessionId`, `color` and `presence` are this tab's. Null before the first snapshot. */
+  readonly self: Person<App> | null;
   /** The other people, in the order in which they joined. */
-  readonly others: readonly Person[];
+  readonly others: readonly Person<App>[];
+  /** Your own presence object, with what `setPresence` has just changed. */
+  readonly presence: PresenceObject<App>;
   readonly playback: Playback | null;
   readonly syncEnabled: boolean;
   /** User id of the controller; null: every user may control playback. */
@@ -186,8 +201,10 @@ export interface PlaybackReport {
  * The protocol's events (docs/protocol.md) after they were applied to the snapshot, and some of the SDK's own. A
  * `cursor_moved` is also made of each row of compact cursors.
  */
-export interface RoomEvents<App extends AppTypes = AppTypes> extends Omit<ProtocolEvents, "broadcast"> {
+export interface RoomEvents<App extends AppTypes = AppTypes> extends Omit<ProtocolEvents, "broadcast" | "presence_changed"> {
   broadcast: RoomEvent<"broadcast", ReceivedBroadcast<App>>;
+  /** Keys of another session's presence object have changed: their values, null for a removed one. */
+  presence_changed: RoomEvent<"presence_changed", PresencePatch<App>>;
   server_notice: Readonly<ServerNotice>;
   /** A new snapshot has arrived: at the first entry and after each reconnect. */
   joined: { readonly type: "joined"; readonly roomId: string };
@@ -198,7 +215,7 @@ export interface RoomEvents<App extends AppTypes = AppTypes> extends Omit<Protoc
   /** A request was refused or failed. No exception or rejection is used instead. */
   error: PresenceError;
   /** Any change of the snapshot; at most once per message of the server. */
-  change: RoomSnapshot;
+  change: RoomSnapshot<App>;
   /**
    * What the attached players follow has changed, and why. `reversals`: play and pause were reversed three times within a second,
    * as by a script of the page; the players follow the room and command nothing until that ends.
@@ -318,12 +335,12 @@ export interface AttachOptions {
 export interface Room<App extends AppTypes = AppTypes> {
   readonly id: string;
   readonly status: ConnectionStatus;
-  readonly self: Person | null;
-  readonly others: readonly Person[];
+  readonly self: Person<App> | null;
+  readonly others: readonly Person<App>[];
   readonly clock: Clock;
 
   /** For useSyncExternalStore: the same object until something changes. */
-  getSnapshot(): RoomSnapshot;
+  getSnapshot(): RoomSnapshot<App>;
   /** Call back after each change; returns its undo. */
   subscribe(callback: () => void): Undo;
   /** Call back for an event; returns its undo. A listener that throws is reported and does not affect others. */
@@ -337,6 +354,13 @@ export interface Room<App extends AppTypes = AppTypes> {
   updateSelection(selection: Selection | null): void;
   /** Call at every key press with true; it stops by itself 5 s after the last one, or at once with false. */
   typing(isTyping: boolean, context?: string): void;
+  /**
+   * Change your presence object, which the others see as `presence` of your session: keys are set, null removes one, or as the
+   * patch all. The snapshot has it at once; the calls of one turn are sent together, at most 20 times a second, and after a
+   * reconnection what the server lacks. False, with the event `error`, for what JSON cannot express and for more than 1 KiB; what
+   * is no object throws.
+   */
+  setPresence(patch: PresencePatch<App> | null): boolean;
   setStatus(status: Status, statusMessage?: string): Promise<Answer<{ status: Status; statusMessage?: string }>>;
   setPrivacy(privacy: Privacy): Promise<Answer<Required<Omit<Privacy, "scope">>>>;
 
@@ -370,10 +394,12 @@ export interface Room<App extends AppTypes = AppTypes> {
   leave(): void;
 }
 
-export interface EnterOptions {
+export interface EnterOptions<App extends AppTypes = AppTypes> {
   /** Optional if the id begins with `video_`, `project_`, `comment_thread_` or `comparison_`. */
   type?: RoomType;
   privacy?: Privacy;
+  /** Your presence object at first, see `room.setPresence`: the others see you with it from the first moment. */
+  presence?: PresenceObject<App>;
   /** Leaves the room when it aborts. */
   signal?: AbortSignal;
 }
@@ -446,7 +472,7 @@ export interface Presence<App extends AppTypes = AppTypes> {
   readonly rooms: readonly Room<App>[];
   /** Enter a room: at once an object, live a moment later. Entering the same room again gives the same object, with the privacy
    * of the last `enter`; another type throws. */
-  enter(roomId: string, options?: EnterOptions): Room<App>;
+  enter(roomId: string, options?: EnterOptions<App>): Room<App>;
   /**
    * Watch rooms without entering them: how many people are there, and who. At most 200 in all watches together. A room that you
    * may not enter is an `error` of the presence. Throws TypeError for what is no array of ids.

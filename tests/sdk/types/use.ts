@@ -124,6 +124,28 @@ typedRoom.on("broadcast", ({ data }) => (data.type === "reply" ? data.id.toFixed
 // @ts-expect-error a number
 typedRoom.on("broadcast", ({ data }) => data.type === "reply" && data.id.trim());
 typedRoom.on("user_left", ({ data }) => data.reason === "left");
+interface Mine {
+  view: { x: number; zoom: number };
+  tool?: "pen" | "hand";
+}
+const own = createPresence<{ presence: Mine }>({ url: "/presence", auth: () => "token" });
+const ownRoom: Room<{ presence: Mine }> = own.enter("video_1", { presence: { tool: "pen" } });
+// @ts-expect-error no such tool
+own.enter("video_1", { presence: { tool: "brush" } });
+ownRoom.setPresence({ tool: null, view: { x: 1, zoom: 2 } });
+ownRoom.setPresence(null);
+// @ts-expect-error a value is replaced as a whole
+ownRoom.setPresence({ view: { x: 1 } });
+// @ts-expect-error no such key
+ownRoom.setPresence({ cursor: 1 });
+const zoom: number | undefined = ownRoom.others[0]?.presence?.view?.zoom;
+const mine: { readonly view?: { x: number; zoom: number } } = ownRoom.getSnapshot().presence;
+ownRoom.on("presence_changed", ({ data }) => data.view?.zoom ?? (data.tool === null));
+// @ts-expect-error immutable
+ownRoom.self!.presence!.tool = "pen";
+room.setPresence({ anything: [1, { nested: true }] });
+const unknownValue: unknown = room.others[0]?.presence?.["anything"];
+console.log(zoom, mine.view?.x, unknownValue);
 const anyPresence: Presence<any> = typed;
 const anyRoom: Room<any> = typedRoom;
 console.log(codes, anyPresence.userId, anyRoom.id);
@@ -197,6 +219,18 @@ function TypedPage() {
   broadcast({ type: "reaction" });
   return String(typedHooks.useLiveRoom().id);
 }
+const ownHooks = createHooks<{ presence: Mine }>(React);
+function OwnPage() {
+  const [presence, setPresence] = ownHooks.useMyPresence();
+  setPresence({ tool: presence.tool === "pen" ? null : "pen" });
+  // @ts-expect-error no such tool
+  setPresence({ tool: "brush" });
+  const x: number | null | undefined = ownHooks.useOther("jane", (other) => other.presence?.view?.x);
+  const name: string | undefined = ownHooks.useOther("jane")?.name;
+  const views = ownHooks.useOthers((others) => others.map((other) => other.presence?.view?.zoom ?? 1));
+  return String(x) + name + views.reduce((sum, each) => sum + each, 0);
+}
+React.createElement(ownHooks.RoomProvider, { presence: own, id: "video_1", initialPresence: { tool: "hand" } }, React.createElement(OwnPage));
 React.createElement(typedHooks.RoomProvider, { presence: typed, id: "video_1" }, React.createElement(TypedPage));
 
 function ProjectPage() {

@@ -50,7 +50,7 @@ export declare class KokoElement extends PageElement {
      * The state of the room to show; empty after it was left, because its state is stale then.
      * @protected
      */
-    protected get snapshot(): RoomSnapshot;
+    protected get snapshot(): RoomSnapshot<import("../types.js").AppTypes>;
     /**
      * All people, the local user first.
      * @protected
@@ -61,7 +61,7 @@ export declare class KokoElement extends PageElement {
      * @protected
      * @param {string | null} userId
      */
-    protected personOf(userId: string | null): Person | undefined;
+    protected personOf(userId: string | null): Person<import("../types.js").AppTypes> | undefined;
     /**
      * @protected
      * @param {Person} person

@@ -21,6 +21,7 @@ const PATIENCE_MS = 3000; // a target that is not in the page for longer is wort
 const EMPTY = /** @type {RoomSnapshot} */ ({
   roomId: "", status: "closed", error: null, transport: "websocket", self: null, others: [], playback: null, syncEnabled: false,
   controller: null, controllerSessionId: null, requests: [], synced: null, following: true, shownMedia: {}, isBlocked: false, rights: null, returned: null,
+  presence: {},
 });
 
 /** Where a server renders, there is no HTMLElement to extend, and no element is made. */
