@@ -30,7 +30,7 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 
 def test_every_block_is_run_here() -> None:
     # the types are those of tests/sdk/types/use.ts
-    assert [language for language, _ in BLOCKS] == ["js", "html", "html", "jsx", "ts"]
+    assert [language for language, _ in BLOCKS] == ["js", "html", "html", "jsx", "jsx", "ts"]
 
 
 def test_set_and_read(server: Server, context: BrowserContext, complaints: list[str]) -> None:
@@ -98,3 +98,36 @@ def test_react(server: Server, context: BrowserContext, complaints: list[str], t
     page.wait_for_function("document.querySelector('#hand').ariaPressed === 'true'")
     tom.evaluate("tom.setPresence({ tool: 'pen' })")
     page.wait_for_function("document.querySelector('li').textContent === 'tom: pen'")
+
+
+# The test's provider: each page applies what the other has typed.
+PROVIDER = """
+Object.assign(window, { doc, room });
+doc.on("update", (update, origin) => origin !== "room" && room.broadcast({ update: [...update] }));
+room.on("broadcast", ({ data }) => Y.applyUpdate(doc, new Uint8Array(data.update), "room"));
+"""
+
+
+def test_an_editor_shows_the_selections_of_others(
+    server: Server, context: BrowserContext, complaints: list[str], tmp_path: Path
+) -> None:
+    html = f"{EMPTY}<script type=module src=/bundle.js></script>"
+    snippet = block("jsx", 1) + PROVIDER
+    jane = open_page(context, server, html, complaints, bundle("jsx", snippet, tmp_path))
+    jane.wait_for_function("window.room?.status === 'live'")
+    for_tom = snippet.replace("jane", "tom").replace("Jane", "Tom")
+    tom = open_page(context, server, html, complaints, bundle("jsx", for_tom, tmp_path))
+    tom.wait_for_function("window.room?.others.length === 1")
+    jane.wait_for_function("room.others.length === 1")
+    jane.click(".cm-content")
+    jane.keyboard.type("hello")
+    tom.wait_for_function("document.querySelector('.cm-content').textContent.includes('hello')")
+    tom.wait_for_function("document.querySelector('.cm-ySelectionInfo')?.textContent === 'Jane'")
+    jane.keyboard.press("Shift+Home")
+    tom.wait_for_function("document.querySelector('.cm-ySelection')?.textContent === 'hello'")
+    jane.evaluate("document.activeElement.blur()")
+    tom.wait_for_function("!document.querySelector('.cm-ySelectionInfo')")
+    tom.click(".cm-content")
+    jane.wait_for_function("document.querySelector('.cm-ySelectionInfo')?.textContent === 'Tom'")
+    tom.close()
+    jane.wait_for_function("!document.querySelector('.cm-ySelectionInfo')")

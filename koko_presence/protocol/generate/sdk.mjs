@@ -22,8 +22,8 @@ const SDK = join(WEB, "sdk");
 export const MINIFIED = join(WEB, "sdk_minified");
 
 /** The files that applications import. The modules that they import are bundled into them; `media.js` is loaded by rooms. */
-const ENTRIES = ["presence.js", "react.js", "ui.js", "ui/de.js", "devtools.js", "timer.js"];
-const ENTRIES_WITH_TYPES = ["presence", "react", "ui", "ui/de", "devtools"];
+const ENTRIES = ["presence.js", "react.js", "awareness.js", "ui.js", "ui/de.js", "devtools.js", "timer.js"];
+const ENTRIES_WITH_TYPES = ["presence", "react", "awareness", "ui", "ui/de", "devtools"];
 
 /** Folders whose modules are checked. */
 const CHECKED = ["sdk", "demo", "live"];
