@@ -24,7 +24,7 @@ export const PROCEDURES = {
   join: "join", leave: "leave", heartbeat: "heartbeat", get_active: "getActive", cursor: "updateCursor", selection: "updateSelection",
   status: "setStatus", privacy: "setPrivacy", playback: "syncPlayback", media: "setMedia", control_request: "requestControl",
   control_grant: "grantControl", control_deny: "denyControl", control_release: "releaseControl", control_cancel: "cancelControl",
-  broadcast: "broadcast", watch: "getSummaries",
+  broadcast: "broadcast", presence: "setPresence", watch: "getSummaries",
 };
 
 /** Of these the newest value replaces one that waits; a `playback` that asks for no answer is a report. */
