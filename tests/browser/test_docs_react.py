@@ -48,9 +48,11 @@ def test_the_documented_page(server: Server, context: BrowserContext, complaints
 def test_an_unmounted_composer_ends_typing_and_a_later_privacy_applies(
     server: Server, context: BrowserContext, complaints: list[str], tmp_path: Path
 ) -> None:
-    page = open_page(context, server, HTML, complaints, bundle("jsx", PAGE, tmp_path))
+    page = open_page(
+        context, server, HTML, complaints, bundle("jsx", PAGE.replace("video_hooks", "video_composer"), tmp_path)
+    )
     shows(page, "#connection", "live")
-    tom = other(context, server, complaints, "video_hooks")
+    tom = other(context, server, complaints, "video_composer")
     tom.wait_for_function("tom.others.length === 1")
     tom.evaluate("window.reasons = []; tom.on('typing_stopped', ({ data }) => reasons.push(data.reason)); 0")
     page.type("textarea", "hello")
