@@ -234,6 +234,8 @@ class OwnershipTransfer:
                 # The sender's view is older. The owner by the newest view gets it: the previous one may be gone.
                 self._send_to_peer(self._change.target.owner(key), kind, message)
             return
+        if self._is_outdated(kind, message):
+            return
         if kind == wire_messages.MEMBERSHIP_ENDS:
             self._bus.shard.note_ends(message.room_id, message.ends, now)
         elif kind == wire_messages.ROOM:
@@ -250,6 +252,18 @@ class OwnershipTransfer:
             self._unconfirmed.confirm_user(message.user_id, message.edge, message.sessions)
         if not self.recovering:
             self._take_over(now)
+
+    def _is_outdated(self, kind: int, message: Any) -> bool:
+        """Return whether a message is an edge's report of its sessions by an earlier view, and the edge has reported by
+        the newest one since, perhaps also that a connection has ended. It comes late by way of a worker that was to own
+        the key by the earlier view and was stopped meanwhile."""
+        if kind == wire_messages.SESSIONS:
+            edge, epoch = message.edge, message.epoch
+        elif kind == wire_messages.PRESENCE:
+            edge, epoch = message.presence.edge, message.presence.epoch
+        else:
+            return False
+        return not self.recovering and epoch < self._change.epoch and edge in self._change.reporting_edges()
 
     def _hold_for_view(self, sender: int, kind: int, message: Any) -> bool:
         """Return whether a message for another worker's key waits for a newer view, which its sender follows: by the

@@ -72,6 +72,9 @@ RANGES: dict[str, Range] = {
     "limits.control_request_s": Range(3.0, f"a request for control ends before it can be granted; {_UNIT_S}"),
     "limits.report_fresh_s": Range(2.0, f"viewers are shown as unknown, since players report every second; {_UNIT_S}"),
     "limits.cursor_hz": Range(1.0, "others see a cursor move less than once a second", 120.0, "no display shows more"),
+    "limits.presence_hz": Range(
+        1.0, "others see a presence object change less than once a second", 120.0, "no display shows more"
+    ),
     "limits.selection_hz": Range(1.0, "others see a selection change less than once a second"),
     "limits.playback_hz": Range(0.5, "most seeks of a user are refused"),
     "limits.join_hz": Range(0.1, "a client that joins its rooms again after a lost connection is refused"),

@@ -400,7 +400,10 @@ class Room(RoomState):
             if author is not None:
                 self.emit(author, UserChanged(name=author.name, image=author.image or UNSET), now)
         if profile.shows != before.shows and member is not None:
-            self.emit_status(member, now)
+            # a lost session is shown as away, whatever an invisible one does
+            is_seen = member.shown_connected or profile.status_message != before.status_message
+            if is_seen or not member.visible:
+                self.emit_status(member, now)
 
     # --- event stream ---------------------------------------------------------------------------------------------
 

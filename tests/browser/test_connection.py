@@ -206,7 +206,7 @@ def test_an_untouched_page_turns_idle_keeps_beating_and_is_active_with_the_point
     pass_time(jane, wires[0], 150)
     expect(face(tom, "Jane")).to_have_attribute("aria-label", "Jane, idle")
     expect(face(tom, "Jane").locator(".status.idle")).to_have_count(1)
-    beats = [message["status"] for message in wires[0].of_type("heartbeat")]
+    beats = [message["status"] for message in wires[0].of_type("heartbeat") if "status" in message]
     assert len(beats) >= 4 and beats[0] == "active" and beats[-1] == "idle"
     point(jane, 0.5, 0.5)
     expect(face(tom, "Jane")).to_have_attribute("aria-label", "Jane, active")

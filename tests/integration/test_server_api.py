@@ -362,7 +362,7 @@ def test_a_worker_that_hangs_is_named_and_waited_for_a_second() -> None:
 def test_the_commands_of_the_docs() -> None:
     text = DOCS.read_text()
     steps = re.findall(r"```sh\n(.*?)```(?:\s*```json\n(.*?)```)?", text, re.S)
-    assert len(steps) == 11
+    assert len(steps) == 13
     with service(workers=2) as it:
         served = Operated(it.up())
         people = [served.enter("ann"), served.enter("bob"), served.enter("eve", privacy={"invisible": True})]

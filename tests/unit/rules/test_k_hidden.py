@@ -238,6 +238,21 @@ def test_k7_a_request_for_control_goes_with_the_last_visible_tab() -> None:
     assert room_of(ann.join("lobby"))["controlRequests"] == []
 
 
+def test_k7_an_invisible_tab_that_is_idle_does_not_show_again_that_the_visible_one_is_lost() -> None:
+    """The user is idle once the last active tab is gone. The others see the lost tab as away already, and nothing of the
+    invisible one."""
+    world = World()
+    ann, bob = world.person("ann"), world.person("bob")
+    shadow = world.person("ann", "video_2", privacy=INVISIBLE)
+    shadow.send(type="heartbeat", status="idle")
+    bob.take()
+    ann.hang_up(1006)
+    (event,) = bob.take()
+    assert (event["type"], event["data"]["status"], event["data"]["connected"]) == ("status_changed", "away", False)
+    world.sleep(world.limits.grace_s + 0.1)
+    assert [event["type"] for event in bob.take()] == ["user_left"]
+
+
 def test_k3_an_invisible_tab_does_not_release_control_or_cancel_the_request_of_a_visible_one() -> None:
     world = World()
     bob, ann = world.person("bob", "lobby"), world.person("ann", "lobby")
