@@ -357,6 +357,8 @@ class Room(RoomState):
         member.index = None
         self._wait_no_longer_for(member, now)
         self.show_presence(member, now)  # to the user's other sessions
+        if member.presence is not None and member.presence.hidden:  # to those that have joined since it was sent
+            self.emit(member, raw(member.presence.hidden), now)
         member.cursor = member.selection = member.typing = None
         for kind in (*member.pending, "typing_stop"):
             self.context.deadlines.cancel((kind, self.id, member.session_id))
