@@ -153,7 +153,7 @@ export class RoomClient {
     this.#store.apply(message);
     if (message.type === "joined") this.#onJoined(message);
     else if (message.type === "server_notice" && message.sendIntervalMs) this.#limitRate(message.sendIntervalMs);
-    else if (message.type === "kicked") this.end({ code: "KICKED", message: message.reason });
+    else if (message.type === "kicked") this.#onKicked(message.reason);
     for (const slot of this.#slots) slot.trySend();
     const isInternal = this.#media?.receive(message);
     if (!isInternal) this.#events.emit(/** @type {any} */ (message.type), message);
@@ -222,15 +222,20 @@ export class RoomClient {
     for (const slot of this.#slots) slot.stop();
   }
 
+  /** @param {string} reason */
+  #onKicked(reason) {
+    const error = /** @type {PresenceError} */ ({ code: "KICKED", message: reason });
+    this.#context.warn(error);
+    this.end(error);
+  }
+
   /**
    * Ends the room: listeners are told once more, then nothing happens any more.
    * @param {PresenceError | null} [error] Null: it was left.
    */
   end(error = null) {
     this.#finish(error, () => {
-      if (!error) return;
-      this.#context.warn(error);
-      this.reportError(error);
+      if (error) this.reportError(error);
     });
   }
 
