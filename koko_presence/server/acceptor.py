@@ -120,6 +120,7 @@ class Acceptor:
         self._http_sniffers: dict[Any, ProtocolSniffer] = {}  # connections that carry HTTP, by transport
         self._poller = poller
         self._addresses = addresses
+        self.is_stopping = False  # whether it accepts no connection any more
         self.delays = Delays() if delays is None else delays
 
     @property
@@ -179,6 +180,7 @@ class Acceptor:
 
     def stop_accepting(self) -> None:
         """Close the listening sockets; open connections stay."""
+        self.is_stopping = True
         if self._listener is not None:
             self._listener.close()
 

@@ -20,6 +20,7 @@ LOST = (
     "ERR_EMPTY_RESPONSE",
     "WebSocket connection to",
     "426 (Upgrade Required)",
+    "503 (Service Unavailable)",
 )
 
 
@@ -94,7 +95,9 @@ def test_the_return_in_a_new_session_is_not_told_as_the_same(enter: Enter, tmp_p
     second = Server(tmp_path / "server.log", port=first.port)
     try:
         expect(jane.locator("#notice")).to_contain_text("in a new session: the others saw you leave")
-        assert jane.evaluate("document.getElementById('avatars').room.getSnapshot().returned.resumed") is False
+        shown = jane.evaluate("document.getElementById('avatars').room.getSnapshot()")
+        assert shown["returned"]["resumed"] is False
+        assert shown["transport"] == "websocket", "a server that stops is not one whose WebSockets are blocked"
         jane.close()
     finally:
         second.stop()

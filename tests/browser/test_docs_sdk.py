@@ -169,7 +169,7 @@ def test_the_first_page_of_the_package(
     (code,) = re.findall(r"^```js\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     address = "wss://presence.example.org/presence"
     assert code.count(address) == 1
-    script = bundled("jsx", tmp_path, text=code.replace(address, f"{server.url}/presence"))
+    script = bundle("jsx", code.replace(address, f"{server.url}/presence"), tmp_path)
     with urlopen(f"{server.url}/dev/token?user=jane&name=Jane") as answer:
         token = json.load(answer)["token"]
     context.route("**/api/presence-token", lambda route: route.fulfill(body=token))

@@ -161,3 +161,25 @@ def test_a_plain_get_of_a_websocket_path_is_answered_with_426(run: Run, path: st
             await asyncio.to_thread(story, server.worker.port)
 
     run(one())
+
+
+@pytest.mark.parametrize("path", ["/presence", "/trpc"])
+def test_a_kept_connection_says_that_the_server_is_stopping(run: Run, path: str) -> None:
+    """A page whose WebSocket was refused asks for the reason, on a connection that the browser has kept. (It was told
+    that the server takes WebSockets, and went over to event streams.)"""
+
+    def ask(raw: RawSocket) -> str:
+        raw.send(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+        head = raw.read_head()
+        raw.read(int(head.lower().partition("content-length: ")[2].partition("\r\n")[0]))
+        return head
+
+    async def both() -> None:
+        async with live() as server:
+            with await asyncio.to_thread(RawSocket, server.worker.port) as raw:
+                assert (await asyncio.to_thread(ask, raw)).startswith("HTTP/1.1 426")
+                server.worker.acceptor.stop_accepting()
+                head = await asyncio.to_thread(ask, raw)
+            assert head.startswith("HTTP/1.1 503") and "Retry-After: 1" in head and "connection: close" in head.lower()
+
+    run(both())

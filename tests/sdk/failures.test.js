@@ -418,3 +418,15 @@ test("a message of an old room object is not sent for the new one", async () => 
   assert.equal((await room.broadcast({ n: 1 })).code, "NOT_IN_ROOM");
   assert.deepEqual(socket.of("broadcast"), []);
 });
+
+test("a final end is not warned of where one of two rooms listens", async () => {
+  const { made, room } = await entering({}, { listens: false });
+  room.on("error", () => {});
+  made.enter("project_1", { type: "project" });
+  await settle();
+  Socket.last.open();
+  await Socket.last.lose(4403);
+  await settle();
+  assert.equal(made.status, "closed");
+  assert.deepEqual(warnings, []);
+});

@@ -87,6 +87,7 @@ class HttpConnection(JsonErrors):
         return body is not None and not body.is_eof()
 
 
+STOPPING = "The server is stopping. Connect again in a moment."
 _TOO_LARGE = (
     f"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Type: text/plain; charset=utf-8\r\n"
     f"Content-Length: {len(HEAD_TOO_LARGE)}\r\nConnection: close\r\n\r\n{HEAD_TOO_LARGE}"
@@ -161,13 +162,22 @@ class HttpSide:
         self._upgrade: Callable[[web.BaseRequest], bool] = lambda request: False
 
     def add_websocket(
-        self, paths: Iterable[str], upgrade: Callable[[web.BaseRequest], bool], origins: Callable[[], Origins]
+        self,
+        paths: Iterable[str],
+        upgrade: Callable[[web.BaseRequest], bool],
+        origins: Callable[[], Origins],
+        is_stopping: Callable[[], bool],
     ) -> None:
         """Register the WebSocket `paths`; `upgrade` takes the connection of an upgrade request and returns False when
-        it cannot. A plain request is answered with what an upgrade lacks; `origins` are those that may connect."""
+        it cannot. A plain request is answered with what an upgrade lacks; `origins` are those that may connect.
+        `is_stopping`: new connections are not accepted any more, which a request on an open one does not show."""
 
         def upgrade_required(request: web.BaseRequest) -> web.Response:
-            if not origins().allow(values_of(request)):
+            if is_stopping():
+                refused = answer(503, {"error": STOPPING})
+                refused.headers["Retry-After"] = "1"
+                refused.force_close()
+            elif not origins().allow(values_of(request)):
                 refused = answer(403, {"error": refusal(values_of(request))})
             else:
                 refused = answer(426, {"error": UPGRADE_REQUIRED})

@@ -2,6 +2,8 @@
 
 /** @import { PresenceError } from "./types.js" */
 
+const STOPPING = 503;
+
 /**
  * A browser reports a refused handshake like a server that cannot be reached, and hides the answer. A server that answers the
  * health check beside the address is there, and answers a plain request for the address with the reason.
@@ -14,6 +16,7 @@ export async function refusalOf(address) {
   const health = await ask(new URL("healthz", url));
   if (!health?.ok) return undefined;
   const answer = await ask(url);
+  if (answer?.status === STOPPING) return undefined; // it answers on connections that are open, and accepts none
   const mayConnect = answer?.status === 426; // Upgrade Required
   const message = mayConnect ? "The server is full, or WebSockets are blocked on the way to it." : await errorIn(answer);
   return { mayConnect, error: { code: "REFUSED", message: message ?? "The server is full, or refuses this page." } };
