@@ -411,8 +411,8 @@ def write_shadowed(seed: int, steps: int) -> list[Step]:
 
 def _is_of_one_tab(step: Step, types: Mapping[str, str]) -> bool:
     """Whether a step means the same with and without another tab of the person. A status belongs to the person, not to
-    the tab [D8, D10], as do a privacy for all tabs and, while a room is not visible to others, its type. A call without
-    a session is answered by the state of all tabs."""
+    the tab [D8, D10], as do the activity in a heartbeat, a privacy for all tabs and, while a room is not visible to
+    others, its type. A call without a session is answered by the state of all tabs."""
     kind, who, *what = step
     if kind == "call":
         return False
@@ -422,6 +422,8 @@ def _is_of_one_tab(step: Step, types: Mapping[str, str]) -> bool:
     match message["type"]:
         case "status":
             return False
+        case "heartbeat":
+            return who != SHADOW or "status" not in message
         case "privacy":
             return who != SHADOW and "scope" not in message["data"]
         case "join":

@@ -430,3 +430,16 @@ test("a final end is not warned of where one of two rooms listens", async () => 
   assert.equal(made.status, "closed");
   assert.deepEqual(warnings, []);
 });
+
+test("a server that stops is one that cannot be reached: WebSockets are tried again soon", async () => {
+  const stopping = { status: 503, json: async () => ({ error: "The server is stopping.", stopping: true }) };
+  answering({ "http://server/healthz": { ok: true }, "http://server/presence": stopping });
+  const { made, room } = await entering();
+  for (let attempt = 0; attempt < 3; attempt++) {
+    await Socket.last.lose();
+    await settle();
+    assert.equal(errorOf(room).code, "UNREACHABLE");
+    await time.advance(time.waits[0]);
+  }
+  assert.deepEqual([made.transport ?? room.getSnapshot().transport, errorOf(room).code], ["websocket", "UNREACHABLE"]);
+});

@@ -174,7 +174,7 @@ class HttpSide:
 
         def upgrade_required(request: web.BaseRequest) -> web.Response:
             if is_stopping():
-                refused = answer(503, {"error": STOPPING})
+                refused = answer(503, {"error": STOPPING, "stopping": True})
                 refused.headers["Retry-After"] = "1"
                 refused.force_close()
             elif not origins().allow(values_of(request)):

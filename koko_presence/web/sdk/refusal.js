@@ -2,7 +2,7 @@
 
 /** @import { PresenceError } from "./types.js" */
 
-const STOPPING = 503;
+const BLOCKED = "The server is full, or WebSockets are blocked on the way to it.";
 
 /**
  * A browser reports a refused handshake like a server that cannot be reached, and hides the answer. A server that answers the
@@ -16,10 +16,10 @@ export async function refusalOf(address) {
   const health = await ask(new URL("healthz", url));
   if (!health?.ok) return undefined;
   const answer = await ask(url);
-  if (answer?.status === STOPPING) return undefined; // it answers on connections that are open, and accepts none
   const mayConnect = answer?.status === 426; // Upgrade Required
-  const message = mayConnect ? "The server is full, or WebSockets are blocked on the way to it." : await errorIn(answer);
-  return { mayConnect, error: { code: "REFUSED", message: message ?? "The server is full, or refuses this page." } };
+  const { error, stopping } = mayConnect ? { error: BLOCKED } : await bodyOf(answer);
+  if (stopping) return undefined; // it answers on connections that are open, and accepts none
+  return { mayConnect, error: { code: "REFUSED", message: error ?? "The server is full, or refuses this page." } };
 }
 
 /**
@@ -36,13 +36,12 @@ async function ask(url) {
 
 /**
  * @param {Response | undefined} answer
- * @returns {Promise<string | undefined>} The text of the error in the server's JSON.
+ * @returns {Promise<{ error?: string, stopping?: boolean }>} The server's JSON; empty for the answer of something else.
  */
-async function errorIn(answer) {
+async function bodyOf(answer) {
   try {
-    const { error } = await answer?.json();
-    return error;
+    return (await answer?.json()) ?? {};
   } catch {
-    return undefined;
+    return {};
   }
 }
