@@ -826,6 +826,30 @@ test("an object with six methods, whose calls take effect later: it follows, and
   await settle();
 });
 
+test("what a foreign player shows before it tells that its film is exchanged is no command", async () => {
+  const there = await inside([row("jane")], { playback: state({ playbackRate: 1.5 }) });
+  const video = new Video(time);
+  const player = foreignPlayer(video, { lateMs: 0 });
+  const { subscribe } = player;
+  player.subscribe = (listener) => {
+    for (const type of ["emptied", "loadedmetadata", "canplay"]) video.addEventListener(type, () => listener(type));
+    return subscribe(listener);
+  };
+  const detach = there.room.attach(player);
+  await time.advance(4000);
+  const { duration } = video;
+  video.duration = NaN;
+  video.paused = true;
+  await time.advance(600);
+  video.duration = duration;
+  video.load();
+  await time.advance(4000);
+  assert.deepEqual(there.socket.of("playback").filter(({ data }) => data.action !== "report"), []);
+  assert.deepEqual([video.paused, Math.abs(video.playbackRate - 1.5) < 0.2], [false, true]);
+  detach();
+  await settle();
+});
+
 test("what is no player is refused in words", async () => {
   const { room } = await inside();
   const errors = [];

@@ -443,7 +443,8 @@ export class AttachedPlayer {
   /** Whether a film is loaded. */
   #isReady() {
     const state = this.#player.getState();
-    if (state.readyState === 0 || (this.#isEmptied && !state.readyState)) return false;
+    // without a duration the film is being exchanged, before the event that tells it
+    if (state.readyState === 0 || Number.isNaN(state.duration) || (this.#isEmptied && !state.readyState)) return false;
     if (!this.#isLoaded) {
       this.#isLoaded = this.#isFirstStart = true;
       this.#paused = state.paused;
