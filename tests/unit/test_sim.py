@@ -279,7 +279,7 @@ def test_control_without_the_right_would_be_found(monkeypatch: pytest.MonkeyPatc
     from koko_presence.rooms import playback_sync
 
     monkeypatch.setattr(playback_sync, "lose_control", lambda room, member, now: None)
-    found("has control of .* and may not have it", range(1, 120))
+    found("has control of .* and may not have it", range(120, 240))
 
 
 # --- compact cursors
