@@ -6,8 +6,8 @@ A socket write costs about 5 us of kernel time regardless of its size. Data go s
 used only while it holds data, or if the kernel takes less than all. The data held for a slow client are bounded [J2],
 and so are those in the kernel (`TCP_NOTSENT_LOWAT`): as soon as the kernel does not take all, only the newest cursors
 and selections are kept, and the changes of a presence object are merged. Frames stay in order; only a deferred frame of
-these kinds may be replaced, or overtaken by frames of other authors. Behind a proxy the kernel shows nothing of the client's line; a `DeliveryWindow` does. `Outbox`
-writes its own state.
+these kinds may be replaced, or overtaken by frames of other authors. Behind a proxy the kernel shows nothing of the
+client's line; a `DeliveryWindow` does. `Outbox` writes its own state.
 """
 
 import logging

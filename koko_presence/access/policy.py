@@ -29,8 +29,7 @@ REFUSED = "This room is not open to you. Ask your application for access."
 
 class Grant(Struct, frozen=True, kw_only=True):
     """The permissions of a user in a room. `presence` False: the user may enter and see, but is not shown [K1, Q11].
-    `room_type` is the authoriser's room type, and `settings` those of the room,
-    if it has given any [C1, Q10].
+    `room_type` is the authoriser's room type, and `settings` those of the room, if it has given any [C1, Q10].
 
     `retry_after_s`, in seconds, is set when the authoriser has given no answer. Such a refusal applies to sessions that
     want to join; present members stay.
@@ -119,7 +118,7 @@ def granted(
     *,
     presence: bool = True,
 ) -> Grant:
-    """Return the grant of a user who may enter and has these scopes; `presence` False: who is not shown."""
+    """Return the grant of a user who may enter and has these scopes; `presence` False: the user is not shown [K1]."""
     return Grant(
         allow=True,
         can_control="control" in scopes,

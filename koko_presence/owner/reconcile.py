@@ -179,7 +179,7 @@ def delta_of(room: Room, session_ids: Iterable[str]) -> RoomDelta:
 
 
 def release_waiting(room: Room, now: float) -> None:
-    """Show the values that wait for a budget: they are not part of a record [E1], or the next owner would have to."""
+    """Show the values that wait for a budget: they are not part of a record [E1]."""
     room.admit_deferred(now)
     for member in list(room.members.values()):
         for kind in member.pending:

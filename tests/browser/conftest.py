@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from urllib.request import urlopen
 
 import pytest
-from playwright.sync_api import Browser, Dialog, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Dialog, Page, sync_playwright
 
 from tests.waiting import PATIENCE_S
 
@@ -121,6 +121,15 @@ def complaints() -> Iterator[list[str]]:
     found: list[str] = []
     yield found
     assert found == []
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """A browser profile of the test's own."""
+    made = browser.new_context()
+    made.set_default_timeout(WAIT_MS)
+    yield made
+    made.close()
 
 
 @pytest.fixture

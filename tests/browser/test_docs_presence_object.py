@@ -1,13 +1,12 @@
 """The recipes of docs/presence-object.md work in Chromium, against a real server, with the real React."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext
+from playwright.sync_api import BrowserContext
 
-from .conftest import WAIT_MS, Server
+from .conftest import Server
 from .test_docs_sdk import EMPTY, bundle, open_page, other
 
 pytestmark = [pytest.mark.browser, pytest.mark.pages]
@@ -18,14 +17,6 @@ BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 
 def block(language: str, number: int = 0) -> str:
     return [text for name, text in BLOCKS if name == language][number]
-
-
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    made = browser.new_context()
-    made.set_default_timeout(WAIT_MS)
-    yield made
-    made.close()
 
 
 def test_every_block_is_run_here() -> None:

@@ -1,13 +1,12 @@
 """The page of docs/react.md works in Chromium, against a real server, with the real React."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import BrowserContext, Page
 
-from .conftest import WAIT_MS, Server
+from .conftest import Server
 from .test_docs_sdk import EMPTY, bundle, open_page, other
 
 pytestmark = [pytest.mark.browser, pytest.mark.pages]
@@ -15,14 +14,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.pages]
 TEXT = (Path(__file__).parents[2] / "docs" / "react.md").read_text()
 (PAGE,) = re.findall(r"^```jsx\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 HTML = f"{EMPTY}<script type=module src=/bundle.js></script>"
-
-
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    made = browser.new_context()
-    made.set_default_timeout(WAIT_MS)
-    yield made
-    made.close()
 
 
 def shows(page: Page, selector: str, text: str) -> None:

@@ -4,12 +4,11 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import BrowserContext, Page
 
 from .conftest import WAIT_MS, Server
 
@@ -25,14 +24,6 @@ EMPTY = "<!doctype html><div id=app></div>"
 def block(language: str, number: int = 0) -> str:
     """The block with that number among those in that language."""
     return [text for name, text in BLOCKS if name == language][number]
-
-
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    made = browser.new_context()
-    made.set_default_timeout(WAIT_MS)
-    yield made
-    made.close()
 
 
 def open_page(context: BrowserContext, server: Server, html: str, complaints: list[str], script: str = "") -> Page:

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import BrowserContext, Page
 
 from tests.integration.test_deploy import free_port
 from tests.waiting import PATIENCE_S, wait_until
 
-from .conftest import WAIT_MS, Server
+from .conftest import Server
 
 pytestmark = [pytest.mark.browser, pytest.mark.pages]
 CHROMIUM = "chromium"  # the shell drops a mouse move on a page without animation frames
@@ -30,14 +30,6 @@ ORIGIN = "http://127.0.0.1:3000"
 @pytest.fixture(scope="module")
 def page_port() -> int:
     return free_port()
-
-
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    made = browser.new_context()
-    made.set_default_timeout(WAIT_MS)
-    yield made
-    made.close()
 
 
 @pytest.fixture

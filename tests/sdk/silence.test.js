@@ -1,4 +1,4 @@
-/** A network that swallows everything is noticed: within 10 s while somebody moves, within 15 s otherwise. */
+/** A network that swallows everything is noticed: within 10 s while the user moves, within 15 s otherwise. */
 
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";

@@ -105,7 +105,7 @@ export class RoomClient {
     this.#typing = this.#addSlot((typing) => {
       if (context.clock.now() < this.#typingUntil) this.#send("typing", typing);
     });
-    // also without another session: whoever comes later has to see it
+    // also without another session: a session that comes later has to see it
     this.#presenceSlot = this.#addSlot(
       () => {
         const patch = this.#presence.takeUnsent();
