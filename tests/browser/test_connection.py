@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -83,24 +84,31 @@ def test_a_network_that_swallows_everything_is_noticed_and_told_and_so_is_the_re
     expect(faces(tom)).to_have_count(2)
 
 
+@contextmanager
+def page_of_a_restarted_server(enter: Enter, log: Path) -> Iterator[Page]:
+    """The demo's page of a server that was stopped and is started again at the same port."""
+    first = Server(log)
+    try:
+        page = enter("jane", "Jane", base=first.url)
+    finally:
+        first.stop()
+    expect(page.locator("#connection")).to_have_text("Reconnecting")
+    second = Server(log, port=first.port)
+    try:
+        yield page
+        page.close()
+    finally:
+        second.stop()
+
+
 @pytest.mark.pages
 def test_the_return_in_a_new_session_is_not_told_as_the_same(enter: Enter, tmp_path: Path) -> None:
     """The session of a server that is started again is another one: nothing was kept of the old."""
-    first = Server(tmp_path / "server.log")
-    try:
-        jane = enter("jane", "Jane", base=first.url)
-    finally:
-        first.stop()
-    expect(jane.locator("#connection")).to_have_text("Reconnecting")
-    second = Server(tmp_path / "server.log", port=first.port)
-    try:
+    with page_of_a_restarted_server(enter, tmp_path / "server.log") as jane:
         expect(jane.locator("#notice")).to_contain_text("in a new session: the others saw you leave")
         shown = jane.evaluate("document.getElementById('avatars').room.getSnapshot()")
         assert shown["returned"]["resumed"] is False
         assert shown["transport"] == "websocket", "a server that stops is not one whose WebSockets are blocked"
-        jane.close()
-    finally:
-        second.stop()
 
 
 @pytest.mark.pages
@@ -121,19 +129,9 @@ def test_the_slow_network_switch_loses_and_resumes(enter: Enter) -> None:
 @pytest.mark.pages
 def test_a_restarted_server_is_found_again_with_a_new_token(enter: Enter, tmp_path: Path) -> None:
     """The new process has another secret: the old token is refused with 4401, and the page fetches a new one [L7]."""
-    first = Server(tmp_path / "server.log")
-    try:
-        jane = enter("jane", "Jane", base=first.url)
-    finally:
-        first.stop()
-    expect(jane.locator("#connection")).to_have_text("Reconnecting")
-    second = Server(tmp_path / "server.log", port=first.port)
-    try:
+    with page_of_a_restarted_server(enter, tmp_path / "server.log") as jane:
         jane.wait_for_selector("body[data-state=live]")
         expect(faces(jane)).to_have_count(1)
-        jane.close()
-    finally:
-        second.stop()
 
 
 @pytest.mark.parametrize("code", [4403, pytest.param(4409, marks=pytest.mark.pages)])
