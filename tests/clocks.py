@@ -45,6 +45,7 @@ _COMMANDS = (wire_messages.COMMAND, wire_messages.RELIABLE_COMMAND)
 _RECORDS = (
     wire_messages.EDGE_MESSAGE,
     wire_messages.ROOM,
+    wire_messages.ROOM_REPLICA,
     wire_messages.USER,
     wire_messages.USER_REPLICA,
     wire_messages.SESSIONS,

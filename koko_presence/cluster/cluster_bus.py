@@ -284,6 +284,9 @@ class ClusterBus(LocalBus):
                 room.drop_replica_holder(sender)
                 self._shard.changed_room(room, now)
                 self._schedule(now)
+        elif kind == wire_messages.ROOM_REPLICA:
+            replica = wire_messages.decode(kind, body)
+            self.replicas.store_whole_room(replica.room_id, replica.record)
         elif kind == wire_messages.USER_REPLICA:
             self.replicas.store_user(wire_messages.decode(kind, body))
         else:
@@ -386,6 +389,8 @@ class ClusterBus(LocalBus):
             if session_id not in room.members:
                 self._drop_route(room.id, session_id)
         wanted = {*room.edges, self.transfer.backup_owner(room_key(room.id))} - {self.me}
+        if self.transfer.recovering:
+            wanted |= room.replica_holders & self.peers.keys()  # until the next ones have it for certain
         part = _encode(reconcile.delta_of(room, changed)) if wanted & room.replica_holders else b""
         full = _encode(reconcile.full_delta(room)) if wanted - room.replica_holders else b""
         deltas = {worker: part if worker in room.replica_holders else full for worker in wanted}
@@ -420,16 +425,21 @@ class ClusterBus(LocalBus):
             user = self._shard.users.get(user_id)
             backup = self.transfer.backup_owner(user_key(user_id))
             before = self._user_replica_holders.pop(user_id, backup)
-            # The previous one may have swept its replicas before the last record arrived, and would restore the user
-            # from that at a later take-over.
-            if before != backup:
+            holders = {backup}
+            if before != backup and self.transfer.recovering:
+                holders.add(before)  # until the next one has it for certain
+            elif before != backup:
+                # The previous one may have swept its replicas before the last record arrived, and would restore the
+                # user from that at a later take-over.
                 self._replicate_user(before, self._issue_ended_user(user_id))
             if user is None:
-                self._replicate_user(backup, self._issue_ended_user(user_id))
+                record = self._issue_ended_user(user_id)
             else:
-                self._user_replica_holders[user_id] = backup
+                self._user_replica_holders[user_id] = before if before in holders else backup
                 user.advance_revision()
-                self._replicate_user(backup, reconcile.user_record(user))
+                record = reconcile.user_record(user)
+            for holder in sorted(holders):
+                self._replicate_user(holder, record)
 
     def _replicate_user(self, worker: int, record: UserRecord) -> None:
         peer = self.peers.get(worker)
@@ -441,6 +451,10 @@ class ClusterBus(LocalBus):
         return UserRecord(
             user_id=user_id, revision=revision, manual=None, status_message="", privacy_defaults=nothing, sessions=[]
         )
+
+    def user_replica_holder(self, user_id: str) -> int | None:
+        """Return the backup owner that has the record of a user owned here; None: it was not sent yet."""
+        return self._user_replica_holders.get(user_id)
 
     def forget_replica_holder(self, user_id: str) -> None:
         """Forget the backup owner that has the user's record, because the user has another owner now."""

@@ -30,7 +30,7 @@ from .wire_messages import MAX_PEER_MESSAGE_BYTES
 
 log = logging.getLogger("koko_presence.mesh")
 
-HANDSHAKE = b"koko mesh 3\n"
+HANDSHAKE = b"koko mesh 4\n"
 QUEUE_BYTES = 64 << 20
 RETRY_S = 0.02
 COUNT_S = 1.0

@@ -36,6 +36,12 @@ class ReplicaStore:
             return False
         return True
 
+    def store_whole_room(self, room_id: str, record: RoomRecord) -> None:
+        """Store an owner's record of a whole room, unless a newer one is here."""
+        known = self.rooms.get(room_id)
+        if known is None or known.revision <= record.revision:
+            self.rooms[room_id] = record
+
     def created_version(self, room_id: str) -> int:
         """Return the version with which the room of the replica was created; 0: unknown, or there is no replica."""
         record = self.rooms.get(room_id)

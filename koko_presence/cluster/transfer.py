@@ -78,6 +78,8 @@ class TransferBus(Protocol):
 
     def drop_routes(self, room: Room) -> None: ...
 
+    def user_replica_holder(self, user_id: str) -> int | None: ...
+
     def forget_replica_holder(self, user_id: str) -> None: ...
 
     def on_peer_messages(self, sender: int, found: list[tuple[int, bytes]]) -> None: ...
@@ -308,6 +310,7 @@ class OwnershipTransfer:
         """Flush and send away the rooms and users that this worker gives up, and its replicas of others that move."""
         bus, moved = self._bus, self._change.moved
         going = self._flush_moved(now)
+        self._replicate_to_next_backups(now)
         records = {room_id: record for room_id, record in bus.replicas.rooms.items() if moved(room_key(room_id))}
         bus.edge.drop_routes([room.id for room in going])
         for room in going:
@@ -356,6 +359,23 @@ class OwnershipTransfer:
             flushed.update(waiting)
             for room in waiting:
                 self._bus.flush_now(room, now)
+
+    def _replicate_to_next_backups(self, now: float) -> None:
+        """Send the rooms and users that stay here to their next backup owners. The previous ones drop their replicas at
+        the end of the change, when each worker has received this; a flush with a replica may come later."""
+        bus, next_ring = self._bus, self._change.target
+        for room in list(bus.shard.rooms.values()):
+            backup = next_ring.backup_owner(room_key(room.id))
+            if self._change.moved(room_key(room.id)) or backup == bus.me or backup in room.replica_holders:
+                continue
+            if room.out or room.changed:
+                bus.flush_now(room, now)
+            record = structs.replace(reconcile.record_of(room), final=False)
+            self._send_to_peer(backup, wire_messages.ROOM_REPLICA, wire_messages.RoomReplica(room.id, bus.me, record))
+        for user in bus.shard.users.values():
+            backup = next_ring.backup_owner(user_key(user.id))
+            if not self._change.moved(user_key(user.id)) and backup not in (bus.me, bus.user_replica_holder(user.id)):
+                self._send_to_peer(backup, wire_messages.USER_REPLICA, reconcile.user_record(user))
 
     def _report_sessions(self) -> None:
         """Send the next owners which sessions are connected here."""

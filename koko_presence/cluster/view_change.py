@@ -3,7 +3,7 @@ worker after all that it sent before.
 
 1. QUIESCED: the worker sends no more commands to owners that lose the key; those it sent precede this message.
 2. TRANSFERRED (all have quiesced): the worker has flushed the rooms that it gives up, and sent their records to the
-   next owners.
+   next owners. It has sent the records of what it keeps to the next backup owners.
 3. SYNCED (all have transferred): the worker has sent the next owners which sessions are connected to it.
 
 When all have reported SYNCED, the next owners restore the rooms and users and begin. A worker that does not answer

@@ -32,8 +32,8 @@ from .placement import room_key, user_key
 CURSORS = wire.CURSORS
 (
     COMMAND, RELIABLE_COMMAND, ACKNOWLEDGED, EDGE_MESSAGE, FLUSH, ROUTE, STAGE, ROOM, USER, PRESENCE, SESSIONS,
-    USER_REPLICA, REPLICA_REQUEST, REFRESH, DELAY, MEMBERSHIP_ENDS,
-) = range(2, 18)  # fmt: skip
+    USER_REPLICA, REPLICA_REQUEST, REFRESH, DELAY, MEMBERSHIP_ENDS, ROOM_REPLICA,
+) = range(2, 19)  # fmt: skip
 
 MAX_PEER_MESSAGE_BYTES = 64 << 20
 
@@ -132,6 +132,7 @@ _decoders: dict[int, msgspec.msgpack.Decoder[Any]] = {
     ROUTE: msgspec.msgpack.Decoder(RouteGranted),
     STAGE: msgspec.msgpack.Decoder(Stage),
     ROOM: msgspec.msgpack.Decoder(RoomReplica),
+    ROOM_REPLICA: msgspec.msgpack.Decoder(RoomReplica),
     USER: msgspec.msgpack.Decoder(UserRecord),
     REFRESH: msgspec.msgpack.Decoder(Refresh),
     DELAY: msgspec.msgpack.Decoder(Delay),
