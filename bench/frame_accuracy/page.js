@@ -14,11 +14,18 @@ const viewer = {
   /** @type {{ type: string, at: number, code?: string, message?: string, reason?: string }[]} */
   events: [],
   films: [], // {video, rate, shown, log, states}
+  /** @type {{ resumed: boolean, awayMs: number }[]} */
+  returns: [],
 
-  /** Enters the room; `films` are `{clip, rate, startMs, seekMs, options}`, `rate` in frames/s. */
+  /**
+   * Enters the room; `films` are `{clip, rate, startMs, seekMs, options}`, `rate` in frames/s. `token` may be the path of
+   * this site at which tokens are issued.
+   */
   async enter({ url, token, roomId, films }) {
-    viewer.presence = createPresence({ url, auth: () => token });
+    const auth = token.startsWith("/") ? async () => (await fetch(token)).text() : () => token;
+    viewer.presence = createPresence({ url, auth });
     const room = viewer.room = viewer.presence.enter(roomId);
+    room.on("returned", ({ resumed, awayMs }) => viewer.returns.push({ resumed, awayMs }));
     for (const type of EVENTS) {
       room.on(type, ({ code, message, reason }) => viewer.events.push({ type, at: wallNow(), code, message, reason }));
     }
@@ -90,6 +97,13 @@ const viewer = {
   },
   takeEvents() {
     return viewer.events.splice(0);
+  },
+
+  /** Who others see, and what the SDK has said of returns since the last call. */
+  takeIdentity() {
+    const { status, self } = viewer.room.getSnapshot();
+    const { sessionId, color } = self ?? {};
+    return { isLive: status === "live", sessionId, color, returns: viewer.returns.splice(0) };
   },
 
   /** As if the page was hidden behind another tab: what scripts see of it. */

@@ -3,15 +3,17 @@
 python -m bench.frame_accuracy.soak --minutes 60 --seed 1
 
 Five pages of a real Chromium and fifteen simulated players (the Python client) play, pause, seek, step, hide their
-page, reload it and lose the net at random, from a seed. A page is judged while it is in the room and visible, from 3 s
-after its return, and while its frames come on time. Exit code 1 if two judged pages are more than 2 frames apart for
-longer than 1 s after a command has settled, on an error event that the lost net does not explain, and if the heap of
-the page that is never reloaded grows.
+page, reload it, sleep, leave, return and lose the net at random, from a seed. Their tokens live a minute and are
+renewed. A page is judged while it is in the room and visible, from 3 s after its return, and while its frames come on
+time. Exit code 1 if two judged pages are more than 2 frames apart for longer than 1 s after a command has settled, on
+an error event that the lost net does not explain, if a user is listed who is not there, or is not listed who is, or has
+another identity after a short absence (roster.py), and if the heap of the page that is never reloaded grows.
 """
 
 import argparse
 import asyncio
 import contextlib
+import functools
 import math
 import random
 import statistics
@@ -31,15 +33,18 @@ from koko_presence.client import PresenceClient, PresenceOffline, PresenceRefuse
 from tests.browser.cable import Cable
 
 from .clips import ENCODINGS, Encoding
+from .paused import set_medium
 from .playing import with_missed
-from .site import SDK
+from .roster import Identity, Return, Roster
+from .site import SDK, TOKEN_PATH
 from .viewers import Film, Hall, Viewer, hall, token_of
 
 ROOM = "video_soak"
 FILM_S = 66.0
 PAGES, PLAYERS, PLAYERS_PER_CABLE = 5, 15, 5
 COMMAND_EVERY_S, TROUBLE_EVERY_S = 6.0, 12.0  # means, of all people together
-HIDDEN_S, LOST_S = (1.0, 8.0), (0.3, 8.0)
+HIDDEN_S, LOST_S, ASLEEP_S, LEFT_S = (1.0, 8.0), (0.3, 8.0), (2.0, 40.0), (0.5, 20.0)
+TOKEN_S, GRACE_MS = 60, 5000.0
 SETTLE_MS, RETURN_MS = 2000.0, 3000.0  # after a command; after a page's return
 LATE_MS = 150.0  # frames that come later after each other are not on time
 INSTANT_MS, LOOK_S, BEHIND_MS = 50.0, 2.0, 1500.0
@@ -62,6 +67,9 @@ class Soak:
     apart: Counter[int] = field(default_factory=Counter)
     violations: list[dict[str, Any]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    identities: list[str] = field(default_factory=list)
+    new_identities: int = 0
+    renewals: int = 0
     heap: list[int] = field(default_factory=list)
 
     @property
@@ -75,7 +83,7 @@ class Soak:
 
     @property
     def is_good(self) -> bool:
-        return not (self.violations or self.errors or self.heap_grows)
+        return not (self.violations or self.errors or self.identities or self.heap_grows)
 
 
 class Watched:
@@ -86,6 +94,7 @@ class Watched:
         self.busy = False  # hidden, loading or without the net
         self.judged: deque[tuple[float, bool]] = deque([(0.0, False)], maxlen=200)  # from which wall ms on, whether
         self.lost_until = 0.0
+        self.is_asleep = False  # or loading: it answers nothing
         self.frames: deque[tuple[float, int]] = deque(maxlen=2000)
         self.states: deque[tuple[float, bool]] = deque([(0.0, True)], maxlen=500)  # from which wall ms on, paused
         self._last: tuple[float, int, int, int] | None = None
@@ -168,12 +177,14 @@ class Judge:
 async def simulated_player(number: int, url: str, soak: "Soaking", rng: random.Random) -> None:
     """A member that is always in step: it reports the room's position once a second."""
     name = f"player{number}"
-    async with PresenceClient(url, token_of(name), min_backoff_s=0.1, max_backoff_s=1.0) as client:
+    token = functools.partial(soak.token_of, name)
+    async with PresenceClient(url, token, min_backoff_s=0.1, max_backoff_s=1.0) as client:
         client.on("error", lambda error: soak.client_error(number, error))
         room = await client.join(ROOM, "video")
         if number == 0:
             room.on("playback_synced", lambda event: soak.judge.commands.append((wall_ms(), event.data.action)))
         soak.rooms[number] = (client, room)
+        soak.roster.note(name, Identity(room.session_id, room.color))
         while True:
             if room.playback is not None:
                 position = room.playback.position(client.server_now_ms())
@@ -182,16 +193,26 @@ async def simulated_player(number: int, url: str, soak: "Soaking", rng: random.R
 
 
 class Soaking:
-    """One run: the people, and what they do."""
+    """One run: the users, and what they do."""
 
-    def __init__(self, place: Hall, encoding: Encoding, rng: random.Random, say: Callable[[str], None]) -> None:
-        self.place, self.encoding, self.rng, self.say = place, encoding, rng, say
+    def __init__(
+        self,
+        place: Hall,
+        encoding: Encoding,
+        rng: random.Random,
+        say: Callable[[str], None],
+        token_of: Callable[[str], str],
+    ) -> None:
+        self.place, self.encoding, self.rng, self.say, self.token_of = place, encoding, rng, say, token_of
         self.result = Soak()
+        self.roster = Roster(GRACE_MS)
         self.pages: list[Watched] = []
         self.judge = Judge(self.result, self.pages, wall_ms())
         self.rooms: dict[int, tuple[PresenceClient, Any]] = {}
         self.cables: list[Cable] = []
         self.lost_until = 0.0  # of the simulated players
+        self._lost_at: dict[str, float] = {}  # by player: when its connection was last seen lost
+        self._players: dict[int, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     # --- what is wrong -----------------------------------------------------------------------------------------------
@@ -218,19 +239,29 @@ class Soaking:
         films = [Film(self.encoding, FILM_S)]
         for _ in range(PLAYERS // PLAYERS_PER_CABLE + PAGES):
             self.cables.append(stack.enter_context(closing(Cable(self.place.port))))
+        stack.push_async_callback(self._end_players)
         for number in range(PLAYERS):
-            cable = self.cables[number // PLAYERS_PER_CABLE]
-            url = (
-                f"ws://127.0.0.1:{cable.port}/presence" if number else self.place.url
-            )  # the first keeps its connection
-            player = asyncio.create_task(simulated_player(number, url, self, random.Random(self.rng.random())))
-            stack.push_async_callback(_end, player)
+            self._start_player(number)
         for number, cable in enumerate(self.cables[-PAGES:]):
-            viewer = await self.place.open(f"page{number}", ROOM, films, url=f"ws://127.0.0.1:{cable.port}/presence")
+            user = f"page{number}"
+            url, token = f"ws://127.0.0.1:{cable.port}/presence", f"{TOKEN_PATH}?{user}"
+            viewer = await self.place.open(user, ROOM, films, url=url, token=token)
             await viewer.call("takeRecord")
             page = Watched(f"page{number}", viewer, cable)
             self.pages.append(page)
             page.back()
+        await set_medium(self.pages[0].viewer, self.encoding)  # steps need the frame rate
+
+    def _start_player(self, number: int) -> None:
+        cable = self.cables[number // PLAYERS_PER_CABLE]
+        # the first keeps its connection
+        url = f"ws://127.0.0.1:{cable.port}/presence" if number else self.place.url
+        player = simulated_player(number, url, self, random.Random(self.rng.random()))
+        self._players[number] = asyncio.create_task(player)
+
+    async def _end_players(self) -> None:
+        for player in self._players.values():
+            await _end(player)
 
     async def command(self) -> None:
         """One command of one of the people, as a person gives it: on the player, or with a button of the page."""
@@ -266,15 +297,19 @@ class Soaking:
         return float(room.playback.position(client.server_now_ms()))
 
     async def trouble(self) -> None:
-        """One page or some players hide, reload or lose the net, and return."""
-        kind = self.rng.choice(("hide", "reload", "lose", "lose players"))
+        """One page or some players hide, reload, sleep, leave or lose the net, and return."""
+        kind = self.rng.choice(("hide", "reload", "sleep", "leave", "lose", "lose players", "player leaves"))
         self.result.deeds[kind] += 1
         if kind == "lose players":
             seconds = self.rng.uniform(*LOST_S)
             self.lost_until = wall_ms() + (seconds + EXPLAINED_S) * 1000
             await _unplugged(self.rng.choice(self.cables[:-PAGES]), seconds)
             return
-        page = self.rng.choice(self.pages[1:] if kind == "reload" else self.pages)  # the first is never reloaded
+        if kind == "player leaves":
+            await self._replace_player(self.rng.randrange(1, PLAYERS))
+            return
+        # the first is never reloaded
+        page = self.rng.choice(self.pages[1:] if kind in ("reload", "leave") else self.pages)
         if page.busy:
             return
         page.leave()
@@ -287,21 +322,97 @@ class Soaking:
             page.lost_until = wall_ms() + (seconds + EXPLAINED_S) * 1000
             await _unplugged(page.cable, seconds)
             await page.viewer.page.wait_for_function("viewer.room.status === 'live'", timeout=60_000)
+        elif kind == "sleep":
+            page.is_asleep = True
+            await page.viewer.devtools("Page.setWebLifecycleState", state="frozen")
+            await asyncio.sleep(self.rng.uniform(*ASLEEP_S))
+            await page.viewer.devtools("Page.setWebLifecycleState", state="active")
+            page.lost_until = wall_ms() + EXPLAINED_S * 1000
+            await page.viewer.page.wait_for_function("viewer.room.status === 'live'", timeout=60_000)
+            page.is_asleep = False
         else:
+            page.is_asleep = True
+            if kind == "leave":
+                await page.viewer.page.goto("about:blank")
+                self.roster.leave(page.name)
+                await asyncio.sleep(self.rng.uniform(*LEFT_S))
+            else:
+                self.roster.leave(page.name)
             page.viewer.errors.clear()
-            url = f"ws://127.0.0.1:{page.cable.port}/presence"
-            await self.place.load(page.viewer, ROOM, [Film(self.encoding, FILM_S)], url=url)
+            url, token = f"ws://127.0.0.1:{page.cable.port}/presence", f"{TOKEN_PATH}?{page.name}"
+            await self.place.load(page.viewer, ROOM, [Film(self.encoding, FILM_S)], url=url, token=token)
             page.forget()
+            page.is_asleep = False
         page.back()
+
+    async def _replace_player(self, number: int) -> None:
+        if number not in self.rooms:
+            return
+        del self.rooms[number]
+        self.roster.leave(f"player{number}")
+        await _end(self._players[number])
+        await asyncio.sleep(self.rng.uniform(*LEFT_S))
+        self._start_player(number)
 
     async def look(self) -> None:
         """Collect the records of all pages and judge what is complete."""
+        present, silent = self._note_players()
         for page in self.pages:
-            with contextlib.suppress(PageError):  # it is being loaded
+            if page.is_asleep:
+                silent.append(page.name)
+                continue
+            try:
                 (record,) = await page.viewer.call("takeRecord")
                 page.take(record)
                 self.page_errors(page, await page.viewer.call("takeEvents"))
+                said = await page.viewer.call("takeIdentity")
+            except PageError:  # it is being loaded
+                silent.append(page.name)
+                continue
+            if said["isLive"]:
+                returns = [Return(each["resumed"], each["awayMs"]) for each in said["returns"]]
+                self.roster.note(page.name, Identity(said["sessionId"], said["color"]), returns)
+                present.append(page.name)
+        known = len(self.result.violations)
         self.judge.run(wall_ms() - BEHIND_MS - LOOK_S * 1000)
+        if len(self.result.violations) > known:
+            await self._say_states()
+        if 0 in self.rooms:
+            _, room = self.rooms[0]
+            self.roster.judge(
+                present, silent, {each.session_id: each.user_id for each in room.users.values()}, wall_ms()
+            )
+        self.result.identities = self.roster.violations
+        self.result.new_identities = self.roster.new_identities
+
+    async def _say_states(self) -> None:
+        """Say what the pages are doing now, which tells most of the cause when they are apart."""
+        for page in self.pages:
+            if not page.is_asleep:
+                with contextlib.suppress(PageError):
+                    self.say(f"{page.name}: {await page.viewer.call('shown')}")
+
+    def _note_players(self) -> tuple[list[str], list[str]]:
+        """Note who the players are; returns those that are in the room, and those that cannot say."""
+        present, silent = [], []
+        for number in range(PLAYERS):
+            name = f"player{number}"
+            client, room = self.rooms.get(number, (None, None))
+            if client is None or room is None:
+                continue  # it has left, or has not joined yet
+            if client.status != "online":
+                self._lost_at.setdefault(name, wall_ms())
+                silent.append(name)
+                continue
+            lost_at = self._lost_at.pop(name, None)
+            # the loss was seen at most a look later than it was
+            away_ms = 0.0 if lost_at is None else wall_ms() - lost_at + LOOK_S * 1000
+            is_same = self.roster.session_of(name) == room.session_id
+            self.roster.note(
+                name, Identity(room.session_id, room.color), [] if lost_at is None else [Return(is_same, away_ms)]
+            )
+            present.append(name)
+        return present, silent
 
     async def measure_heap(self) -> None:
         viewer = self.pages[0].viewer
@@ -338,7 +449,8 @@ class Soaking:
         result = self.result
         return (
             f"{seconds:6.0f} s  judged {result.judged_s:5.0f} s  apart {dict(sorted(result.apart.items()))}"
-            f"  violations {len(result.violations)}  errors {len(result.errors)}  heap {result.heap[-1] / 1e6:.2f} MB"
+            f"  violations {len(result.violations)}  identities {len(result.identities)}  errors {len(result.errors)}"
+            f"  heap {result.heap[-1] / 1e6:.2f} MB"
         )
 
     def _do(self, deed: Any) -> None:
@@ -366,10 +478,17 @@ async def _end(task: "asyncio.Task[None]") -> None:
 
 async def soak(minutes: float, seed: int, encoding: Encoding, say: Callable[[str], None], sdk: Path = SDK) -> Soak:
     async with AsyncExitStack() as stack:
-        place = await stack.enter_async_context(hall(sdk))
-        soaking = Soaking(place, encoding, random.Random(seed), say)
+        issued: Counter[str] = Counter()
+
+        def issue(user: str) -> str:
+            issued[user] += 1
+            return token_of(user, TOKEN_S)
+
+        place = await stack.enter_async_context(hall(sdk, token_of=issue, limits_grace_s=GRACE_MS / 1000))
+        soaking = Soaking(place, encoding, random.Random(seed), say, issue)
         await soaking.start(stack)
         result = await soaking.run(minutes * 60)
+        result.renewals = issued.total()
         for page in soaking.pages:
             await page.viewer.close()
         return result
@@ -383,6 +502,10 @@ def report(result: Soak) -> str:
         f"{result.seconds:.0f} s, judged {result.judged_s:.0f} s; frames apart: {shares}",
         f"deeds: {dict(result.deeds)}",
         f"heap of the page that was never reloaded: {heap}{', GROWS' if result.heap_grows else ''}",
+        f"tokens issued, each for {TOKEN_S} s: {result.renewals}",
+        f"new identities after long absences: {result.new_identities}; others, ghosts and missing users: "
+        f"{len(result.identities)}",
+        *(f"  {each}" for each in result.identities[:20]),
         f"violations: {len(result.violations)}",
         *(f"  {each}" for each in result.violations[:20]),
         f"unexplained errors: {len(result.errors)}",

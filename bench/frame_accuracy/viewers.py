@@ -132,27 +132,31 @@ class Hall:
         await viewer.call("enter", options)
 
 
-def token_of(user: str) -> str:
-    return issue_token(SECRET, user=user, name=user.title(), ttl_s=86_400, now_s=int(time.time()))
+def token_of(user: str, ttl_s: int = 86_400) -> str:
+    return issue_token(SECRET, user=user, name=user.title(), ttl_s=ttl_s, now_s=int(time.time()))
 
 
 @contextmanager
-def server_and_site(sdk: Path = SDK, **settings: Any) -> Iterator[tuple[str, int]]:
+def server_and_site(
+    sdk: Path = SDK, token_of: Callable[[str], str] | None = None, **settings: Any
+) -> Iterator[tuple[str, int]]:
     """Runs a server that admits the site's pages, and the site; yields the site's origin and the server's port."""
     port = free_port()
-    with site(sdk) as origin, koko_server(port, None, server_origins=origin, **settings):
+    with site(sdk, token_of) as origin, koko_server(port, None, server_origins=origin, **settings):
         yield origin, port
 
 
 @asynccontextmanager
-async def hall(sdk: Path = SDK, browser: str | None = None, **settings: Any) -> AsyncIterator[Hall]:
-    """`browser` is the name of a program; without it the first of CHROMIUMS. Settings are the server's, SECTION_KEY.
-    Errors: SystemExit if there is no such program."""
+async def hall(
+    sdk: Path = SDK, browser: str | None = None, token_of: Callable[[str], str] | None = None, **settings: Any
+) -> AsyncIterator[Hall]:
+    """`browser` is the name of a program; without it the first of CHROMIUMS. `token_of` issues the tokens at the site's
+    TOKEN_PATH. Settings are the server's, SECTION_KEY. Errors: SystemExit if there is no such program."""
     program = next(filter(None, map(shutil.which, [browser] if browser else CHROMIUMS)), None)
     if program is None:
         raise SystemExit("No Chromium here. Type: make test (it installs one), or: sudo apt-get install chromium")
     async with AsyncExitStack() as stack:
-        origin, port = stack.enter_context(server_and_site(sdk, **settings))
+        origin, port = stack.enter_context(server_and_site(sdk, token_of, **settings))
         if "firefox" in program:
             running = await stack.enter_async_context(firefox(program))
             yield Hall(origin, port, f"Firefox {running.version}", running.new_page, is_chromium=False)

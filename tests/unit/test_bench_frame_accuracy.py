@@ -10,6 +10,7 @@ import pytest
 from bench.frame_accuracy import clips, soak
 from bench.frame_accuracy.paused import apart, asked_for
 from bench.frame_accuracy.playing import Playing, compare, frame_at, near_after_s, percentile, with_missed
+from bench.frame_accuracy.roster import Identity, Return, Roster
 
 
 def number_on(picture: bytes) -> int:
@@ -137,3 +138,56 @@ def test_a_page_that_has_paused_alone_is_judged() -> None:
 def test_a_heap_that_grows() -> None:
     assert soak.Soak(heap=[10_000_000 + 200_000 * step for step in range(30)]).heap_grows
     assert not soak.Soak(heap=[10_000_000 + 20_000 * (step % 5) for step in range(30)]).heap_grows
+
+
+ANN, OTHER = Identity("s1", "#111"), Identity("s2", "#111")
+
+
+def roster(*steps: Any) -> Roster:
+    """A roster with grace of 5 s in which ann is `ANN`, after calls of its methods."""
+    made = Roster(5000.0)
+    made.note("ann", ANN)
+    for name, *arguments in steps:
+        getattr(made, name)(*arguments)
+    return made
+
+
+def listed_for(seconds: float, present: list[str], silent: list[str], *sessions: str) -> list[Any]:
+    return [("judge", present, silent, dict.fromkeys(sessions, "ann"), 1000.0 * at) for at in (0, seconds)]
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        listed_for(60, ["ann"], [], "s1"),
+        listed_for(60, [], ["ann"], "s1"),  # asleep
+        listed_for(60, [], ["ann"]),
+        listed_for(7.9, [], [], "s1"),  # lost, within the grace period
+        [("leave", "ann"), *listed_for(2.9, [], [], "s1")],
+        listed_for(2.9, ["ann"], []),
+        [("note", "ann", ANN, [Return(True, 4000.0)])],
+        [("note", "ann", OTHER, [Return(False, 9000.0)]), *listed_for(7.9, ["ann"], [], "s1", "s2")],
+        [("leave", "ann"), ("note", "ann", OTHER)],
+    ],
+)
+def test_a_roster_that_is_as_it_should_be(steps: list[Any]) -> None:
+    assert roster(*steps).violations == []
+
+
+@pytest.mark.parametrize(
+    ("steps", "text"),
+    [
+        (listed_for(8.1, [], [], "s1"), "ghost"),
+        ([("leave", "ann"), *listed_for(3.1, [], [], "s1")], "ghost"),
+        ([("note", "ann", OTHER, [Return(False, 9000.0)]), *listed_for(8.1, ["ann"], [], "s1", "s2")], "ghost"),
+        (listed_for(3.1, ["ann"], []), "not listed"),
+        ([("note", "ann", OTHER)], "was"),
+        ([("note", "ann", OTHER, [Return(False, 1000.0)])], "was"),
+        ([("note", "ann", OTHER, [Return(True, 9000.0)])], "was"),
+        ([("note", "ann", ANN, [Return(False, 1000.0)])], "as before"),
+        ([("note", "ann", Identity("s1", "#222"))], "changed"),
+    ],
+)
+def test_a_roster_with_a_ghost_a_missing_user_or_another_identity(steps: list[Any], text: str) -> None:
+    (violation,) = roster(*steps).violations
+    assert text in violation
