@@ -241,6 +241,7 @@ export class Video extends EventTarget {
 
   set currentTime(seconds) {
     this.seeks.push(seconds);
+    const isThere = this.paused && !this.seeking && seconds === this.currentTime; // Chromium shows no frame anew then
     this.seeking = true;
     this.ended = false;
     this.#base = Math.min(Math.max(seconds, 0), this.duration);
@@ -251,7 +252,7 @@ export class Video extends EventTarget {
       this.#at = this.#time.now;
       this.seeking = false;
       this.ended = this.#base >= this.duration;
-      this.show();
+      if (!isThere) this.show();
       this.fire("seeked");
     }, this.seekMs);
   }

@@ -46,6 +46,8 @@ const INTO_FRAME_S = 0.001;
 const SAME_POSITION_S = 0.0006;
 /** ... and of a player whose positions are not exact. */
 const ABOUT_POSITION_S = 0.1;
+/** Chromium shows no frame anew for a seek to exactly where a paused film stands: a repeated one goes so far aside. */
+const ASIDE_S = 0.0005;
 /** A shown frame is the present one if its time is so near to the position. */
 const NEAR_SHOWN_S = 0.25;
 /** Longest time from `seeked` until the frame is shown. */
@@ -681,9 +683,9 @@ export class AttachedPlayer {
     this.#endCorrection(playbackRate);
     const rate = this.#frameRate;
     const to = rate && position < duration ? middleOfFrameAt(position, rate, duration) : position;
-    if (this.#seek?.to === to || this.#standsAt(to, state, now)) return;
+    if ((this.#seek && isSameFrame(this.#seek.to, to, rate)) || this.#standsAt(to, state, now)) return;
     const isRepeated = this.#stood !== null && isSameFrame(this.#stood.to, to, rate);
-    this.#seekTo(to, now, isRepeated);
+    this.#seekTo(isRepeated ? to + ASIDE_S : to, now, isRepeated);
   }
 
   /**
