@@ -2,8 +2,9 @@
 
 The object is `shown`, what other members have got, with two patches over it: `waiting` waits for the budget of its
 user, `hidden` for the moment at which the session is visible again [P2, P3]. The member itself has all three merged.
-Values are compact JSON, so that equal ones have equal texts; None stands for a removed key. State only; the rules are
-in presence_state.py.
+A patch keeps only what it changes in what lies below it, so its removed keys are keys that exist there: the size of
+all three is bounded by that of the object. Values are compact JSON, so that equal ones have equal texts; None stands
+for a removed key. State only; the rules are in presence_state.py.
 """
 
 from collections.abc import Mapping
@@ -47,16 +48,16 @@ class PresenceObject:
         if data is None:
             return dict.fromkeys(merged)
         patch = {key: None if value is None else _text(value) for key, value in data.items()}
-        return {key: value for key, value in patch.items() if merged.get(key) != value}
+        return _changes(merged, patch)
 
     def wait(self, patch: Patch) -> None:
         """Add a patch to what waits for its budget."""
-        self.waiting = self.waiting | patch  # a new object: the one before may be in a record
+        self.waiting = _changes(self.shown, self.waiting | patch)  # a new object: the one before may be in a record
         self.version += 1
 
     def hide(self, patch: Patch) -> None:
         """Add a patch to what was sent while invisible."""
-        self.hidden = self.hidden | patch
+        self.hidden = _changes(_applied(self.shown, self.waiting), self.hidden | patch)
         self.version += 1
 
     def reveal(self) -> None:
@@ -67,7 +68,7 @@ class PresenceObject:
 
     def show(self) -> Patch:
         """Show what waits; return the keys that this changes for other members."""
-        changed = {key: value for key, value in self.waiting.items() if self.shown.get(key) != value}
+        changed = _changes(self.shown, self.waiting)
         self.shown, self.waiting = _applied(self.shown, self.waiting), {}
         self.version += 1
         return changed
@@ -92,6 +93,11 @@ def _applied(values: dict[str, str], patch: Patch) -> dict[str, str]:
         return values
     kept = {key: value for key, value in values.items() if key not in patch}
     return kept | {key: value for key, value in patch.items() if value is not None}
+
+
+def _changes(values: dict[str, str], patch: Patch) -> Patch:
+    """Return the part of a patch that changes something."""
+    return {key: value for key, value in patch.items() if values.get(key) != value}
 
 
 def _text(value: Any) -> str:

@@ -492,3 +492,43 @@ def test_the_state_merges_layers_in_their_order() -> None:
     assert presence.show() == {"a": "2", "b": "1"}
     presence.reveal()
     assert presence.show() == {"b": None, "c": "1"} and presence.shown == {"a": "2", "c": "1"}
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["hide", "wait", "show"]),
+            st.none() | st.dictionaries(st.sampled_from("abc"), st.none() | st.integers(0, 2), max_size=3),
+        ),
+        max_size=30,
+    )
+)
+def test_no_layer_keeps_what_changes_nothing_in_the_layers_below(steps: list[tuple[str, Any]]) -> None:
+    presence, whole = PresenceObject(), {}
+    for step, data in steps:
+        if step == "show":
+            presence.show()
+            continue
+        changes = presence.changes(data)
+        whole = {} if data is None else merged([whole, data])
+        if step == "wait":  # a visible session, so nothing is hidden any more
+            presence.reveal()
+            presence.wait(changes)
+        else:
+            presence.hide(changes)
+        assert presence.merged() == {key: str(value) for key, value in whole.items()}
+        below = merged([presence.shown, presence.waiting])
+        assert all(presence.shown.get(key) != value for key, value in presence.waiting.items())
+        assert all(below.get(key) != value for key, value in presence.hidden.items())
+
+
+def test_p3_keys_that_an_invisible_session_sets_and_removes_leave_nothing_behind(pair: tuple[Client, Client]) -> None:
+    ann, _ = pair
+    ann.send(patch({"tool": "pen"}))
+    ann.send(type="privacy", data={"invisible": True})
+    ann.world.sleep(0.1)
+    for number in range(20):
+        ann.send(patch({f"{number} {each}": 1 for each in range(30)}))
+        ann.send(patch(None))
+        ann.world.sleep(0.1)
+    assert ann.world.shard.rooms[ROOM].members[ann.session_id].presence.hidden == {"tool": None}
