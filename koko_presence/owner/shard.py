@@ -562,13 +562,13 @@ class Shard:
     @ROOM_COMMANDS.handles(WatchRoom)
     def _watch(self, command: WatchRoom, now: float) -> None:
         if command.watches:
-            self.watchers.begin(command.room_id, command.edge, command.number, self.rooms.get(command.room_id))
+            self.watchers.begin(command, self.rooms.get(command.room_id))
         else:
-            self.watchers.end(command.room_id, command.edge, command.number)
+            self.watchers.end(command)
 
     @ROOM_COMMANDS.handles(QuerySummary)
     def _query_summary(self, command: QuerySummary, now: float) -> SummaryRow:
-        return snapshot_view.summary(command.room_id, self.rooms.get(command.room_id))
+        return snapshot_view.summary(command.room_id, self.rooms.get(command.room_id), command.room_type)
 
     @ROOM_COMMANDS.handles(ServerBroadcast)
     def _broadcast_as_system(self, command: ServerBroadcast, now: float) -> None:

@@ -193,7 +193,6 @@ class SurveyHandlers:
                 kicked += 1
             elif session.state == "open":
                 kicked += session.memberships.expel(request.room_id, request.reason, now)
-                session.unwatch(request.room_id, request.reason)
         reply(Kicked(sessions=kicked + self._end_held(request, now)))
 
     def _fitting(self, user_id: str | None, session_id: str | None = None) -> list[Session]:

@@ -566,21 +566,24 @@ class QueryActive(RoomCommand, kw_only=True):
 
 
 class WatchRoom(RoomCommand, kw_only=True):
-    """Edge `edge` begins or ends to watch the room for its clients [Q12]. `number` counts these commands of the edge,
-    so that an older one which arrives late changes nothing. The edge repeats it at each change of the room's owner."""
+    """Edge `edge` begins or ends to watch the room for its clients [Q12]. `room_type` is the type for which they have
+    access, None for any: a room of another type is empty to them. `number` counts these commands of the edge, so that
+    an older one which arrives late changes nothing. The edge repeats it at each change of the room's owner."""
 
     delivery = Delivery.SENDER_REPEATS
 
     edge: int
     number: int
     watches: bool
+    room_type: RoomType | None = None
 
 
 class QuerySummary(RoomCommand, kw_only=True):
-    """`getSummaries`, for one room that the caller may enter [Q12]."""
+    """`getSummaries`, for one room that the caller may enter [Q12]. `room_type` as in `WatchRoom`."""
 
     delivery = Delivery.BUS_REPEATS
 
+    room_type: RoomType | None = None
     reply_to: ReplyTo | None = None
 
 

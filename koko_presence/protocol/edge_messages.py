@@ -4,7 +4,7 @@ Between workers they are msgpack, as commands are (`cluster/wire_messages.py`).
 """
 
 from .commands import ClusterMessage
-from .models import Activity, Privacy
+from .models import Activity, Privacy, RoomType
 
 
 class EdgeMessage(ClusterMessage):
@@ -103,12 +103,13 @@ class SessionActed(EdgeMessage, kw_only=True):
 
 
 class SummaryChanged(EdgeMessage, kw_only=True):
-    """The summary of a room that the edge watches, as the complete message for its clients [Q12]. A message with a
-    lower `version` than the last one is outdated."""
+    """The summary of a room that the edge watches, as the complete message for its clients [Q12]. `room_type` is that
+    of the edge's command. A message with a lower `version` than the last one is outdated."""
 
     room_id: str
     version: int
     payload: bytes
+    room_type: RoomType | None = None
 
 
 class CallAnswered(EdgeMessage, kw_only=True):

@@ -13,6 +13,7 @@ from koko_presence.protocol.models import (
     PresenceRoom,
     PresenceUser,
     Rights,
+    RoomType,
     SummaryRow,
     SummaryUser,
 )
@@ -59,11 +60,11 @@ def counts(room: RoomState) -> tuple[int, int]:
 SUMMARY_USERS = 3  # that a summary names
 
 
-def summary(room_id: str, room: RoomState | None) -> SummaryRow:
+def summary(room_id: str, room: RoomState | None, room_type: RoomType | None) -> SummaryRow:
     """Return what a user that watches the room sees: the number of visible users, and the first to enter. The same for
     all, so an invisible user is not in it for their own other sessions either [Q12]. `room` is None when there is
-    none."""
-    members = () if room is None else room.members.values()
+    none. `room_type` is the type for which the user has access, None for any: a room of another type is empty."""
+    members = () if room is None or room_type not in (None, room.type) else room.members.values()
     first: dict[str, Member] = {}
     for member in members:
         if member.visible:

@@ -58,6 +58,8 @@ class RecheckedSession(SessionContext, SubscribedSession, Protocol):
 
     def recheck_watched(self) -> int: ...
 
+    def unwatch(self, room_id: str, reason: str) -> None: ...
+
 
 def kick(session: KickableSession, reason: str) -> None:
     """Kick the client off the server: unsent messages are dropped, `kicked` is the last message, then the connection is
@@ -163,9 +165,11 @@ class Reauthorization:
 
     def expel(self, room_id: str, reason: str, now: float) -> bool:
         """Expel the session from a room that it is in or joins: `kicked` is the next and last message that its client
-        gets of the room. Returns False when the session is neither in the room nor joins it."""
+        gets of the room. It does not watch the room any more, either. Returns False when the session is neither in the
+        room nor joins it."""
         membership = self.rooms.get(room_id)
-        if membership is None or not membership.is_current:
-            return False
-        self._apply(membership, "expel", now, reason)
-        return True
+        is_current = membership is not None and membership.is_current
+        if membership is not None and is_current:
+            self._apply(membership, "expel", now, reason)
+        self._session.unwatch(room_id, reason)
+        return is_current

@@ -41,6 +41,11 @@ def settled_type(message: Join | GetActive, grant: Grant) -> RoomType | None:
     return settled(message.room_id, requested_type(message.room_type), grant)
 
 
+def checked_type(room_id: str, grant: Grant) -> RoomType | None:
+    """The type of the room that the grant opens, from the authoriser or a known prefix of the id; None for any type."""
+    return settled(room_id, None, grant)
+
+
 def refused_room(room_id: str, error: PresenceError) -> RefusedRoom:
     """Return how a room of a list is refused with `error`."""
     return RefusedRoom(

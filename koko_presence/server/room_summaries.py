@@ -1,7 +1,8 @@
 """Subscribes one edge to the summaries of the rooms that its sessions watch, and delivers them [Q12].
 
 `RoomSummaries` has the edge's subscription to each watched room, one whatever the number of its sessions, and the last
-summary of the room as one frame, which all of them share. A session holds the rooms whose summary it has to get, not
+summary of the room as one frame, which all of them share. Rooms are watched as rooms of one type, or of any: the one
+for which the session has access. Those of another type are empty to it, also when they are made later [C1]. A session holds the rooms whose summary it has to get, not
 the summaries: a slow client gets the newest one of each room. Rooms that change within `BATCH_S` are delivered
 together, with one write for each session, in parts of `PART_S`, so that other work of the loop goes on. Written by the
 loop's thread only.
@@ -10,13 +11,14 @@ loop's thread only.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, KeysView
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from koko_presence._fastpath.framing import frame_text
 from koko_presence.cluster.bus import Alarm, Bus, Timers
 from koko_presence.protocol.commands import WatchRoom
 from koko_presence.protocol.edge_messages import SummaryChanged
+from koko_presence.protocol.models import RoomType
 
 BATCH_S = 0.25
 PART_S, PAUSE_S = 0.004, 0.003  # as for the flushes of rooms
@@ -35,12 +37,14 @@ class Watcher(Protocol):
 
 
 class WatchedRoom:
-    """A room that sessions of this edge watch. `frame` is its last summary, empty before the first."""
+    """A room that sessions of this edge watch, as one of `room_type`, None for any. `frame` is its last summary, empty
+    before the first."""
 
-    __slots__ = ("_payload", "frame", "room_id", "version", "watchers")
+    __slots__ = ("_payload", "frame", "room_id", "room_type", "version", "watchers")
 
-    def __init__(self, room_id: str) -> None:
+    def __init__(self, room_id: str, room_type: RoomType | None) -> None:
         self.room_id = room_id
+        self.room_type = room_type
         self.version = 0
         self.frame = b""
         self._payload = b""
@@ -64,7 +68,7 @@ class RoomSummaries:
         self._edge_id = edge_id
         self._bus = bus
         self._clock = clock
-        self._rooms: dict[str, WatchedRoom] = {}
+        self._rooms: dict[tuple[str, RoomType | None], WatchedRoom] = {}
         self._commands = 0
         self._changed: OrderedDict[WatchedRoom, None] = OrderedDict()  # to be delivered with the next batch
         self._is_batch = False  # whether one of them has changed since it was first delivered
@@ -74,35 +78,36 @@ class RoomSummaries:
         self._alarm = Alarm(timers, clock, self._run)
 
     @property
-    def room_ids(self) -> KeysView[str]:
+    def room_ids(self) -> set[str]:
         """The watched rooms."""
-        return self._rooms.keys()
+        return {room_id for room_id, _ in self._rooms}
 
     def stop(self) -> None:
         """Stop the timer."""
         self._alarm.stop()
 
-    def add(self, room_id: str, watcher: Watcher) -> WatchedRoom:
-        """Let a session watch a room. It gets the summary now, or when the owner has sent the first one."""
-        watched = self._rooms.get(room_id)
+    def add(self, room_id: str, room_type: RoomType | None, watcher: Watcher) -> WatchedRoom:
+        """Let a session watch a room, as one of `room_type`. It gets the summary now, or when the owner has sent the first one."""
+        watched = self._rooms.get((room_id, room_type))
         if watched is not None:
             watched.watchers[watcher] = None
             if watched.frame:
                 self._make_due(watcher, watched)
                 self._alarm.schedule(self._clock())
             return watched
-        watched = self._rooms[room_id] = WatchedRoom(room_id)
+        watched = self._rooms[room_id, room_type] = WatchedRoom(room_id, room_type)
         watched.watchers[watcher] = None
-        self._send(room_id, watches=True)
+        self._send(watched, watches=True)
         return watched
 
     def remove(self, watched: WatchedRoom, watcher: Watcher) -> None:
         """Let a session watch a room no more."""
         watched.watchers.pop(watcher, None)
-        if not watched.watchers and self._rooms.get(watched.room_id) is watched:
-            del self._rooms[watched.room_id]
+        key = (watched.room_id, watched.room_type)
+        if not watched.watchers and self._rooms.get(key) is watched:
+            del self._rooms[key]
             self._changed.pop(watched, None)
-            self._send(watched.room_id, watches=False)
+            self._send(watched, watches=False)
 
     def forget(self, watcher: Watcher) -> None:
         """Drop a session that watches nothing any more."""
@@ -111,15 +116,17 @@ class RoomSummaries:
 
     def repeat(self, room_ids: Iterable[str], now: float) -> None:
         """Tell the new owners of these rooms that this edge watches them."""
-        for room_id in room_ids:
-            self._send(room_id, watches=True)
+        wanted = set(room_ids)
+        for watched in self._rooms.values():
+            if watched.room_id in wanted:
+                self._send(watched, watches=True)
 
     def on_summary(self, message: SummaryChanged) -> None:
         """Take a summary from the owner of a room. One of a room that is not watched tells that the owner does not know
         that."""
-        watched = self._rooms.get(message.room_id)
+        watched = self._rooms.get((message.room_id, message.room_type))
         if watched is None:
-            self._send(message.room_id, watches=False)
+            self._send(WatchedRoom(message.room_id, message.room_type), watches=False)
             return
         is_first = not watched.frame
         if not watched.update(message):
@@ -131,9 +138,15 @@ class RoomSummaries:
             self._is_batch = True
             self._alarm.schedule(self._batch_at + BATCH_S)
 
-    def _send(self, room_id: str, *, watches: bool) -> None:
+    def _send(self, watched: WatchedRoom, *, watches: bool) -> None:
         self._commands += 1
-        command = WatchRoom(room_id=room_id, edge=self._edge_id, number=self._commands, watches=watches)
+        command = WatchRoom(
+            room_id=watched.room_id,
+            room_type=watched.room_type,
+            edge=self._edge_id,
+            number=self._commands,
+            watches=watches,
+        )
         self._bus.send(command, self._clock())
 
     def _make_due(self, watcher: Watcher, watched: WatchedRoom) -> None:

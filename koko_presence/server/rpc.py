@@ -46,7 +46,7 @@ from koko_presence.users.user_rate_limits import Budgets
 from .address_limits import RETRY_CONNECTION_S
 from .http_session_holders import Lease, Leaseholders
 from .pending_requests import PendingRequests
-from .room_checks import CHECKS_AT_ONCE, check_room_id, refused_room, requested_type, settled_type
+from .room_checks import CHECKS_AT_ONCE, check_room_id, checked_type, refused_room, requested_type, settled_type
 from .rpc_inputs import read, read_message
 from .self_service import change_privacy, hide_with_join
 from .session import Session
@@ -315,7 +315,11 @@ class Procedures:
             if waiting:
                 grants.update(zip(waiting, await asyncio.gather(*waiting.values()), strict=True))
         refused |= {room_id: grant.refusal() for room_id, grant in grants.items() if not grant.allow}
-        queries = [QuerySummary(room_id=room_id) for room_id in room_ids if room_id not in refused]
+        queries = [
+            QuerySummary(room_id=room_id, room_type=checked_type(room_id, grants[room_id]))
+            for room_id in room_ids
+            if room_id not in refused
+        ]
         rows = await self._hub.calls.request_all(queries)
         return SummariesResult(
             summaries=Raw(b"[" + b",".join(rows) + b"]"),

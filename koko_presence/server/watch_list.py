@@ -1,14 +1,15 @@
 """Manages the rooms that one session watches without being in them: checks access, answers, delivers summaries [Q12].
 
 Access is checked as for getActive when a list comes, and again after a new token or on an operator's request; a room
-that is not open any more is taken out of the list at once [N12]. The list belongs to the connection: after a resume the
-client sends it again.
+that is not open any more is taken out of the list at once [N12], and so is one from which the session is expelled. A
+room is watched as one of the type for which access was given [C1]. The list belongs to the connection: after a resume
+the client sends it again.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import islice
 from math import inf
@@ -22,16 +23,14 @@ from koko_presence.auth.hmac_jwt import Identity
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.events import Watching
 from koko_presence.protocol.messages import Watch
-from koko_presence.protocol.models import MessageId, RefusedRoom
+from koko_presence.protocol.models import MessageId, RefusedRoom, RoomType
 
-from .room_checks import CHECKS_AT_ONCE, await_grant, check_room_id, refused_room
+from .room_checks import CHECKS_AT_ONCE, await_grant, check_room_id, checked_type, refused_room
 from .room_summaries import RoomSummaries, WatchedRoom
 from .session_ports import EdgeServices, SessionContext
 
 PORTION_BYTES = 64 * 1024  # of summaries, until it is looked whether the client takes them
 RECHECK_S = 5.0  # until an undecided check is repeated, at most twice that
-
-MEMBER = Grant(allow=True)  # members see more than the summary
 
 
 class WatchingHub(EdgeServices, Protocol):
@@ -71,20 +70,17 @@ class WatchingSession(SessionContext, Protocol):
 class _Checks:
     """Access checks under way: `on_grant` is called for each room with the answer, then `on_done`."""
 
-    __slots__ = ("is_done", "members_pass", "on_done", "on_grant", "open", "waiting")
+    __slots__ = ("is_done", "on_done", "on_grant", "open", "waiting")
 
     def __init__(
         self,
         room_ids: Iterable[str],
         on_grant: Callable[[str, Grant], object],
         on_done: Callable[[], object],
-        *,
-        members_pass: bool,
     ) -> None:
         self.waiting = deque(room_ids)
         self.open = 0
         self.on_grant, self.on_done = on_grant, on_done
-        self.members_pass = members_pass  # rooms that the session is in are not checked
         self.is_done = False
 
 
@@ -115,19 +111,23 @@ class WatchList:
 
     def end(self) -> None:
         """Watch nothing any more: the session has ended."""
-        self._replace(())
+        self._replace({})
         self._session.hub.room_summaries.forget(self)
 
     # --- lists ----------------------------------------------------------------------------------------------------
 
     def watch(self, message: Watch, now: float) -> None:
         """Handle `watch`: answer with `watching` when the access to all rooms is known, then deliver the summaries of
-        those that are new. Of two lists under way the later one counts. Errors: RATE_LIMITED."""
+        those that are new. A room that the session is in may be watched without an answer, too, until there is one. Of
+        two lists under way the later one counts: the answer to the other one has the rooms that are watched. Errors:
+        RATE_LIMITED."""
         if not self._bucket.take(now):
             raise PresenceError("RATE_LIMITED", retry_after_s=max(0.1, self._bucket.ready_at(now) - now))
         self._lists += 1
         room_ids = list(dict.fromkeys(message.rooms))
         refused: dict[str, PresenceError] = {}
+        allowed: dict[str, RoomType | None] = {}
+        unsure: set[str] = set()
         for room_id in room_ids:
             try:
                 check_room_id(room_id)
@@ -135,33 +135,61 @@ class WatchList:
                 refused[room_id] = error
 
         def on_grant(room_id: str, grant: Grant) -> None:
-            if not grant.allow:
+            has_no_answer = not grant.allow and grant.retry_after_s is not None
+            if has_no_answer and self._session.memberships.is_member(room_id):  # who sees more than the summary
+                unsure.add(room_id)
+            elif not grant.allow:
                 refused[room_id] = grant.refusal()
+                return
+            allowed[room_id] = checked_type(room_id, grant)
 
-        on_done = partial(self._answer, message.id, self._lists, self._rechecks, room_ids, refused)
-        checked = [room_id for room_id in room_ids if room_id not in refused]
-        self._advance(_Checks(checked, on_grant, on_done, members_pass=True))
+        def on_done() -> None:
+            rooms = {room_id: allowed[room_id] for room_id in room_ids if room_id in allowed}
+            self._answer(message.id, number, rechecks, rooms, unsure, refused)
+
+        number, rechecks = self._lists, self._rechecks
+        self._advance(_Checks([room_id for room_id in room_ids if room_id not in refused], on_grant, on_done))
 
     def _answer(
-        self, id: MessageId | None, number: int, rechecks: int, room_ids: list[str], refused: dict[str, PresenceError]
+        self,
+        id: MessageId | None,
+        number: int,
+        rechecks: int,
+        allowed: dict[str, RoomType | None],
+        unsure: set[str],
+        refused: dict[str, PresenceError],
     ) -> None:
         """Answer list `number`, which came after `rechecks` repeated checks."""
-        allowed = [room_id for room_id in room_ids if room_id not in refused]
-        self._send(id, allowed, [refused_room(room_id, error) for room_id, error in refused.items()])
-        if number == self._lists:
-            self._replace(allowed)
-            if rechecks != self._rechecks:  # some answers may be older than what the check is repeated for
-                self.recheck()
+        if number != self._lists:
+            watched = self.room_ids
+            self._send(id, watched, [refused_room(*each) for each in refused.items() if each[0] not in watched])
+            return
+        self._send(id, list(allowed), [refused_room(room_id, error) for room_id, error in refused.items()])
+        self._replace(allowed)
+        for room_id in unsure:
+            self._note_undecided(room_id)
+        if rechecks != self._rechecks:  # some answers may be older than what the check is repeated for
+            self.recheck()
 
-    def _replace(self, room_ids: Iterable[str]) -> None:
-        wanted = dict.fromkeys(room_ids)
+    def _replace(self, wanted: Mapping[str, RoomType | None]) -> None:
+        kept: dict[str, WatchedRoom] = {}
         for watched in self._rooms:
-            if watched.room_id not in wanted:
+            if watched.room_id in wanted and wanted[watched.room_id] == watched.room_type:
+                kept[watched.room_id] = watched
+            else:
                 self._drop(watched)
-        present = {watched.room_id: watched for watched in self._rooms}
         summaries = self._session.hub.room_summaries
-        self._rooms = tuple(present.get(room_id) or summaries.add(room_id, self) for room_id in wanted)
+        self._rooms = tuple(
+            kept.get(room_id) or summaries.add(room_id, room_type, self) for room_id, room_type in wanted.items()
+        )
         self._undecided.intersection_update(wanted)
+
+    def _types(self) -> dict[str, RoomType | None]:
+        """The rooms of the list, each with the type as which it is watched."""
+        return {watched.room_id: watched.room_type for watched in self._rooms}
+
+    def _remove(self, room_id: str) -> None:
+        self._replace({each: room_type for each, room_type in self._types().items() if each != room_id})
 
     def _drop(self, watched: WatchedRoom) -> None:
         self._due.pop(watched, None)
@@ -176,9 +204,6 @@ class WatchList:
         session = self._session
         while checks.waiting and checks.open < CHECKS_AT_ONCE:
             room_id = checks.waiting.popleft()
-            if checks.members_pass and session.memberships.is_member(room_id):
-                checks.on_grant(room_id, MEMBER)
-                continue
             answer = session.hub.access.check(
                 session.identity, room_id, None, session_id=session.session_id, action="get_active"
             )
@@ -212,24 +237,27 @@ class WatchList:
         def on_grant(room_id: str, grant: Grant) -> None:
             if grant.allow:
                 self._undecided.discard(room_id)
+                room_type = checked_type(room_id, grant)
+                if any(each.room_id == room_id and each.room_type != room_type for each in self._rooms):
+                    self._replace(self._types() | {room_id: room_type})
             elif grant.retry_after_s is not None:
                 self._note_undecided(room_id)
             else:
                 refused.append(refused_room(room_id, grant.refusal()))
-                self._replace([each for each in self.room_ids if each != room_id])
+                self._remove(room_id)
             then(None if not grant.allow and grant.retry_after_s is not None else grant.allow)
 
         def on_done() -> None:
             if refused:
                 self._send(None, self.room_ids, refused)
 
-        self._advance(_Checks(room_ids, on_grant, on_done, members_pass=False))
+        self._advance(_Checks(room_ids, on_grant, on_done))
 
     def take_out(self, room_id: str, reason: str) -> None:
         """Take a room out of the list, and tell the client; lists under way are checked again."""
         self._rechecks += 1
         if room_id in self.room_ids:
-            self._replace([each for each in self.room_ids if each != room_id])
+            self._remove(room_id)
             self._send(None, self.room_ids, [refused_room(room_id, PresenceError("FORBIDDEN", reason))])
 
     def _note_undecided(self, room_id: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from koko_presence.owner import room_watchers
+from koko_presence.protocol.models import RoomType
 from koko_presence.rooms import colors, lifetime, presence_state, snapshot_view
 from koko_presence.rooms.member import Person
 from koko_presence.rooms.room import Room
@@ -147,8 +148,8 @@ def test_an_earlier_position_in_the_list_would_be_found(monkeypatch: pytest.Monk
 def test_a_summary_that_counts_the_invisible_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     summary = snapshot_view.summary
 
-    def with_all(room_id: str, room: RoomState | None) -> Any:
-        row = summary(room_id, room)
+    def with_all(room_id: str, room: RoomState | None, room_type: RoomType | None) -> Any:
+        row = summary(room_id, room, room_type)
         row.user_count = 0 if room is None else len(room.people)
         return row
 

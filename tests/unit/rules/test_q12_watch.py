@@ -5,9 +5,11 @@ import functools
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import msgspec
 import pytest
 
-from koko_presence.access.policy import NO, UNSURE, ClaimsAccess, Grant
+from koko_presence.access.policy import NO, UNSURE, AllowAll, ClaimsAccess, Grant
+from koko_presence.protocol.commands import WatchRoom
 from koko_presence.protocol.edge_messages import SummaryChanged
 from koko_presence.protocol.messages import MAX_WATCHED_ROOMS
 from koko_presence.protocol.survey import Kick, Recheck
@@ -345,7 +347,7 @@ async def test_of_two_lists_under_way_the_later_one_counts() -> None:
     await access.answer(Grant(allow=True), "video_2")
     await access.answer(Grant(allow=True), "video_1")
     world.sleep(0.1)
-    assert [each["id"] for each in client.take("watching")] == [2, 1]
+    assert [(each["id"], each["rooms"]) for each in client.take("watching")] == [(2, ["video_2"]), (1, ["video_2"])]
     assert {room for node in world.nodes.values() for room in node.hub.watched_rooms} == {"video_2"}
 
 
@@ -387,6 +389,176 @@ async def test_a_recheck_without_an_answer_takes_nothing_away_and_is_repeated() 
     await access.answer(NO)
     world.sleep(0.1)
     assert client.take("watching")[0]["rooms"] == []
+
+
+def is_watched(world: World, room_id: str) -> bool:
+    return any(room_id in node.hub.watched_rooms for node in world.nodes.values())
+
+
+async def join_and_lose_the_connection(world: World, access: LaterAccess) -> Client:
+    """Return a client that has resumed the session of one that was in video_1; its join of the room is still to come."""
+    client = world.client().auth("wim")
+    client.send(type="join", roomId="video_1", roomType="video")
+    await access.answer(Grant(allow=True))
+    world.sleep(0.1)
+    client.hang_up(1006)
+    back = world.client().auth("wim", resumeToken=client.resume_token)
+    assert back.last("authenticated")["resumed"]
+    back.take()
+    return back
+
+
+@in_a_loop
+async def test_a_resumed_member_that_may_not_be_in_its_room_any_more_does_not_watch_it() -> None:
+    access = LaterAccess()
+    world = World(access=access)
+    client = await join_and_lose_the_connection(world, access)
+    client.send(type="watch", rooms=["video_1"], id=5)
+    await access.answer(NO)
+    world.sleep(0.1)
+    (answer,) = client.take("watching")
+    assert answer["rooms"] == [] and answer["refused"][0]["code"] == "FORBIDDEN" and not is_watched(world, "video_1")
+
+
+@in_a_loop
+async def test_a_session_that_is_expelled_by_a_late_answer_does_not_watch_the_room_any_more() -> None:
+    """The check of its list had an answer before; that of its join comes when it is a member again."""
+    access = LaterAccess()
+    world = World(access=access)
+    client = await join_and_lose_the_connection(world, access)
+    client.send(type="watch", rooms=["video_1"], id=5)
+    await access.answer(Grant(allow=True))
+    client.send(type="join", roomId="video_1", roomType="video")
+    await asyncio.sleep(0)
+    world.sleep(3.0)  # it enters as the member that it is
+    assert is_watched(world, "video_1") and client.take("joined")
+    client.take()
+    await access.answer(NO)
+    world.sleep(0.1)
+    kicked, told = client.take()
+    assert kicked["type"] == "kicked" and told["type"] == "watching" and told["rooms"] == []
+    assert [each["roomId"] for each in told["refused"]] == ["video_1"] and not is_watched(world, "video_1")
+    ann = world.client().auth("ann")
+    ann.send(type="join", roomId="video_1", roomType="video")
+    await access.answer(Grant(allow=True))
+    world.sleep(3.0)
+    assert client.take() == []
+
+
+@in_a_loop
+async def test_a_member_whose_check_has_no_answer_watches_its_room_until_there_is_one() -> None:
+    access = LaterAccess()
+    world = World(access=access)
+    client = await join_and_lose_the_connection(world, access)
+    client.send(type="watch", rooms=["video_1", "video_2"], id=5)
+    await access.answer(UNSURE)
+    world.sleep(0.1)
+    answer = client.take("watching")[0]
+    assert answer["rooms"] == ["video_1"] and [each["roomId"] for each in answer["refused"]] == ["video_2"]
+    access.waiting.clear()
+    for _ in range(25):
+        world.sleep(0.5)
+        await asyncio.sleep(0)
+    await access.answer(NO, "video_1")
+    world.sleep(0.1)
+    assert client.take("watching")[0]["rooms"] == [] and not is_watched(world, "video_1")
+
+
+@in_a_loop
+async def test_the_answer_to_a_superseded_list_has_the_rooms_that_are_watched_and_refuses_none_of_them() -> None:
+    access = LaterAccess()
+    world = World(access=access)
+    client = world.client().auth("wim")
+    client.take()
+    client.send(type="watch", rooms=["video_1", "video_2", "video_3"], id=1)
+    await asyncio.sleep(0)
+    superseded = list(access.waiting)
+    client.send(type="watch", rooms=["video_3", "video_2"], id=2)
+    await asyncio.sleep(0)
+    for _, answer in access.waiting[len(superseded) :]:
+        answer.set_result(Grant(allow=True))
+    await asyncio.sleep(0)
+    world.sleep(0.1)
+    await access.answer(NO)
+    world.sleep(0.1)
+    answers = client.take("watching")
+    assert [each["rooms"] for each in answers] == [["video_3", "video_2"]] * 2
+    assert [each["roomId"] for each in answers[1]["refused"]] == ["video_1"]
+
+
+class TypedAccess(AllowAll):
+    """An authoriser that names the type of rooms by user: those of any type for users that it does not know."""
+
+    def __init__(self, **types: Any) -> None:
+        self.types = types
+
+    def check(self, identity: Any, room_id: str, room_type: Any, **_: str) -> Grant:
+        grant = super().check(identity, room_id, room_type)
+        return msgspec.structs.replace(grant, room_type=self.types.get(identity.user_id))
+
+
+def test_c1_access_to_a_project_shows_nothing_of_a_film_of_the_same_id_also_of_one_that_is_made_later() -> None:
+    access = TypedAccess(wim="project")
+    world = World(access=access)
+    client, other = watcher(world, "x", "y"), watcher(world, "x", "y", user="any")
+    ann = world.person("ann", "x")
+    bob = world.client().auth("bob").join("y", roomType="project")
+    world.sleep(3.0)
+    assert summaries(client) == [("y", 1, ["bob"])]
+    assert sorted(summaries(other)) == [("x", 1, ["ann"]), ("y", 1, ["bob"])]
+    late = world.client().auth("wim")
+    late.take()
+    late.send(type="watch", rooms=["x", "y"])
+    world.sleep(0.1)
+    assert sorted(summaries(late)) == [("x", 0, []), ("y", 1, ["bob"])]
+    rows = world.http("wim").call("getSummaries", rooms=["x", "y"])["summaries"]
+    assert [(row["roomId"], row["userCount"]) for row in rows] == [("x", 0), ("y", 1)]
+    ann.send(type="leave", roomId="x")
+    bob.send(type="leave", roomId="y")
+    world.sleep(40.0)
+    ann.join("y")  # each with the other type than before
+    bob.join("x", roomType="project")
+    world.sleep(3.0)
+    assert summaries(client)[-2:] in ([("y", 0, []), ("x", 1, ["bob"])], [("x", 1, ["bob"]), ("y", 0, [])])
+    assert {room: users for room, _, users in summaries(other)} == {"x": ["bob"], "y": ["ann"]}
+    for each in (client, other, late):
+        each.hang_up()
+    world.sleep(0.1)
+    assert not is_watched(world, "x") and not any(node.shard.watchers.edges_of("x") for node in world.nodes.values())
+
+
+def test_c1_a_new_token_with_access_to_another_type_shows_rooms_of_that_type() -> None:
+    access = TypedAccess(wim="project")
+    world = World(access=access)
+    client = watcher(world, "x")
+    world.person("ann", "x")
+    world.sleep(3.0)
+    assert summaries(client) == []
+    access.types["wim"] = "video"
+    ask(world, Recheck(user_id="wim"))
+    world.sleep(0.1)
+    assert summaries(client) == [("x", 1, ["ann"])]
+
+
+@pytest.mark.one_worker
+@pytest.mark.parametrize("which", range(4))
+def test_c1_the_next_owner_knows_the_types_of_watched_rooms(which: int) -> None:
+    world = World(workers=4, access=TypedAccess(wim="project"))
+    clients = {
+        number: [Client(world, node.hub).auth(user) for user in ("wim", "any")] for number, node in world.nodes.items()
+    }
+    for client in (each for pair in clients.values() for each in pair):
+        client.send(type="watch", rooms=["x"])
+    world.sleep(0.1)
+    gone = list(world.nodes.values())[which]
+    world.kill(gone)
+    world.sleep(10.0)
+    del clients[gone.number]
+    world.person("ann", "x")
+    world.sleep(3.0)
+    for typed, untyped in clients.values():
+        assert [users for *_, users in summaries(typed)] == [[]]
+        assert [users for *_, users in summaries(untyped)][-1] == ["ann"]
 
 
 # --- bounds -------------------------------------------------------------------------------------------------------
@@ -530,15 +702,17 @@ def test_watchers_are_fed_by_the_next_owner(which: int) -> None:
 @pytest.mark.one_worker
 def test_a_command_to_watch_no_more_that_comes_late_changes_nothing() -> None:
     world = World()
-    watchers, room = world.shard.watchers, None
-    watchers.begin("video_1", 1, 5, room)
-    watchers.end("video_1", 1, 4)
-    assert watchers.edges_of("video_1") == {1}
-    watchers.begin("video_1", 1, 3, room)
-    watchers.end("video_1", 1, 4)
-    assert watchers.edges_of("video_1") == {1}
-    watchers.end("video_1", 1, 6)
-    assert watchers.edges_of("video_1") == set()
+    watchers = world.shard.watchers
+
+    def begin(number: int) -> set[int]:
+        watchers.begin(WatchRoom(room_id="video_1", edge=1, number=number, watches=True), None)
+        return watchers.edges_of("video_1")
+
+    def end(number: int) -> set[int]:
+        watchers.end(WatchRoom(room_id="video_1", edge=1, number=number, watches=False))
+        return watchers.edges_of("video_1")
+
+    assert [begin(5), end(4), begin(3), end(4), end(6)] == [{1}, {1}, {1}, {1}, set()]
     world.shard.take_effects()
 
 
@@ -549,6 +723,7 @@ def test_a_summary_of_a_former_owner_does_not_replace_that_of_the_present_one() 
     hub = world.hub
     for version, users in ((1 << 50, 5), (1 << 49, 4)):
         payload = b'{"type":"room_summary","roomId":"video_1","userCount":%d,"users":[]}' % users
-        hub.on_edge_message(SummaryChanged(room_id="video_1", version=version, payload=payload), world.now)
+        message = SummaryChanged(room_id="video_1", room_type="video", version=version, payload=payload)
+        hub.on_edge_message(message, world.now)
     world.sleep(1.0)
     assert summaries(client) == [("video_1", 5, [])]
