@@ -30,6 +30,7 @@ cdef class Outbox:
     cdef dict _merged
     cdef Py_ssize_t _soft_bytes
     cdef Py_ssize_t _hard_bytes
+    cdef Py_ssize_t _object_bytes
     cdef readonly bint slow
     cdef bint _backed_up
     cdef int _fd
@@ -41,6 +42,7 @@ cdef class Outbox:
     cdef bint wraps(self)
     cpdef flush(self)
     cdef merge(self, mark, bytes frame)
+    cdef bytes merge_changes(self, mark, bytes earlier, bytes later)
     cdef catch_up_with(self, str room_id, str session_id)
     cdef catch_up(self)
     cdef release(self)

@@ -67,13 +67,18 @@ cdef class Outbox:
 
     `wire` has `unsent_bytes` and `send_frames`. While more than `soft_bytes` are unsent, only the newest frame of each
     mark (room, and kind with author) is kept, until the socket has taken all unsent data or another event of the same
-    author follows. `on_slow()` is called at `hard_bytes`.
+    author follows. `on_slow()` is called at `hard_bytes`. Changes of a presence object that have more than
+    `object_bytes` when merged are written before the next ones are kept, so that they count for `hard_bytes`.
     """
 
-    def __init__(self, wire, Py_ssize_t soft_bytes, Py_ssize_t hard_bytes, WriteBatch write_batch not None, on_slow):
+    def __init__(
+        self, wire, Py_ssize_t soft_bytes, Py_ssize_t hard_bytes, WriteBatch write_batch not None, on_slow,
+        Py_ssize_t object_bytes=4096,
+    ):
         self._wire = wire
         self._soft_bytes = soft_bytes
         self._hard_bytes = hard_bytes
+        self._object_bytes = object_bytes
         self._write_batch = write_batch
         self._on_slow = on_slow
         self._fd = -1
@@ -179,13 +184,24 @@ cdef class Outbox:
         earlier = self._merged.pop(mark, None)
         if earlier is not None:
             if (<str>mark[1])[0] == u"p":
-                hot.presence_merged += 1
-                frame = merged_changes(earlier, frame)
+                frame = self.merge_changes(mark, earlier, frame)
             elif (<str>mark[1])[0] == u"c":
                 hot.cursors_merged += 1
             else:
                 hot.selections_merged += 1
         self._merged[mark] = frame
+
+    cdef bytes merge_changes(self, mark, bytes earlier, bytes later):
+        """Return the frame to keep of two frames of `presence_changed` of one session: both merged, or the later one,
+        once the author's deferred frames are written, when that is too large. A patch names each key that was removed,
+        so it grows without bound while keys come and go [P2]."""
+        cdef bytes merged = merged_changes(earlier, later)
+        if PyBytes_GET_SIZE(merged) <= self._object_bytes:
+            hot.presence_merged += 1
+            return merged
+        self._merged[mark] = earlier
+        self.catch_up_with(<str>mark[0], (<str>mark[1])[1:])
+        return later
 
     cdef catch_up(self):
         """Write the deferred frames, the oldest first and as many as the window has room for."""
@@ -232,6 +248,11 @@ cdef class Outbox:
         if self._fd < 0 or ioctl(self._fd, TIOCOUTQ, &in_kernel):
             in_kernel = 0
         return self._written - self.unsent() - in_kernel
+
+    def note_added(self, Py_ssize_t size):
+        """Record bytes that the wire has written by itself, besides the frames: they count for `taken_bytes`, as they
+        do for its unsent bytes."""
+        self._written += size
 
     def waiting_bytes(self):
         """The bytes held for this socket: for the end of the iteration, deferred, and in the transport."""

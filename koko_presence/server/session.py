@@ -59,6 +59,9 @@ log = logging.getLogger("koko_presence.connection")
 
 # How often heartbeats may change a session's activity: each change is an event for all members of its rooms.
 ACTIVITY_CHANGE_HZ, ACTIVITY_CHANGE_BURST = 0.5, 4
+# Size up to which the changes of a presence object are merged for a slow client, in sizes of such an object: any object
+# may follow on any other one, with the names of all keys that the first one had.
+MERGED_OBJECTS = 4
 # shared and never written: a dictionary of each session's own would use 64 bytes
 NONE_UNACKNOWLEDGED: dict[str, int] = {}
 
@@ -112,7 +115,14 @@ class Session:
         self.is_stream = False  # connected by an event stream [M6c]
         self.session_id = ""
         self.authentication = Authentication(self)
-        self.outbox = Outbox(link, limits.send_soft_bytes, limits.send_hard_bytes, hub.write_batch, self._on_slow)
+        self.outbox = Outbox(
+            link,
+            limits.send_soft_bytes,
+            limits.send_hard_bytes,
+            hub.write_batch,
+            self._on_slow,
+            MERGED_OBJECTS * limits.max_presence_bytes,
+        )
         self.abuse = Abuse(limits)
         self.memberships = Memberships(self)
         self.rate_limiter = SessionRateLimiter(

@@ -141,6 +141,39 @@ def test_p2_a_slow_outbox_merges_the_changes_of_a_presence_object_key_by_key() -
     ]
 
 
+def test_j2_merged_changes_with_ever_new_keys_are_written_so_that_they_count_for_the_hard_limit() -> None:
+    stage = Stage()
+    box, wire = stage.subscription.outboxes["a"], stage.wires["a"]
+    box.write(frame_text(b"hello"))
+    wire.unsent_bytes = 501
+    stage.write_batch.write()
+    wire.writes.clear()
+    sent: list[bytes] = []
+    gone: dict[str, Any] = {}
+    before = counters.read().dropped["presence"]["slow_receiver"]
+    for seq in range(40):
+        keys = {f"{seq} {each}": 1 for each in range(40)}
+        item, gone = changed(seq, "b", **gone, **keys), dict.fromkeys(keys)
+        sent.append(item.frame)
+        stage.flush([StreamFrame(frame_text(b"moved"), skip="b", merge="cb"), item])
+        assert box.waiting_bytes() - wire.unsent_bytes < 4096 + 2 * len(item.frame), "one object, and what is written now"
+    written = frames_in(b"".join(wire.writes))
+    assert len(written) < 2 * len(sent), "still merged"
+    wire.unsent_bytes = 0
+    box.on_drained()
+    stage.write_batch.write()
+    whole: dict[str, Any] = {}
+    sequence = []
+    for frame in frames_in(b"".join(wire.writes)):
+        if frame != b"moved":
+            event = msgspec.json.decode(frame)
+            sequence.append(event["seq"])
+            whole |= event["data"]
+    assert {key for key, value in whole.items() if value} == set(gone) and sequence == sorted(sequence)
+    merged = counters.read().dropped["presence"]["slow_receiver"] - before
+    assert merged + len(sequence) == len(sent) and 3 < len(sequence) < len(sent) / 2
+
+
 def test_messages_to_an_outbox_that_wraps_are_counted_as_those_to_others() -> None:
     for wraps in (False, True):
         stage = Stage()
