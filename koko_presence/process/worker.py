@@ -197,7 +197,7 @@ class Worker:
         if config.server.demo:
             self._http.add_demo(DEMO_FOLDER)
         if dev:
-            self._http.add_dev_tokens(self._dev_token, lambda: self.acceptor.origins)
+            self._http.add_dev_tokens(self._dev_token, lambda: self.acceptor.origins, refused_origins)
         self._http_server = self._http.server(config.server.keepalive_s)
         self.acceptor = Acceptor(
             make_handler=self._handler,

@@ -32,7 +32,7 @@ class Origins(NamedTuple):
         origins = values("origin")
         if not origins:
             return True
-        if len(origins) > 1:
+        if len(origins) > 1 or not origins[0].isascii():  # a browser writes other letters as punycode
             return False
         origin = origins[0].lower()
         return origin in self.listed or self._is_own(origin, values) or (self.local_only and _is_local(origin, values))

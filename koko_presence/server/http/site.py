@@ -25,6 +25,7 @@ from koko_presence.server.keepalive_upgrade import (
     wants_websocket,
 )
 from koko_presence.server.origins import Origins, refusal
+from koko_presence.server.refused_origins import RefusedOrigins
 from koko_presence.web.hashed_files import current_path, hashed_files
 from koko_presence.web.static_files import StaticFile, static_files
 
@@ -201,9 +202,12 @@ class HttpSide:
         self._files |= demo_files(folder)
         self._routes["/"] = _to_demo
 
-    def add_dev_tokens(self, issue: Callable[[str, str | None], str], origins: Callable[[], Origins]) -> None:
+    def add_dev_tokens(
+        self, issue: Callable[[str, str | None], str], origins: Callable[[], Origins], refused_origins: RefusedOrigins
+    ) -> None:
         """Issue tokens without authentication at /dev/token?user=ID&name=NAME; with `--dev` only. Pages of the listed
-        `origins` may read them, so that the page of a front-end's own development server can be tried."""
+        `origins` may read them, so that the page of a front-end's own development server can be tried; those of others
+        are noted in `refused_origins`."""
 
         def dev_token(request: web.BaseRequest) -> web.Response:
             user = request.query.get("user", "")
@@ -212,9 +216,11 @@ class HttpSide:
             except ValueError as error:
                 return answer(400, {"error": f"{error} Ask as in /dev/token?user=ID&name=NAME"})
             response = answer(200, {"token": token})
-            origin = request.headers.get("Origin", "")
-            if origin and origins().allow(values_of(request)):
-                response.headers.update({"Access-Control-Allow-Origin": origin, "Vary": "Origin"})
+            origin = request.headers.getall("Origin", [])
+            if not origins().allow(values_of(request)):
+                refused_origins.note(origin)
+            elif origin:
+                response.headers.update({"Access-Control-Allow-Origin": origin[0], "Vary": "Origin"})
             return response
 
         self._routes["/dev/token"] = dev_token

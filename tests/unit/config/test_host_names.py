@@ -11,6 +11,7 @@ from koko_presence.config.host_names import host_of, is_own
 from koko_presence.config.schema import Operator
 from koko_presence.server.http.site import HttpSide
 from koko_presence.server.origins import Origins
+from koko_presence.server.refused_origins import RefusedOrigins
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_dns_rebinding_does_not_reach_the_operator_port(path: str) -> None:
 
 def test_dns_rebinding_gets_no_token_and_nothing_else_of_dev() -> None:
     side = HttpSide(local_only=True)
-    side.add_dev_tokens(lambda user, name: "a token", Origins)
+    side.add_dev_tokens(lambda user, name: "a token", Origins, RefusedOrigins(lambda: 0.0))
     for host, status in (("evil.example:8080", 421), ("localhost:8080", 200), ("127.0.0.1:8080", 200)):
         request = make_mocked_request("GET", "/dev/token?user=ann", headers={"host": host})
         assert asyncio.run(side._handle(request)).status == status
@@ -81,11 +82,13 @@ def test_dns_rebinding_gets_no_token_and_nothing_else_of_dev() -> None:
     ],
 )  # fmt: skip
 def test_with_dev_a_page_of_a_listed_origin_or_of_this_machine_may_read_a_development_token(
-    origin: str, may_read: bool
+    origin: str, may_read: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    side = HttpSide(local_only=True)
-    side.add_dev_tokens(lambda user, name: "a token", lambda: Origins(("https://app.example.com",), local_only=True))
+    side, origins = HttpSide(local_only=True), Origins(("https://app.example.com",), local_only=True)
+    side.add_dev_tokens(lambda user, name: "a token", lambda: origins, RefusedOrigins(lambda: 0.0))
     headers = {"host": "127.0.0.1:8080", "origin": origin}
     request = make_mocked_request("GET", "/dev/token?user=ann", headers=headers)
     response = asyncio.run(side._handle(request))
     assert response.headers.get("Access-Control-Allow-Origin") == (origin if may_read else None)
+    logged = [record.getMessage() for record in caplog.records if record.name == "koko_presence.origins"]
+    assert len(logged) == (0 if may_read else 1) and all(origin in text for text in logged)

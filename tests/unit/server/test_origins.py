@@ -26,6 +26,16 @@ def test_apps_connect_when_their_origin_is_listed_and_no_cookie_counts_from_a_pa
     assert listed.allow_cookie(headers(origin)) is (origin not in ("null", "file://"))
 
 
+@pytest.mark.parametrize("host", ["\u2603.example", "b\u00fccher.example", "\udcff.example"])
+def test_an_origin_that_is_not_ascii_is_refused_also_when_it_is_that_of_the_host(host: str) -> None:
+    """Browsers write it as punycode; in the head of an answer it could not be encoded."""
+    for scheme in ("http", "https"):
+        for origins in (Origins(), Origins([f"{scheme}://{host}"]), Origins(local_only=True)):
+            assert not origins.allow(headers(f"{scheme}://{host}", host))
+            assert not origins.allow_cookie(headers(f"{scheme}://{host}", host))
+    assert Origins().allow(headers("https://xn--n3h.example", "xn--n3h.example"))
+
+
 @pytest.mark.parametrize(
     ("origin", "told"),
     [
