@@ -18,6 +18,7 @@ from msgspec import UNSET
 from koko_presence._fastpath.wallclock import WallClock
 from koko_presence._fastpath.wire import FrameDecoder
 from koko_presence.access.policy import AllowAll
+from koko_presence.auth.cookies import SessionCookie
 from koko_presence.auth.hmac_jwt import Identity, ResumeTokens, TokenRefused
 from koko_presence.auth.identity import MayQuery, unlimited
 from koko_presence.auth.jwt_claims import check_settings
@@ -308,12 +309,13 @@ class Http:
         self.identity = world.verifier.verify(user, world.unix_s)
         self.session = session
         self.token = ""  # of header Authorization
+        self.cookie: SessionCookie | None = None
 
     def start(self, name: str, input: Any = UNSET, *, hub: Hub | None = None, **fields: Any) -> Started:
         """Start a call without running the event loop."""
         hub = hub or self.world.next_hub()
         loop = next(node.loop for node in self.world.nodes.values() if node.hub is hub)
-        caller = Caller(self.identity, self.session, self.token)
+        caller = Caller(self.identity, self.session, self.token, self.cookie)
         return Started(loop, hub.procedures.call(caller, name, fields or input))
 
     def call(self, name: str, input: Any = UNSET, **fields: Any) -> Any:

@@ -78,6 +78,11 @@ class Access(Protocol):
         return
 
     @property
+    def answers_within_s(self) -> float:
+        """The seconds after which a check has an answer at the latest; 0 for one that has it at once."""
+        return 0.0
+
+    @property
     def breaker_open(self) -> bool:
         """True while the circuit breaker is open and checks fail without a request."""
         return False

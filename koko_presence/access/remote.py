@@ -194,6 +194,10 @@ class RemoteAccess(Access):
         self._cache.forget(lambda key: user_id in (None, key.user_id) and room_id in (None, key.room_id))
 
     @property
+    def answers_within_s(self) -> float:
+        return REQUEST_TIMEOUT_S
+
+    @property
     def breaker_open(self) -> bool:
         return self._breaker.is_open
 

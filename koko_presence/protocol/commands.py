@@ -351,8 +351,8 @@ class RenewLeases(UserCommand, kw_only=True):
 
 class BeatStream(UserCommand, kw_only=True):
     """The heartbeat over HTTP of a session that is connected by an event stream [M6c], passed on to its edge. `token`
-    is the caller's, "" for the cookie's, and ends at unix second `expires_at_s`. The answer repeats `client_time`
-    [D7]."""
+    is the caller's, "" without one, or `cookie` with its name and value; it ends at unix second `expires_at_s`. The
+    answer repeats `client_time` [D7]."""
 
     delivery = Delivery.BUS_REPEATS
 
@@ -360,6 +360,7 @@ class BeatStream(UserCommand, kw_only=True):
     activity: Activity | None
     token: str
     expires_at_s: float
+    cookie: tuple[str, str] | None = None
     reply_to: ReplyTo | None = None
     client_time: float | UnsetType = UNSET
 

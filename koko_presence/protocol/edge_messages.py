@@ -87,8 +87,8 @@ class SessionActed(EdgeMessage, kw_only=True):
     """A command changed this session by another way than its socket [M1]. The edge counts `activity` as the session's
     own, and stores `privacy`, of version `privacy_version`, which includes the first `received_privacy_seq` privacy
     messages of `connection`. `idle_at`: the user was set to idle then, in monotonic seconds; a session that has acted
-    later stays active [D8]. `beat`: it is a heartbeat, by a caller whose `token`, "" for the cookie's, ends at unix
-    second `expires_at_s` [M6c]."""
+    later stays active [D8]. `beat`: it is a heartbeat, by a caller whose `token` or `cookie`, as in `BeatStream`, ends
+    at unix second `expires_at_s` [M6c]."""
 
     session_id: str
     activity: Activity | None = None
@@ -99,6 +99,7 @@ class SessionActed(EdgeMessage, kw_only=True):
     idle_at: float = 0.0
     beat: bool = False
     token: str = ""
+    cookie: tuple[str, str] | None = None
     expires_at_s: float = 0.0
 
 

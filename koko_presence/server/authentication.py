@@ -129,7 +129,8 @@ class Authentication:
             0  # number of tokens received after the first one, and number of the one in force
         )
         self.identity: Identity | None = None
-        # the cookie of the upgrade, or why none counts: kept until the client has authenticated with a token
+        # the cookie of the upgrade or of a later call, or why none counts: kept until the client has authenticated with
+        # a token
         self.cookie: SessionCookie | str | None = None
 
     def release(self) -> None:
@@ -165,12 +166,15 @@ class Authentication:
         number = self._tokens_received
         self._verify(message, lambda identity: self._refresh(message, identity, number))
 
-    def renew(self, token: str, expires_at_s: float) -> None:
-        """Take the token of a call for this session as a further `auth`, if it ends later than the present one. Without
-        `token` the cookie is checked again. Does nothing when that is not possible now: a later call repeats it."""
-        if self.identity is not None and expires_at_s > self.identity.expires_at_s:
-            with contextlib.suppress(PresenceError):
-                self.again(Auth(token=token) if token else Auth())
+    def renew(self, token: str, cookie: SessionCookie | None, expires_at_s: float) -> None:
+        """Take the token of a call for this session, or without `token` its cookie, as a further `auth`, if it ends
+        later than the present one. Does nothing when that is not possible now: a later call repeats it."""
+        if self.identity is None or expires_at_s <= self.identity.expires_at_s or not (token or cookie):
+            return
+        if not token:
+            self.cookie = cookie  # an application may have given the client another one since its connection was made
+        with contextlib.suppress(PresenceError):
+            self.again(Auth(token=token) if token else Auth())
 
     def _check(self, message: Auth) -> None:
         if message.token is UNSET and self.cookie is None:

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from koko_presence.access.policy import UNSURE, Access, Action, Grant, settings_for
+from koko_presence.auth.cookies import SessionCookie
 from koko_presence.auth.hmac_jwt import Identity
 from koko_presence.protocol.codec import check_presence, encode_presence
 from koko_presence.protocol.commands import (
@@ -67,15 +68,24 @@ MEMBERS_OWN = Grant(allow=True, can_control=True, can_broadcast=True, moderator=
 
 
 class Caller(NamedTuple):
-    """The caller: a verified identity, the session id of header x-presence-session, "" without one [M1], and the token
-    of header Authorization, "" without one."""
+    """The caller: a verified identity, the session id of header x-presence-session, "" without one [M1], and what it
+    was verified by: the token of header Authorization, "" without one, or the cookie. A call on a socket has
+    neither."""
 
     identity: Identity
     session_id: str = ""
     token: str = ""
+    cookie: SessionCookie | None = None
+
+
+class _Joined(msgspec.Struct, rename="camel"):
+    """The part of `JoinResult` that says which session has joined."""
+
+    session_id: str
 
 
 _leases = msgspec.json.Decoder(list[tuple[str, str]])
+_joined = msgspec.json.Decoder(_Joined)
 
 
 class ProceduresHub(EdgeServices, Protocol):
@@ -138,8 +148,9 @@ class Procedures:
         command.lease, command.members_only = lease, members_only
         command.by_stream = lease and target.client_key is UNSET
         result = await self._hub.calls.request(command)
-        if is_lease(session_id):
-            self._note(caller, [(session_id, message.room_id)])
+        joined = _joined.decode(result).session_id  # by the owner's decision that of a stream
+        if is_lease(joined):
+            self._note(caller, [(joined, message.room_id)])
         return Raw(result)
 
     def _enter(self, identity: Identity, message: Join, grant: Grant, session_id: str) -> EnterRoom:
@@ -213,6 +224,7 @@ class Procedures:
             session_id=session_id,
             activity=None if parsed.status is UNSET else parsed.status,
             token=caller.token,
+            cookie=caller.cookie,
             expires_at_s=caller.identity.expires_at_s,
             client_time=parsed.client_time,
         )

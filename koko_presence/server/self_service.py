@@ -13,6 +13,7 @@ from msgspec import UNSET
 
 from koko_presence._fastpath.session_limits import SessionRateLimiter
 from koko_presence._fastpath.throttle import TokenBucket
+from koko_presence.auth.cookies import SessionCookie
 from koko_presence.protocol.commands import ChangePrivacy, ChangeStatus
 from koko_presence.protocol.edge_messages import SessionActed
 from koko_presence.protocol.errors import PresenceError
@@ -71,7 +72,7 @@ class SelfServiceSession(PrivacySession, Protocol):
     @property
     def status_bucket(self) -> TokenBucket: ...
 
-    def renew_token(self, token: str, expires_at_s: float) -> None: ...
+    def renew_token(self, token: str, cookie: SessionCookie | None, expires_at_s: float) -> None: ...
 
     def note_pong_sent(self, now: float) -> None: ...
 
@@ -211,7 +212,8 @@ def _on_beat(session: SelfServiceSession, acted: SessionActed, now: float) -> No
     status = acted.activity
     if status is not None and (status == session.activity.activity or session.activity_changes.take(now)):
         session.memberships.report(session.activity.declare(status, now), now, interacted=status == "active")
-    session.renew_token(acted.token, acted.expires_at_s)
+    cookie = None if acted.cookie is None else SessionCookie(*acted.cookie)
+    session.renew_token(acted.token, cookie, acted.expires_at_s)
 
 
 def _hidden(privacy: Privacy) -> set[type]:

@@ -18,6 +18,7 @@ from koko_presence._fastpath.outbox import Outbox, WriteBatch
 from koko_presence._fastpath.rounds import Round
 from koko_presence._fastpath.session_limits import SessionRateLimiter
 from koko_presence._fastpath.throttle import TokenBucket
+from koko_presence.auth.cookies import SessionCookie
 from koko_presence.auth.hmac_jwt import Identity
 from koko_presence.protocol.codec import BadMessage, decode
 from koko_presence.protocol.commands import EndSession
@@ -346,9 +347,9 @@ class Session:
         if self.watch_list is not None:
             self.watch_list.release()
 
-    def renew_token(self, token: str, expires_at_s: float) -> None:
-        """Take the token of a call, "" for the cookie's, if it ends later than the present one."""
-        self.authentication.renew(token, expires_at_s)
+    def renew_token(self, token: str, cookie: SessionCookie | None, expires_at_s: float) -> None:
+        """Take the token or the cookie of a call, if it ends later than the present one."""
+        self.authentication.renew(token, cookie, expires_at_s)
 
     # --- messages -------------------------------------------------------------------------------------------------
 

@@ -158,6 +158,7 @@ def beat(user: User, command: BeatStream) -> None:
         activity=command.activity,
         beat=True,
         token=command.token,
+        cookie=command.cookie,
         expires_at_s=command.expires_at_s,
     )
     send_to_edge(user, command.session_id, acted)

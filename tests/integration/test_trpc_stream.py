@@ -293,6 +293,38 @@ def test_a_cookie_of_an_allowed_page_authenticates_a8(run: Run) -> None:
 
 
 @WORKERS
+def test_a_heartbeat_with_a_later_cookie_renews_the_streams_a7(run: Run, workers: int) -> None:
+    async def story() -> None:
+        async with people("ann", origins=(LISTED,), cookie="app.session", workers=workers) as (server, [ann]):
+            ann.headers = {"cookie": f"app.session={server.token('ann', ttl_s=600)}", "origin": LISTED}
+            async with ann.stream() as stream:
+                mine = (await stream.event("authenticated"))["sessionId"]
+                session = next(hub.sessions[mine] for hub in _hubs(server) if mine in hub.sessions)
+                before_s = session.identity.expires_at_s
+                ann.headers["cookie"] = f"app.session={server.token('ann', ttl_s=3600)}"
+                assert (await ann.call("heartbeat", {}, mine))["success"] is True
+                assert (await stream.event("authenticated"))["sessionId"] == mine
+                assert session.identity.expires_at_s > before_s + 2000
+
+    run(story())
+
+
+@WORKERS
+def test_an_origin_that_is_not_ascii_is_refused_before_a_session_begins(run: Run, workers: int) -> None:
+    async def story() -> None:
+        async with people("ann", workers=workers) as (server, [ann]):
+            head = head_of(ann).replace(b"host: x\r\n", "host: \u2603.example\r\norigin: http://\u2603.example\r\n".encode())
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.split(":")[2].split("/")[0]))
+            writer.write(head)
+            async with asyncio.timeout(PATIENCE_S):
+                assert (await reader.readline()).startswith(b"HTTP/1.1 403 ")
+            assert all(not hub.connections for hub in _hubs(server))
+            writer.close()
+
+    run(story())
+
+
+@WORKERS
 def test_a_join_that_names_no_session_is_the_streams(run: Run, workers: int) -> None:
     async def story() -> None:
         async with people("ann", "bob", workers=workers) as (_, [ann, bob]), bob.stream() as bobs:

@@ -198,7 +198,13 @@ class TrpcHttp:
             log.exception("authentication of a call failed")
             return [call.refusal or trpc.INTERNAL for call in calls.calls]
         token = _bearer(request.headers.getall("authorization", []))
-        caller = Caller(identity, clean(request.headers.get(SESSION_HEADER, "")), token)
+        cookie = None if token else self._cookie(request)
+        caller = Caller(
+            identity,
+            clean(request.headers.get(SESSION_HEADER, "")),
+            token,
+            cookie if isinstance(cookie, SessionCookie) else None,
+        )
         return list(await asyncio.gather(*(self._try(caller, calls, index) for index in range(len(calls.calls)))))
 
     def _cookie_counts(self, request: web.BaseRequest) -> bool:

@@ -123,8 +123,8 @@ class EventStream(asyncio.Protocol):
         self._room_id, self._wrapped = stream_request.room_id, stream_request.wrapped
         self._wants_ids = stream_request.wants_ids
         self._transport.set_protocol(self)
-        self._transport.write(_head(stream_request.headers) + beginning + sse.retry(RETRY_S))
         session = self._session
+        self._write(_head(stream_request.headers) + beginning + sse.retry(RETRY_S))
         session.authentication.cookie = stream_request.cookie
         auth = {"token": stream_request.token, "resumeToken": stream_request.resume_token}
         if not stream_request.token and stream_request.cookie is None:
@@ -167,7 +167,9 @@ class EventStream(asyncio.Protocol):
     def send_frames(self, data: bytes) -> None:
         """Write events. Each has cleared the id, which is set again behind them."""
         if not self._closed:
-            self._transport.write(data + sse.restore_id(self._id) if self._id else data)
+            restored = sse.restore_id(self._id) if self._id else b""
+            self._session.outbox.note_added(len(restored))
+            self._transport.write(data + restored)
 
     def send_ping(self, data: bytes) -> None: ...
 
@@ -175,7 +177,7 @@ class EventStream(asyncio.Protocol):
         """Send a ping, and look until the peer has acknowledged bytes since."""
         if not self._closed:
             self._acknowledged = taken_bytes(self._transport)
-            self._transport.write(sse.PING)
+            self._write(sse.PING)
             self._look_later(FIRST_LOOK_S)
 
     def promote(self) -> None:
@@ -190,6 +192,11 @@ class EventStream(asyncio.Protocol):
             return
         self._code = code
         self._finish(self._end(code))
+
+    def _write(self, data: bytes) -> None:
+        """Write bytes that are not from the outbox, which has to know their number."""
+        self._session.outbox.note_added(len(data))
+        self._transport.write(data)
 
     def _finish(self, data: bytes) -> None:
         """Write the last bytes and close the connection."""
@@ -249,8 +256,8 @@ class EventStream(asyncio.Protocol):
             return
         for room_id in session.memberships.joined:
             self._join(room_id)
-        if self._room_id is not UNSET:
-            self._room_timer = hub.timers.call_later(ROOM_WAIT_S, self._check_room)
+        if self._room_id is not UNSET:  # a call for this session may be checked on any worker, which is not known here
+            self._check_room_in(ROOM_WAIT_S + 2.0 * hub.access.answers_within_s)
         if self._wants_ids and not session.memberships.joined:
             hub.await_answer(self._take_over_leases())
 
@@ -258,11 +265,23 @@ class EventStream(asyncio.Protocol):
         join = Join(room_id=room_id)
         self._session.dispatch(join, trpc.encode(join), True, self._hub.clock())
 
+    def _check_room_in(self, wait_s: float) -> None:
+        self._room_timer = self._hub.timers.call_later(wait_s, self._check_room)
+
     def _check_room(self) -> None:
-        """End a stream of a room that its session is not in."""
-        self._room_timer, session = None, self._session
-        if session.state == "open" and self._room_id not in session.memberships.current:
-            self._finish(self._failed(NOT_IN_ROOM))
+        """End a stream of a room that its session is not in, and joins by no call that waits here for its owner
+        [M6d]. The session ends with it, or keeps its places in other rooms for their grace period [D2]."""
+        self._room_timer, session, room_id = None, self._session, self._room_id
+        if session.state != "open" or room_id is UNSET or room_id in session.memberships.current:
+            return
+        joins = self._hub.calls.joins()
+        if any(room_id in joins.get(each, ()) for each in (session.session_id, lease_id(session.user_id, room_id, ""))):
+            self._check_room_in(ROOM_WAIT_S)
+            return
+        self._finish(self._failed(NOT_IN_ROOM))
+        if session.memberships.current:
+            session.on_close(LOST, False)
+        else:
             session.on_close(NORMAL, True)
 
     # --- sessions held over HTTP ------------------------------------------------------------------------------------

@@ -90,14 +90,15 @@ COMMANDS: list[c.Command] = [
     c.ApplyUserPresence(room_id="r", user_id="u"),
     c.UpdatePermissions(room_id="r", session_id="s", version=9, can_control=True, can_broadcast=False, moderator=True),
     c.QueryActive(room_id="r", user_id="u", session_id="s", room_type="video", reply_to=c.ReplyTo(1, "s", 3)),
-    c.WatchRoom(room_id="r", edge=2, number=7, watches=True),
-    c.QuerySummary(room_id="r", reply_to=CALL),
+    c.WatchRoom(room_id="r", edge=2, number=7, watches=True, room_type="video"),
+    c.QuerySummary(room_id="r", room_type="project", reply_to=CALL),
     c.ChangeSettings(room_id="r", change=SettingsChange(title="Cut 3", max_users=None)),
     c.ServerBroadcast(room_id="r", data=b'{"a":1}', to=["u"]),
     c.SpendQueryBudget(user_id="u", reply_to=CALL),
     c.QueryLeases(user_id="u", session_id="s", reply_to=CALL),
     c.RenewLeases(user_id="u", sessions=["s"], presence=[False], activity="idle", reply_to=CALL),
     c.BeatStream(user_id="u", session_id="s", activity="away", token="t", expires_at_s=5.0, reply_to=CALL),
+    c.BeatStream(user_id="u", session_id="s", activity=None, token="", cookie=("sid", "v"), expires_at_s=5.0),
     c.RenewLease(room_id="r", session_id="s", user_id="u", membership_id=3, lease_until=90.5, reply_to=CALL, renewed=2),
 ]
 TEXTS = [
