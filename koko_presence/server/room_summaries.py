@@ -2,10 +2,10 @@
 
 `RoomSummaries` has the edge's subscription to each watched room, one whatever the number of its sessions, and the last
 summary of the room as one frame, which all of them share. Rooms are watched as rooms of one type, or of any: the one
-for which the session has access. Those of another type are empty to it, also when they are made later [C1]. A session holds the rooms whose summary it has to get, not
-the summaries: a slow client gets the newest one of each room. Rooms that change within `BATCH_S` are delivered
-together, with one write for each session, in parts of `PART_S`, so that other work of the loop goes on. Written by the
-loop's thread only.
+for which the session has access. Those of another type are empty to it, also when they are made later [C1]. A session
+holds the rooms whose summary it has to get, not the summaries: a slow client gets the newest one of each room. Rooms
+that change within `BATCH_S` are delivered together, with one write for each session, in parts of `PART_S`, so that
+other work of the loop goes on. Written by the loop's thread only.
 """
 
 from __future__ import annotations
@@ -87,7 +87,8 @@ class RoomSummaries:
         self._alarm.stop()
 
     def add(self, room_id: str, room_type: RoomType | None, watcher: Watcher) -> WatchedRoom:
-        """Let a session watch a room, as one of `room_type`. It gets the summary now, or when the owner has sent the first one."""
+        """Let a session watch a room, as one of `room_type`. It gets the summary now, or when the owner has sent the
+        first one."""
         watched = self._rooms.get((room_id, room_type))
         if watched is not None:
             watched.watchers[watcher] = None

@@ -313,7 +313,9 @@ def test_a_heartbeat_with_a_later_cookie_renews_the_streams_a7(run: Run, workers
 def test_an_origin_that_is_not_ascii_is_refused_before_a_session_begins(run: Run, workers: int) -> None:
     async def story() -> None:
         async with people("ann", workers=workers) as (server, [ann]):
-            head = head_of(ann).replace(b"host: x\r\n", "host: \u2603.example\r\norigin: http://\u2603.example\r\n".encode())
+            head = head_of(ann).replace(
+                b"host: x\r\n", "host: \u2603.example\r\norigin: http://\u2603.example\r\n".encode()
+            )
             reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.split(":")[2].split("/")[0]))
             writer.write(head)
             async with asyncio.timeout(PATIENCE_S):

@@ -215,7 +215,7 @@ def router() -> str:
             may_be_absent = procedure.input is not None and all(each.optional for each in fields_of(procedure.input))
             given = f"{name} | void" if may_be_absent else name
             table += f"      {procedure.name}: {procedure.kind.title()}<{given}, {procedure.returns.__name__}>;\n"
-    received = [each for each in events.SERVER_MESSAGES.values() if each.subscribed]
+    received = [each for each in events.SERVER_MESSAGES.values() if each.subscribed or each is events.ErrorReply]
     room_events = (f'Event<"{type_}", {data.__name__}>' for type_, data in events.EVENTS.items())
     return "\n".join(
         [
@@ -228,7 +228,8 @@ def router() -> str:
             _alternatives(
                 "PresenceEvent",
                 ["RoomEvent", *(each.__name__ for each in received)],
-                "The events of `presence.onEvent`: narrow them by `type`.",
+                "The events of `presence.onEvent`: narrow them by `type`. `error` comes over event streams only, and "
+                "answers no call.",
             ),
             _rule("inputs"),
             *inputs.values(),

@@ -456,6 +456,16 @@ export type RoomEvent =
   | Event<"control_released", ControlReleased>
   | Event<"room_changed", RoomChanged>;
 
+/** A message was refused. */
+export interface ErrorReply {
+  type: "error";
+  code: ErrorCode;
+  message: string;
+  roomId?: string;
+  retryAfterMs?: number;
+  state?: unknown;
+}
+
 /** The answer to `auth`, and the first event of every subscription: the session of this socket. */
 export interface Authenticated {
   type: "authenticated";
@@ -515,9 +525,12 @@ export interface Kicked {
   reason: string;
 }
 
-/** The events of `presence.onEvent`: narrow them by `type`. */
+/**
+ * The events of `presence.onEvent`: narrow them by `type`. `error` comes over event streams only, and answers no call.
+ */
 export type PresenceEvent =
   | RoomEvent
+  | ErrorReply
   | Authenticated
   | JoinedReply
   | LeftReply

@@ -156,7 +156,9 @@ def test_j2_merged_changes_with_ever_new_keys_are_written_so_that_they_count_for
         item, gone = changed(seq, "b", **gone, **keys), dict.fromkeys(keys)
         sent.append(item.frame)
         stage.flush([StreamFrame(frame_text(b"moved"), skip="b", merge="cb"), item])
-        assert box.waiting_bytes() - wire.unsent_bytes < 4096 + 2 * len(item.frame), "one object, and what is written now"
+        assert box.waiting_bytes() - wire.unsent_bytes < 4096 + 2 * len(item.frame), (
+            "one object, and what is written now"
+        )
     written = frames_in(b"".join(wire.writes))
     assert len(written) < 2 * len(sent), "still merged"
     wire.unsent_bytes = 0

@@ -234,7 +234,9 @@ def test_n1_the_progress_of_a_slow_client_counts_the_bytes_that_the_stream_adds(
             transport.taken += 10
             assert session.outbox.taken_bytes() == transport.taken
             world.sleep(1.0)
-        assert session.state == "open" and b"restore-id" in transport.written and trpc_stream.sse.PING in transport.written
+        assert (
+            session.state == "open" and b"restore-id" in transport.written and trpc_stream.sse.PING in transport.written
+        )
 
     asyncio.run(story())
 
