@@ -388,6 +388,11 @@ def check_objects(person: Person, room: Any) -> None:
         true = {} if presence is None else {key: json.loads(value) for key, value in presence.merged().items()}
         if member.visible and presence is not None and (presence.waiting or presence.hidden):
             raise Broken(f"of the object of {session_id} in {room.id} {presence.waiting}, {presence.hidden} wait")
+        if presence is not None:
+            below = {**presence.shown, **presence.waiting}
+            idle = [key for key, value in presence.hidden.items() if below.get(key) == value]
+            if idle:
+                raise Broken(f"the object of {session_id} in {room.id} keeps {idle}, which change nothing")
         known = person.objects[room.id].get(session_id)
         if known != true:
             raise Broken(f"{person.name} knows {known} as the object of {session_id} in {room.id}, not {true}")
