@@ -135,13 +135,13 @@ class WatchList:
                 refused[room_id] = error
 
         def on_grant(room_id: str, grant: Grant) -> None:
-            has_no_answer = not grant.allow and grant.retry_after_s is not None
-            if has_no_answer and self._session.memberships.is_member(room_id):  # who sees more than the summary
-                unsure.add(room_id)
-            elif not grant.allow:
+            if grant.allow:
+                allowed[room_id] = checked_type(room_id, grant)
+            elif grant.retry_after_s is not None and self._session.memberships.is_member(room_id):
+                unsure.add(room_id)  # members see more than the summary
+                allowed[room_id] = self._types().get(room_id, checked_type(room_id, grant))
+            else:
                 refused[room_id] = grant.refusal()
-                return
-            allowed[room_id] = checked_type(room_id, grant)
 
         def on_done() -> None:
             rooms = {room_id: allowed[room_id] for room_id in room_ids if room_id in allowed}
