@@ -24,6 +24,8 @@ VALUES: dict[str, Any] = {
     "isTyping": True,
     "offset": 0.5,
     "frames": 1,
+    "at": 4e12,  # not over yet, so that nothing is too old
+    "maxAgeMs": 2000,
 }
 BY_TYPE: dict[Any, Any] = {str: "a", int: 0, float: 1.0, bool: False, Raw: {"a": 1}, Any: 1}
 

@@ -104,7 +104,7 @@ class Medium(Model, kw_only=True):
 
 class RoomSettings(Model, kw_only=True):
     """What the back end has set for one room. A key that is absent has its default, which `[rooms]` of the
-    configuration holds [Q10]."""
+    configuration holds [Q10]. Members see a default control mode other than `open` as if it were set."""
 
     title: str | None = None
     control_mode: str | None = None

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 from weakref import WeakSet
 
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import UNSET, Raw, structs
 
 from koko_presence.protocol.messages import (
     Broadcast,
@@ -44,16 +44,18 @@ from koko_presence.protocol.models import (
     Privacy,
     RoomType,
     Selection,
+    in_medium,
 )
 
 from .errors import PresenceOffline, PresenceRefused
 from .listeners import Callback, EventStream, Listeners, Undo
-from .models import Joined, Playback
+from .models import Joined, MediaChanged, Medium, Playback
 from .state import RoomState
 from .timing import Pacer, ServerClock, Slot
 
 TYPING_LIFETIME_S = 5.0  # the server ends typing after it [G1]; an older start is not sent
 TYPING_INTERVAL_S = 0.5  # [Message Throttling]
+FRESH_MS = 2000  # a playback command or report that arrives later does not count [H4]
 REPORT_STEADY_S, REPORT_CHANGE_S = 1.0, 0.2  # [H6]
 
 
@@ -95,7 +97,7 @@ class Room(RoomState):
         self._typing = Slot(client.singles, TYPING_INTERVAL_S)
         self._report = Slot(client.singles, REPORT_STEADY_S)
         self._streams: WeakSet[EventStream] = WeakSet()
-        self._lasting: dict[Slot, None] = {}
+        self._lasting: dict[Slot, CursorMessage | SelectionMessage] = {}  # shown again after a reconnect
         self._slots = (self._cursor, self._selection, self._typing, self._report)
         self._reported: tuple[Any, ...] = ()
 
@@ -176,6 +178,7 @@ class Room(RoomState):
                     current_time=_clamped(position, MAX_MEDIA_TIME_S),
                     playback_rate=playback_rate,
                     at=self._at(),
+                    max_age_ms=FRESH_MS,
                     buffering=buffering,
                     follow=follow,
                 ),
@@ -191,10 +194,30 @@ class Room(RoomState):
     def _show(self, slot: Slot, message: CursorMessage | SelectionMessage, *, lasting: bool) -> None:
         slot.render = lambda now: message
         if lasting:
-            self._lasting[slot] = None
+            self._lasting[slot] = message
         else:
             self._lasting.pop(slot, None)
         self._offer(slot)
+
+    def _keep_shown(self, before: Mapping[str, Medium]) -> None:
+        """Note the medium of the shown cursor and selection where the room had another one `before`: they are sent
+        again after a reconnect [H19]."""
+        changed = {
+            target: medium.media_id
+            for target, medium in before.items()
+            if target not in self.media or self.media[target].media_id != medium.media_id
+        }
+        for slot, message in list(self._lasting.items()):
+            assert message.data is not None
+            place: Any = message.data
+            media_id = changed.get(place.target or MAIN)
+            if media_id is not None:
+                place = in_medium(place, place.target or MAIN, media_id)
+                self._replace(slot, structs.replace(message, data=place))
+
+    def _replace(self, slot: Slot, message: CursorMessage | SelectionMessage) -> None:
+        self._lasting[slot] = message
+        slot.render = lambda now: message
 
     def _offer(self, slot: Slot) -> None:
         slot.unsent = True
@@ -216,12 +239,14 @@ class Room(RoomState):
         start_delay_ms: int | Literal["auto"] | None = None,
         media_id: str | None = None,
         frames: int | None = None,
+        max_age_ms: int | None = FRESH_MS,
     ) -> Playback | None:
         """Send a playback command: sync, play, pause, seek, rate, step, resync, enable or disable [H3, H21]; times are
         seconds of the video. `start_delay_ms` is for play: by how much later all players start, together [H10].
-        `frames` is for step. Returns the room's playback after it. Errors: `PresenceRefused`, which has the room's
-        `state` for NOT_CONTROLLER and STALE [H1, H16, H19]; `PresenceOffline`; ValueError when a field that the action
-        needs is missing."""
+        `frames` is for step. A command that a network has held back for more than `max_age_ms` is STALE; None: it
+        counts however late it arrives [H4]. Returns the room's playback after it. Errors: `PresenceRefused`, which has
+        the room's `state` for NOT_CONTROLLER and STALE [H1, H16, H19]; `PresenceOffline`; ValueError when a field that
+        the action needs is missing."""
         if action == "report":
             raise ValueError("a report is not awaited: call room.report(...)")
         data = PlaybackData(
@@ -236,6 +261,7 @@ class Room(RoomState):
             media_id=UNSET if media_id is None else media_id,
             frames=UNSET if frames is None else frames,
             at=self._at(),
+            max_age_ms=UNSET if max_age_ms is None else max_age_ms,
         )
         try:
             self._learn(await self.request(PlaybackMessage(room_id=self.id, data=data)))
@@ -367,7 +393,9 @@ class Room(RoomState):
 
     def on_joined(self, joined: Joined) -> None:
         """A snapshot was received: replace the state, and send the shown and unsent values again."""
+        media = self.media
         self.replace(joined)
+        self._keep_shown(media)
         own = self.users.get(self.session_id)
         self.presence = dict(own.presence or {}) if own is not None else {}
         self.advise(joined.send_interval_ms)
@@ -386,7 +414,10 @@ class Room(RoomState):
 
     def on_event(self, event: Any) -> None:
         """Apply an event of this room, then call the callbacks and fill the streams."""
+        media = dict(self.media) if isinstance(event, MediaChanged) else None
         self.fold(event)
+        if media is not None:
+            self._keep_shown(media)
         self.listeners.emit(event.type, event)
         if self._streams:
             for stream in list(self._streams):

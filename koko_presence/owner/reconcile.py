@@ -6,7 +6,10 @@ late records and reports."""
 
 from collections.abc import Collection, Iterable, Mapping
 
+from msgspec import UNSET, structs
+
 from koko_presence.protocol.commands import EnterRoom, RemoveMember, SessionInfo
+from koko_presence.protocol.models import Cursor
 from koko_presence.protocol.snapshots import (
     JOINING,
     NOT_SUBSCRIBED,
@@ -151,6 +154,7 @@ def head_of(room: Room) -> RoomHead:
         holder_away_since=room.control.away_since,
         wait=None if room.wait is None else _wait_record(room.wait),
         created_version=room.created_version,
+        control_mode=room.control_mode,
     )
 
 
@@ -354,8 +358,13 @@ def show_last_cursors(room: Room, presence: Presence, now: float) -> None:
         if cursor is None or member is None or member.edge != presence.edge or not member.connected:
             continue
         shown = None if cursor.hidden else cursor
-        if shown != member.cursor:
+        if shown != _as_sent(member.cursor):
             submit(room, member, "cursor", shown, now)
+
+
+def _as_sent(cursor: Cursor | None) -> Cursor | None:
+    """Return a cursor without its medium, which the owner may have added when the medium was replaced [H19]."""
+    return None if cursor is None else structs.replace(cursor, media_id=UNSET)
 
 
 def suspend_absent_members(room: Room, edges: Collection[int], now: float) -> bool:

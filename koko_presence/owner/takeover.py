@@ -12,7 +12,7 @@ from msgspec import structs
 
 from koko_presence.protocol.edge_messages import SessionLost, SessionReplaced
 from koko_presence.protocol.snapshots import MemberRecord, Presence, RoomRecord, SessionRecord, UserRecord
-from koko_presence.rooms import webhook_recorder
+from koko_presence.rooms import room_settings, webhook_recorder
 from koko_presence.rooms.room import Room
 from koko_presence.users.user import User
 
@@ -116,6 +116,8 @@ def take_over_room(
         room = _restored(shard, room_id, gathered, now)
         if room is None:
             return
+        if best is not None:
+            room_settings.note_default_mode(room, best.head.control_mode, now)
     elif best is not None:
         for record in (best, *gathered.competing_rooms):
             if record.revision > room.restored_revision:  # of an owner that stalled

@@ -323,6 +323,13 @@ class PlaybackData(Wire, kw_only=True):
     current_time: MediaTime | UnsetType = UNSET
     playback_rate: Rate | UnsetType = UNSET
     at: ServerMs | UnsetType = UNSET
+    max_age_ms: Annotated[
+        Annotated[int, Meta(ge=1, le=60_000)] | UnsetType,
+        Meta(
+            description="How long after `at` it may arrive: later a report is ignored, and a command is `STALE` and "
+            "changes nothing."
+        ),
+    ] = UNSET
     base_version: Version | UnsetType = UNSET
     frames: Annotated[
         Annotated[int, Meta(ge=-1000, le=1000)] | UnsetType, Meta(description="How far a step goes; not 0.")

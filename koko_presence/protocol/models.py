@@ -6,9 +6,9 @@ into the generated files (`make generate`).
 """
 
 from fractions import Fraction
-from typing import Annotated, Any, Literal, TypeGuard
+from typing import Annotated, Any, Literal, TypeGuard, TypeVar
 
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType, structs
 
 RoomType = Literal["project", "video", "comment_thread", "comparison"]
 Status = Literal["active", "idle", "away", "busy", "reviewing"]
@@ -137,6 +137,17 @@ class Selection(Wire, kw_only=True):
     def __post_init__(self) -> None:
         if self.end_time < self.start_time:
             raise ValueError("startTime must not be after endTime")
+
+
+Place = TypeVar("Place", Cursor, Selection)
+
+
+def in_medium(place: Place, target: str, media_id: str) -> Place:
+    """Return a cursor or selection with the medium that it is in: `media_id` when it is in this target and names none
+    [H19]."""
+    if place.media_id is not UNSET or (place.target or MAIN) != target:
+        return place
+    return structs.replace(place, media_id=media_id)
 
 
 class Privacy(Wire, kw_only=True):
@@ -273,7 +284,7 @@ MediaByTarget = Annotated[dict[TargetName, Medium], Meta(min_length=1, max_lengt
 
 class RoomSettings(Struct, rename="camel", omit_defaults=True, kw_only=True, frozen=True):
     """What the back end has set for one room. A key that is absent has its default, which `[rooms]` of the
-    configuration holds [Q10]."""
+    configuration holds [Q10]. Members see a default control mode other than `open` as if it were set."""
 
     title: Annotated[
         Title | UnsetType, Meta(description="What is looked at, for the people in the room; at most 200 characters.")

@@ -8,7 +8,7 @@ rate permits.
 from msgspec import Struct
 
 from .commands import Profile, UserInfo
-from .models import Activity, Cursor, Medium, RoomSettings, RoomType, Selection
+from .models import Activity, ControlMode, Cursor, Medium, RoomSettings, RoomType, Selection
 
 
 class PrivateRoomRecord(Struct, array_like=True, kw_only=True):
@@ -108,7 +108,7 @@ class RoomHead(Struct, array_like=True, kw_only=True):
     """The state of a room besides its members. `requests` are the pending requests for control: user id, name, time of
     the request and time of expiry, in monotonic seconds. `holder_away_since` is the monotonic second since which the
     controller is shown as away; 0.0: it is not. `created_version` is the version that the room was given when it was
-    created; 0: unknown."""
+    created; 0: unknown. `control_mode` is the one that applies, as the members know it."""
 
     type: RoomType
     created_at: float
@@ -124,6 +124,7 @@ class RoomHead(Struct, array_like=True, kw_only=True):
     holder_away_since: float = 0.0
     wait: WaitRecord | None = None
     created_version: int = 0
+    control_mode: ControlMode = "open"
 
 
 class RoomDelta(Struct, array_like=True, kw_only=True):

@@ -37,6 +37,14 @@ def acted_at(data: PlaybackData, wall: WallClock, now: float) -> float:
     return min(at, now) if abs(at - now) <= MAX_CLOCK_SKEW_S else now
 
 
+def is_too_old(data: PlaybackData, wall: WallClock, now: float) -> bool:
+    """Return whether a message arrives later after its `at` than its `max_age_ms` permits, as one does that a network
+    has held back [H4]. One that lacks either of the two is never too old."""
+    if not (isinstance(data.at, float) and isinstance(data.max_age_ms, int)):
+        return False
+    return wall.ms(now) - data.at > data.max_age_ms
+
+
 class Playback:
     """The playback state of a room, from its first playback command on [H5]."""
 

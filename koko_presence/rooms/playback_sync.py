@@ -18,7 +18,7 @@ from koko_presence.protocol.survey import SYSTEM
 
 from .member import Member
 from .message_handlers import Result, handles
-from .playback import IN_STEP, Playback, Viewer, acted_at
+from .playback import IN_STEP, Playback, Viewer, acted_at, is_too_old
 from .presence_state import COALESCED_VALUES, CoalescedValue, spend, submit
 from .room import Room
 from .room_state import SYNCED_TYPES
@@ -31,7 +31,7 @@ LONGEST_AUTO_DELAY_S = 0.5
 @handles(PlaybackMessage)
 def handle_playback(room: Room, member: Member, message: PlaybackMessage, now: float) -> Result:
     """presence.syncPlayback. Errors: SYNC_DISABLED [H13], INVISIBLE [K3], NOT_CONTROLLER with the state [H1],
-    FORBIDDEN, STALE with the state [H16, H19], INVALID_DATA for a step without a frame rate [H21]."""
+    FORBIDDEN, STALE with the state [H4, H16, H19], INVALID_DATA for a step without a frame rate [H21]."""
     data = message.data
     check_has_playback(room, member)
     if data.action in ("enable", "disable"):
@@ -39,12 +39,15 @@ def handle_playback(room: Room, member: Member, message: PlaybackMessage, now: f
     if not room.sync_enabled:
         raise PresenceError("SYNC_DISABLED")
     if data.action == "report":
+        if is_too_old(data, room.context.wall, now):
+            return {"success": True}
         submit(room, member, "report", (data, acted_at(data, room.context.wall, now)), now)
         return {"success": True}
     if data.action == "resync":
         _resync(room, member, now)
         return {"success": True}
     check_may_play(room, member)
+    _check_age(room, data, now)
     playback = room.playback
     is_late = isinstance(data.base_version, int) and playback is not None and playback.is_late(data.base_version)
     if is_late or room.targets.is_other(data.target, data.media_id):
@@ -131,6 +134,7 @@ def _switch_sync(room: Room, member: Member, message: PlaybackMessage, now: floa
     _check_visible(member)
     if not (member.moderator or (room.control.user_id == member.user_id)):
         raise PresenceError("NOT_CONTROLLER", "Only the controller or a moderator may switch synchronisation.")
+    _check_age(room, message.data, now)
     room.sync_enabled = message.data.action == "enable"
     if room.playback is None:
         room.playback = Playback(now, room.targets)
@@ -156,6 +160,13 @@ def check_may_play(room: Room, member: Member) -> None:
         return
     if mode == "controller" or (mode == "moderators" and not member.moderator):
         raise PresenceError("NOT_CONTROLLER", "Ask for control first, with control_request.", state=state)
+
+
+def _check_age(room: Room, data: PlaybackData, now: float) -> None:
+    """Errors: STALE with the state for a command that is older than its `max_age_ms` [H4]."""
+    if is_too_old(data, room.context.wall, now):
+        state = room.playback.row(room.context.wall) if room.playback is not None and room.playback.version else None
+        raise PresenceError("STALE", "The command is older than its maxAgeMs. See state.", state=state)
 
 
 def _state(playback: Playback, room: Room) -> dict[str, object]:

@@ -4,6 +4,7 @@ from msgspec import UNSET
 
 from koko_presence._fastpath.fanout import StreamFrame
 from koko_presence.protocol.events import RoomChanged
+from koko_presence.protocol.models import ControlMode
 from koko_presence.protocol.settings import SettingsChange, difference, merged
 from koko_presence.protocol.survey import SYSTEM
 
@@ -21,8 +22,27 @@ def change_settings(room: Room, change: SettingsChange, now: float) -> bool:
     if not changed:
         return False
     room.settings = after
-    room.urgent = True
-    room.out.append(StreamFrame(room.frame(RoomChanged(**changed), SYSTEM, SYSTEM, now, public=True)))
+    if "control_mode" in changed:
+        changed["control_mode"] = _shown_mode(room)
+    _emit(room, RoomChanged(**changed), now)
     if "media" in changed and room.type in SYNCED_TYPES:
         set_by_back_end(room, None if after.media is UNSET else after.media, now)
     return True
+
+
+def note_default_mode(room: Room, mode: ControlMode, now: float) -> None:
+    """Emit `room_changed` when the members know another control mode, `mode`, than applies at this owner: its
+    configuration has another default than that of the owner before."""
+    if room.shown and room.type in SYNCED_TYPES and mode != room.control_mode:
+        _emit(room, RoomChanged(control_mode=_shown_mode(room)), now)
+
+
+def _shown_mode(room: Room) -> ControlMode | None:
+    """Return the control mode as members see it; None when neither the back end nor the configuration names one."""
+    mode = room.shown_settings(room.settings, room.type).control_mode
+    return None if mode is UNSET else mode
+
+
+def _emit(room: Room, data: RoomChanged, now: float) -> None:
+    room.urgent = True
+    room.out.append(StreamFrame(room.frame(data, SYSTEM, SYSTEM, now, public=True)))

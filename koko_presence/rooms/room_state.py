@@ -5,7 +5,7 @@ needs for flushes and replicas is written by methods of `RoomState`."""
 
 from collections.abc import Iterable, Set
 
-from msgspec import UnsetType
+from msgspec import UNSET, UnsetType, structs
 
 from koko_presence._fastpath.room_core import RoomCore
 from koko_presence.protocol.errors import PresenceError
@@ -100,6 +100,14 @@ class RoomState(RoomCore):
         """Which members may command playback while no member has control [H1]."""
         mode = self.settings.control_mode
         return self.context.options.control_mode if isinstance(mode, UnsetType) else mode
+
+    def shown_settings(self, settings: RoomSettings, room_type: RoomType) -> RoomSettings:
+        """Return settings of a room of this type as its members see them: with the control mode of the configuration
+        where the back end has set none. It stays absent while it is "open", which clients take for an absent one."""
+        mode = self.context.options.control_mode
+        if mode == "open" or settings.control_mode is not UNSET or room_type not in SYNCED_TYPES:
+            return settings
+        return structs.replace(settings, control_mode=mode)
 
     @property
     def auto_grant_away_s(self) -> float:

@@ -172,7 +172,7 @@ export interface ControlRequestRow {
 
 /**
  * What the back end has set for one room. A key that is absent has its default, which `[rooms]` of the configuration
- * holds.
+ * holds. Members see a default control mode other than `open` as if it were set.
  */
 export interface RoomSettings {
   /** What is looked at, for the people in the room; at most 200 characters. */
@@ -621,6 +621,8 @@ export interface SyncPlaybackInput extends RoomTarget {
   currentTime?: number;
   playbackRate?: number;
   at?: number;
+  /** How long after `at` it may arrive: later a report is ignored, and a command is `STALE` and changes nothing. */
+  maxAgeMs?: number;
   baseVersion?: number;
   /** How far a step goes; not 0. */
   frames?: number;

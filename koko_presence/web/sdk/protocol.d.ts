@@ -163,7 +163,7 @@ export interface ControlRequestRow {
 
 /**
  * What the back end has set for one room. A key that is absent has its default, which `[rooms]` of the configuration
- * holds.
+ * holds. Members see a default control mode other than `open` as if it were set.
  */
 export interface RoomSettings {
   /** What is looked at, for the people in the room; at most 200 characters. */

@@ -162,7 +162,8 @@ def test_playback_returns_the_new_state_and_sends_its_time_h4() -> None:
             client, peer, room = await it.in_room()
             calling = asyncio.ensure_future(room.sync_playback("seek", current_time=5.0, base_version=2))
             message = await peer.expect("playback")
-            assert message["data"] == {"action": "seek", "currentTime": 5.0, "baseVersion": 2, "at": 1_736_937_000_000}
+            at = {"at": 1_736_937_000_000, "maxAgeMs": 2000}
+            assert message["data"] == {"action": "seek", "currentTime": 5.0, "baseVersion": 2} | at
             await peer.send("ack", id=message["id"], success=True, **PLAYING)
             state = await calling
             assert state is room.playback and state is not None and (state.version, state.current_time) == (3, 5.0)

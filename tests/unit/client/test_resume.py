@@ -54,6 +54,32 @@ def test_cursor_and_selection_are_shown_again_in_the_order_of_the_join() -> None
     run(test)
 
 
+def test_what_is_shown_again_stays_in_the_film_in_which_it_was_made_h19() -> None:
+    async def test() -> None:
+        async with stage() as it:
+            client, peer = await it.online()
+            joining = asyncio.ensure_future(client.join("video_1", "video"))
+            await peer.let_in(media={"main": {"mediaId": "film_1"}, "left": {"mediaId": "other"}})
+            room = await joining
+            room.cursor(1.0, target="left")
+            room.selection(1.0, 2.0)
+            await until(lambda: peer.got[-1]["type"] == "selection")
+            playback = {"isPlaying": False, "currentTime": 0, "playbackRate": 1, "anchor": 5, "version": 1}
+            changed = {"target": "main", "medium": {"mediaId": "film_2"}, "playback": playback}
+            await peer.event("media_changed", "bob", changed)
+            await until(lambda: room.media["main"].media_id == "film_2")
+            await peer.cut()
+            await until(lambda: not room.joined)
+            peer = await it.meet_after(0.5)
+            await peer.welcome()
+            await peer.let_in(media={"main": {"mediaId": "film_2"}})
+            assert (await peer.expect("cursor"))["data"] == {"timestamp": 1, "target": "left", "mediaId": "other"}
+            assert (await peer.expect("selection"))["data"] == {"startTime": 1, "endTime": 2, "mediaId": "film_1"}
+            await client.close()
+
+    run(test)
+
+
 def test_what_is_shown_while_offline_is_one_value_per_kind() -> None:
     async def test() -> None:
         async with stage() as it:

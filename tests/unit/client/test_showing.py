@@ -86,7 +86,7 @@ def test_reports_go_out_once_a_second_and_sooner_on_a_change_h6() -> None:
             [first] = await shown(it, peer, 0.1)
             assert first["data"] == {
                 "action": "report", "isPlaying": True, "currentTime": 10, "playbackRate": 1,
-                "at": first["data"]["at"],  # type: ignore[index]
+                "at": first["data"]["at"], "maxAgeMs": 2000,  # type: ignore[index]
             }  # fmt: skip
             room.report(True, 10.1)
             assert await shown(it, peer, 0.8) == []

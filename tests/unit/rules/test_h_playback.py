@@ -153,6 +153,59 @@ def test_h4_the_position_stops_at_the_duration(pair: tuple[Client, Client]) -> N
     assert state(bob)["currentTime"] == 60
 
 
+@pytest.mark.parametrize("action", ["pause", "play", "seek", "rate", "sync", "disable"])
+def test_h4_a_command_that_the_network_held_back_changes_nothing(pair: tuple[Client, Client], action: str) -> None:
+    mod = pair[0].world.person('mod:Mod:{"video_123":["join","control","moderate"]}')
+    bob = pair[1]
+    sync(mod, 0.0)
+    mod.world.sleep(3)
+    fields = {"isPlaying": False, "currentTime": 3.0, "playbackRate": 2.0, "at": mod.world.wall.ms(mod.world.now)}
+    mod.world.sleep(7)
+    bob.take()
+    mod.send(play(action, id=1, maxAgeMs=2000, **fields))
+    error = mod.last("error")
+    assert (error["code"], error["id"]) == ("STALE", 1) and "maxAgeMs" in error["message"]
+    assert error["state"]["isPlaying"] and error["state"]["version"] == 1 and not bob.take()
+    row = mod.world.client().auth("c").join().last("joined")["room"]
+    assert row["playback"] == error["state"] and row["syncEnabled"]
+
+
+def test_h4_a_command_within_its_age_counts_and_one_without_a_limit_always(pair: tuple[Client, Client]) -> None:
+    ann, bob = pair
+    sync(ann, 0.0)
+    at = ann.world.wall.ms(ann.world.now)
+    ann.world.sleep(1.5)
+    ann.send(play("pause", currentTime=1.0, at=at + 1000, maxAgeMs=2000))
+    assert state(bob)["currentTime"] == 1.0 and not ann.take("error")
+    ann.world.sleep(7)
+    ann.send(play("seek", currentTime=5.0, at=at + 2000))
+    assert state(bob)["currentTime"] == 5.0
+    ann.send(play("seek", currentTime=6.0, maxAgeMs=2000))
+    assert state(bob)["currentTime"] == 6.0 and not ann.take("error")
+
+
+@pytest.mark.parametrize("age", [0, 60_001, 1.5, "2000", True])
+def test_h4_an_age_is_a_number_of_ms(pair: tuple[Client, Client], age: Any) -> None:
+    ann, bob = pair
+    bob.take()
+    ann.send(play("pause", maxAgeMs=age))
+    assert ann.last("error")["code"] == "INVALID_DATA" and not bob.take()
+
+
+def test_h4_an_old_report_is_ignored(pair: tuple[Client, Client]) -> None:
+    ann, bob = pair
+    sync(ann, 10)
+    bob.send(report(10.0))
+    assert seen(ann) == [("synced", 1, 2)]
+    at = ann.world.wall.ms(ann.world.now)
+    ann.world.sleep(7)
+    bob.send(report(10.0, buffering=True, at=at, maxAgeMs=2000))
+    assert not bob.take("error") and seen(ann) == []
+    bob.send(report(17.0, at=at + 7000, maxAgeMs=2000))
+    ann.world.sleep(4)
+    assert seen(ann) == [], "the newer one counts, or the viewer would be unknown by now"
+
+
 def test_h5_a_late_joiner_gets_the_anchor(pair: tuple[Client, Client]) -> None:
     ann, _ = pair
     room = ann.world.client().auth("c").join().last("joined")["room"]

@@ -329,6 +329,58 @@ def test_a_room_may_be_more_open_than_the_configuration() -> None:
     assert ann.take("error")
 
 
+@pytest.mark.parametrize("mode", ["controller", "moderators"])
+def test_members_see_the_control_mode_of_the_configuration(mode: Any) -> None:
+    world = World(RoomOptions(control_mode=mode))
+    ann = world.person("ann")
+    assert settings_of(ann) == {"controlMode": mode}
+    assert world.http("tim").call("join", roomId=ROOM, roomType="video")["room"]["settings"] == {"controlMode": mode}
+    assert settings_of(world.person("tom", "project_1", "project")) is None, "it has no playback"
+    world.change_room(title="Cut 3")
+    assert changes(ann) == [{"title": "Cut 3"}]
+    assert settings_of(world.person("bob")) == {"title": "Cut 3", "controlMode": mode}
+    world.change_room(controlMode="open")
+    world.change_room(controlMode=None)
+    assert changes(ann) == [{"controlMode": "open"}, {"controlMode": mode}]
+    assert settings_of(world.person("eve", "video_7")) == {"controlMode": mode}
+    eva = world.client().auth("eva", privacy={"invisible": True}).join("video_8")
+    assert settings_of(eva) == {"controlMode": mode}
+
+
+def test_the_back_end_sees_only_what_it_has_set() -> None:
+    world = World(RoomOptions(control_mode="controller"))
+    world.person("ann")
+    assert world.change_room(title="Cut 3") == RoomChanged(settings=RoomSettings(title="Cut 3"))
+
+
+@pytest.mark.parametrize("clean", [False, True], ids=["lost", "released"])
+@pytest.mark.parametrize(("before", "after"), [("open", "controller"), ("moderators", "open")])
+def test_another_control_mode_at_the_next_owner_reaches_the_members(before: Any, after: Any, clean: bool) -> None:
+    """As in a rolling reload of the configuration."""
+    world = World(RoomOptions(control_mode=before), workers=4)
+    people = [world.person(f"user{number}") for number in range(8)]
+    own = [world.person(f"maker{number}", "video_own") for number in range(4)]
+    world.change_room("video_own", controlMode="controller")
+    world.sleep(1)
+    owner = world.owner_of(ROOM)
+    for node in world.nodes.values():
+        if node is not owner:
+            node.shard.context.options = RoomOptions(control_mode=after)
+    if clean:
+        world.publish(leaving=frozenset((owner.number,)))
+    else:
+        world.kill(owner)
+    world.sleep(2)
+    survivors = people if clean else [each for each in people if each.session.hub is not owner.hub]
+    told = None if after == "open" else after
+    assert survivors and all(changes(each) == [{"controlMode": told}] for each in survivors)
+    late = world.person("late")
+    assert settings_of(late) == (None if after == "open" else {"controlMode": after})
+    late.send(play("play"))
+    assert bool(late.take("error")) is (after != "open")
+    assert all(changes(each) in ([], [{"controlMode": "controller"}]) for each in own), "the back end has set theirs"
+
+
 def test_the_number_of_users_of_a_room() -> None:
     world = World(max_users_per_room=3)
     world.verifier.settings = {"*": {"maxUsers": 2}}
