@@ -166,6 +166,10 @@ cdef class RoomCore:
         self._deferred.remove(member)
         return True
 
+    def take_deferred(self, MemberCore member not None):
+        """Drop the deferred cursor of a member and return it; None without one."""
+        return cursor_of(&member._newest) if self.drop_deferred(member) else None
+
     def admit_deferred(self, double now):
         """Admit all deferred cursors regardless of their budgets, since they are not part of the room's record."""
         deferred, self._deferred = self._deferred, []
@@ -253,6 +257,14 @@ cdef read_cursor(CursorText* text, cursor):
     text.y = cursor.y if text.has_point else 0.0
 
 
+cdef cursor_of(CursorValue* value):
+    return Cursor(
+        timestamp=value.timestamp if value.has_timestamp else UNSET,
+        x=value.x if value.has_point else UNSET,
+        y=value.y if value.has_point else UNSET,
+    )
+
+
 cdef inline void copy_value(CursorValue* value, CursorText* cursor) noexcept:
     value.has_timestamp = cursor.has_timestamp
     value.has_point = cursor.has_point
@@ -304,11 +316,7 @@ cdef class MemberCore:
         """The cursor shown last; the object is created on access, which is rare."""
         if self._unread:
             self._unread = False
-            self._cursor = Cursor(
-                timestamp=self._shown.timestamp if self._shown.has_timestamp else UNSET,
-                x=self._shown.x if self._shown.has_point else UNSET,
-                y=self._shown.y if self._shown.has_point else UNSET,
-            )
+            self._cursor = cursor_of(&self._shown)
         return self._cursor
 
     @cursor.setter

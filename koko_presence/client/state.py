@@ -6,12 +6,15 @@ from typing import Any
 
 from msgspec import UNSET, structs
 
+from koko_presence.protocol.models import MAIN
+
 from .models import (
     ControlDenied,
     ControlGranted,
     ControlReleased,
     ControlRequested,
     ControlRequestRow,
+    Cursor,
     CursorMoved,
     Joined,
     MediaChanged,
@@ -22,6 +25,7 @@ from .models import (
     Rights,
     RoomChanged,
     RoomSettings,
+    Selection,
     SelectionChanged,
     StatusChanged,
     TypingStarted,
@@ -196,12 +200,24 @@ class RoomState:
 
     def _media_changed(self, event: MediaChanged) -> None:
         data = event.data
+        before = self.media.get(data.target)
+        if before is not None and (data.medium is None or data.medium.media_id != before.media_id):
+            self._keep_places(data.target, before.media_id)
         if data.medium is None:
             self.media.pop(data.target, None)
         else:
             self.media[data.target] = data.medium
         if self.playback is None or data.playback.version >= self.playback.version:
             self.playback = data.playback
+
+    def _keep_places(self, target: str, media_id: str) -> None:
+        """Note the medium of cursors and selections that name none: they were made in the one that is replaced now
+        [H19]."""
+        for user in self.users.values():
+            if user.cursor is not None and _is_unnamed(user.cursor, target):
+                user.cursor = structs.replace(user.cursor, media_id=media_id)
+            if user.selection is not None and _is_unnamed(user.selection, target):
+                user.selection = structs.replace(user.selection, media_id=media_id)
 
     def _control_requested(self, event: ControlRequested) -> None:
         self.requests[event.user_id] = ControlRequestRow(
@@ -228,6 +244,11 @@ class RoomState:
         user = self.users.get(event.session_id)
         if user is not None:
             user.viewer_sync = ViewerState(state=data.state, drift_ms=data.drift_ms, drift_frames=data.drift_frames)
+
+
+def _is_unnamed(place: Cursor | Selection, target: str) -> bool:
+    """Return whether a cursor or selection is in this target, and does not say in which medium."""
+    return place.media_id is None and (place.target or MAIN) == target
 
 
 _FOLDS: dict[type, Callable[[RoomState, Any], None]] = {

@@ -8,14 +8,14 @@ from koko_presence._fastpath.fanout import StreamFrame
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.events import MediaChanged
 from koko_presence.protocol.messages import MediaMessage
-from koko_presence.protocol.models import MAX_TARGETS, Medium
+from koko_presence.protocol.models import MAIN, MAX_TARGETS, Medium, in_medium
 from koko_presence.protocol.survey import SYSTEM
 
 from .member import Member
 from .message_handlers import Result, handles
 from .playback import Playback
 from .playback_sync import check_has_playback, check_may_play, end_wait, note_superseded
-from .presence_state import spend
+from .presence_state import spend, submit
 from .room import Room
 from .targets import named
 
@@ -81,6 +81,9 @@ def set_media(
     changed = {target: medium for target, medium in changes.items() if before.get(target) != medium}
     if not room.shown or not changed:
         return False
+    for target, medium in changed.items():
+        if target in before and not _is_same(before[target], medium):
+            _keep_places(room, target, before[target].media_id, now)
     for target in sorted(changed, key=lambda target: changed[target] is not None):  # removals first, for `MAX_TARGETS`
         targets.put(target, changed[target])
     if room.playback is None:
@@ -113,6 +116,26 @@ def set_by_back_end(room: Room, media: Mapping[str, Medium] | None, now: float) 
     replaced = any(target in before and not _is_same(before[target], media[target]) for target in media)
     removed = dict.fromkeys(target for target in before if target not in media)
     set_media(room, {**removed, **media}, now, keep_position=one_remains and not replaced)
+
+
+def _keep_places(room: Room, target: str, media_id: str, now: float) -> None:
+    """Note the medium of all cursors and selections in a target that name none, because the target is about to get
+    another one: they stay in the medium in which they were made. Clients do the same at `media_changed` [H19]."""
+    room.settle()  # a cursor that is not encoded yet is an event before the change
+    for member in room.members.values():
+        if member.cursor is not None:
+            member.cursor = in_medium(member.cursor, target, media_id)
+        if member.selection is not None:
+            member.selection = in_medium(member.selection, target, media_id)
+        for kind in ("cursor", "selection"):
+            if kind in member.pending:
+                waiting = member.pending.take(kind)
+                member.pending.hold(kind, None if waiting is None else in_medium(waiting, target, media_id))
+        deferred = room.take_deferred(member) if target == MAIN else None
+        if deferred is not None:
+            submit(room, member, "cursor", in_medium(deferred, target, media_id), now)
+    if room.context.replicated:  # the edges, which have the last cursors, do not know in which medium these are
+        room.mark_changed(room.members)
 
 
 def _is_same(before: Medium | None, medium: Medium | None) -> bool:

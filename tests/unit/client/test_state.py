@@ -64,6 +64,7 @@ def comparable(state: RoomState) -> dict[str, Any]:
     return {
         "rows": rows,
         "playback": msgspec.to_builtins(state.playback),
+        "media": msgspec.to_builtins(state.media),
         "sync": state.sync_enabled,
         "settings": msgspec.to_builtins(state.settings),
         "controller": state.controller,
@@ -107,6 +108,21 @@ def test_cursor_and_selection_are_shown_and_taken_away() -> None:
     ann.send(type="cursor", roomId=ROOM, data=None)
     ann.send(type="selection", roomId=ROOM, data=None)
     assert row(watcher, ann).cursor is None and row(watcher, ann).selection is None
+
+
+def test_cursor_and_selection_stay_in_the_film_that_is_replaced_h19() -> None:
+    world, watcher, ann = scene()
+    ann.send(type="media", roomId=ROOM, data={"mediaId": "film_1"})
+    ann.send(type="cursor", roomId=ROOM, data=CURSOR)
+    ann.send(type="selection", roomId=ROOM, data={"startTime": 1.0, "endTime": 2.0})
+    before = watcher.look().users[ann.session_id].cursor
+    assert before is not None and before.media_id is None
+    ann.send(type="media", roomId=ROOM, data={"mediaId": "film_2"})
+    user = row(watcher, ann)
+    assert (user.cursor.media_id, user.selection.media_id, before.media_id) == ("film_1", "film_1", None)
+    world.sleep(0.1)
+    ann.send(type="cursor", roomId=ROOM, data=CURSOR)
+    assert row(watcher, ann).cursor.media_id is None
 
 
 def test_typing_ends_by_itself_after_five_seconds_g1() -> None:
@@ -244,6 +260,13 @@ DEEDS: dict[str, Any] = {
     "ask": {"type": "control_request"},
     "release": {"type": "control_release"},
     "cancel": {"type": "control_cancel"},
+    "first film": {"type": "media", "data": {"mediaId": "film_1"}},
+    "second film": {"type": "media", "data": {"mediaId": "film_2"}},
+    "no film": {"type": "media", "data": {"mediaId": None}},
+    "left film": {"type": "media", "data": {"mediaId": "film_1", "target": "left"}},
+    "no left film": {"type": "media", "data": {"mediaId": None, "target": "left"}},
+    "select left": {"type": "selection", "data": {"startTime": 3.0, "endTime": 4.0, "target": "left"}},
+    "cursor in a film": {"type": "cursor", "data": {**CURSOR, "mediaId": "film_2"}},
     "grant": {"type": "control_grant", "data": {"toUserId": "bob"}},
 }
 STEPS = st.tuples(

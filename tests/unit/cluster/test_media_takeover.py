@@ -125,3 +125,27 @@ def test_a_step_is_done_once_and_answered_when_its_owner_dies() -> None:
         assert [each["id"] for each in bea.of("ack")] == [8, 9]
         say(bea, "playback", action="step", frames=1)
         assert snapshot(world)["playback"]["frame"] == 103
+
+
+@pytest.mark.parametrize("clean", [False, True], ids=["lost", "released"])
+def test_cursors_and_selections_stay_in_their_medium_at_the_next_owner(clean: bool) -> None:
+    """The edge has the last cursor, and does not know that the medium was replaced since."""
+    world, ada, owner = stage()
+    say(ada, "media", mediaId="film_1")
+    say(ada, "selection", startTime=1.0, endTime=2.0)
+    for second in range(5):
+        ada.send(type="cursor", roomId=ROOM, data={"timestamp": float(second)})
+        world.sleep(0.1)
+    say(world.person("bob", ROOM), "media", mediaId="film_2")
+    world.sleep(0.5)
+    if clean:
+        world.publish(leaving=frozenset((owner.number,)))
+    else:
+        world.kill(owner)
+    world.sleep(1.0)
+    (row,) = (user for user in snapshot(world)["users"] if user["userId"] == "ada")
+    assert row["cursor"] == {"timestamp": 4.0, "mediaId": "film_1"}
+    assert row["selection"] == {"startTime": 1.0, "endTime": 2.0, "mediaId": "film_1"}
+    ada.send(type="cursor", roomId=ROOM, data={"timestamp": 5.0})
+    (row,) = (user for user in snapshot(world)["users"] if user["userId"] == "ada")
+    assert row["cursor"] == {"timestamp": 5.0}

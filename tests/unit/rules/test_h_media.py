@@ -301,3 +301,74 @@ def test_h19_a_compact_row_has_the_medium_behind_the_target() -> None:
     index = next(user["index"] for user in bob.last("joined")["room"]["users"] if user["userId"] == "ann")
     ann.send(type="cursor", roomId="video_123", data={"timestamp": 1.5, "mediaId": "film_1"})
     assert bob.last("cursors")["data"] == [[index, 1.5, None, None, None, "film_1"]]
+
+
+def places(world: World) -> tuple[Any, Any]:
+    """Cursor and selection of the first session, as a late joiner gets them."""
+    row = snapshot(world)["users"][0]
+    return row.get("cursor"), row.get("selection")
+
+
+POINT = {"timestamp": 1.5, "x": 0.5, "y": 0.25}
+SPAN = {"startTime": 1.0, "endTime": 2.0}
+
+
+def show(client: Client, **more: Any) -> None:
+    client.send(type="cursor", roomId="video_123", data=POINT | more)
+    client.send(type="selection", roomId="video_123", data=SPAN | more)
+
+
+@pytest.mark.parametrize("target", ["main", "left"])
+@pytest.mark.parametrize("then", ["film_2", None])
+def test_h19_cursors_and_selections_stay_in_the_medium_that_is_replaced(
+    pair: tuple[Client, Client], target: str, then: str | None
+) -> None:
+    ann, bob = pair
+    named = {} if target == "main" else {"target": target}
+    ann.send(medium("film_1", target=target))
+    show(ann, **named)
+    bob.send(medium("film_1", target=target, title="The same medium"))
+    bob.send(medium("other", target="right"))
+    assert places(ann.world) == (POINT | named, SPAN | named)
+    ann.world.sleep(0.1)
+    bob.take()
+    bob.send(medium(then, target=target))
+    assert [event["type"] for event in bob.take()] == ["media_changed"], "clients do the same by themselves"
+    kept = named | {"mediaId": "film_1"}
+    assert places(ann.world) == (POINT | kept, SPAN | kept)
+    bob.send(medium("film_3", target=target))
+    assert places(ann.world) == (POINT | kept, SPAN | kept)
+    ann.world.sleep(0.1)
+    show(ann, **named)
+    assert places(ann.world) == (POINT | named, SPAN | named), "new ones are in the present medium"
+
+
+def test_h19_a_cursor_before_the_first_medium_is_in_none(pair: tuple[Client, Client]) -> None:
+    ann, bob = pair
+    show(ann)
+    bob.send(medium("film_1"))
+    assert places(ann.world) == (POINT, SPAN)
+
+
+def test_h19_what_waits_for_the_rate_of_its_user_stays_in_the_medium_that_is_replaced(
+    pair: tuple[Client, Client],
+) -> None:
+    ann, bob = pair
+    bob.send(medium("film_1"))
+    tabs = [ann, *(ann.world.person("ann") for _ in range(4))]
+    ann.world.sleep(1)
+    bob.take()
+    for number, tab in enumerate(tabs):  # all but the first wait
+        tab.post(type="cursor", roomId="video_123", data=POINT | {"timestamp": float(number)})
+        tab.post(type="selection", roomId="video_123", data=SPAN)
+    ann.world.timers.advance(0.001)
+    ann.world.change_room(media={"main": {"mediaId": "film_2"}})
+    ann.world.sleep(1.0)
+    types = [event["type"] for event in bob.take()]
+    behind = types[types.index("media_changed") :]
+    assert "cursor_moved" in behind and "selection_changed" in behind
+    rows = {user["sessionId"]: user for user in snapshot(ann.world)["users"]}
+    for number, tab in enumerate(tabs):
+        row = rows[tab.session_id]
+        assert row["cursor"] == POINT | {"timestamp": float(number), "mediaId": "film_1"}
+        assert row["selection"] == SPAN | {"mediaId": "film_1"}
