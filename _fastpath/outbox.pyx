@@ -18,7 +18,9 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
 from koko_presence._fastpath.counters cimport hot, kind_of
 from koko_presence._fastpath.framing cimport frame_text, payload_of
-from koko_presence._fastpath.system cimport SEND_FLAGS, TIOCOUTQ, ioctl, send
+from koko_presence._fastpath.system cimport (
+    IPPROTO_TCP, SEND_FLAGS, TCP_INFO, TIOCOUTQ, getsockopt, ioctl, send, tcp_info,
+)
 
 log = logging.getLogger("koko_presence.outbox")
 
@@ -253,6 +255,15 @@ cdef class Outbox:
         """Record bytes that the wire has written by itself, besides the frames: they count for `taken_bytes`, as they
         do for its unsent bytes."""
         self._written += size
+
+    def round_trip_s(self):
+        """The round trip in seconds that the kernel has measured, from the handshake on; behind a proxy it is the way
+        to that. 0.0 without a descriptor (TLS, `/trpc`)."""
+        cdef tcp_info info
+        cdef unsigned int size = sizeof(info)
+        if self._fd < 0 or getsockopt(self._fd, IPPROTO_TCP, TCP_INFO, &info, &size):
+            return 0.0
+        return info.tcpi_rtt / 1e6
 
     def waiting_bytes(self):
         """The bytes held for this socket: for the end of the iteration, deferred, and in the transport."""

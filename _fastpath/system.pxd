@@ -24,6 +24,7 @@ cdef extern from "<netinet/in.h>" nogil:
 cdef extern from "<netinet/tcp.h>" nogil:
     cdef struct tcp_info:
         unsigned int tcpi_last_data_recv  # milliseconds since the last data arrived [tcp(7)]
+        unsigned int tcpi_rtt  # the smoothed round trip in microseconds
 
     int TCP_INFO
 

@@ -525,10 +525,10 @@ class RoomAction(RoomCommand, kw_only=True):
     acts, or the user's only session there [M1]. `raw`: the message as the client has sent it, which is what goes to
     another worker; empty for one that is encoded again: made or changed by this server, or too long. `hidden`: the
     session was invisible when its edge received the message, whatever privacy the room has applied since [K3].
-    `round_trip_ms` comes with playback messages: the last ping's to the session's client, 0 when it is unknown
-    [H10]. `step` is the number of a step on its connection, from 1, by which the room recognises a repeated one [H21];
-    0 for all else. `connection` and its version `session_version` come with a change of the presence object over a
-    socket, which is dropped when the session has a later connection; 0 for all else [P3]."""
+    `round_trip_ms` comes with playback messages: that to the session's client, 0 when it is unknown [H10].
+    `step` is the number of a step on its connection, from 1, by which the room recognises a repeated one [H21]; 0 for
+    all else. `connection` and its version `session_version` come with a change of the presence object over a socket,
+    which is dropped when the session has a later connection; 0 for all else [P3]."""
 
     session_id: str
     message: RoomMessage

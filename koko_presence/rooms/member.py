@@ -113,7 +113,7 @@ class Member(MemberCore):
         self.typing: str | None = None  # the context while typing; "" when none was given
         self.watching = False
         self.presence: PresenceObject | None = None  # made with its first key [P1]
-        self.round_trip_s = 0.0  # to its client, by the last ping before its last playback message; 0.0: unknown
+        self.round_trip_s = 0.0  # to its client, as its last playback message said; 0.0: unknown
         self.viewer: Viewer | None = None
         self.last_step = (0, 0)  # connection, and number on it
         self._row = b""

@@ -630,8 +630,9 @@ class Session:
 
     @property
     def round_trip_s(self) -> float:
-        """The round trip of the last answered ping in seconds, 0.0 before the first."""
-        return self._link_watch.round_trip_s
+        """The round trip to the client in seconds, by the last answered ping; before the first, 25 s after the
+        connection was made, by the kernel. 0.0: it is not known."""
+        return self._link_watch.round_trip_s or self.outbox.round_trip_s()
 
     @property
     def hidden(self) -> bool:

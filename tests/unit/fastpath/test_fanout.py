@@ -1,6 +1,8 @@
 """Fan-out to the subscribers of a room: frames as in RFC 6455; every subscriber gets all events but its own; compact
 cursors carry the same in less."""
 
+import socket
+import struct
 from itertools import pairwise
 from typing import Any
 
@@ -320,3 +322,18 @@ def test_n1_a_slow_compact_client_gets_the_newest_cursor_of_each_when_it_reads_a
     stage.write_batch.write()
     rows = [msgspec.json.decode(frame)["data"] for write in wire.writes for frame in frames_in(write)]
     assert rows == [[[1, 1.5, 0.4, 0.5]], [[2, 1.5, 0.4, 0.5]]]
+
+
+def test_the_round_trip_of_a_connection_is_the_kernels_h10() -> None:
+    box = Outbox(Wire(), 500, 1000, WriteBatch(lambda callback: None), lambda: None)
+    assert box.round_trip_s() == 0.0, "it has no descriptor"
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as client:
+        server, _ = listener.accept()
+        with server:
+            client.sendall(b"x")
+            assert server.recv(1) == b"x"
+            box.use_socket(server.fileno(), None)
+            (measured_us,) = struct.unpack_from("I", server.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 68)
+            assert box.round_trip_s() == measured_us / 1e6 > 0.0
+            box.release_socket()
+    assert box.round_trip_s() == 0.0
