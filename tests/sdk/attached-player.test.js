@@ -1,6 +1,7 @@
 /** A player in step with a room: by what the room does, by what its user does, and by what it does itself. */
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { afterEach, beforeEach, test } from "node:test";
 import { FrameVideo, Socket, Time, Video, event, finish, inside, later, page, row, settle } from "./fake.js";
 
@@ -824,6 +825,55 @@ test("an object with six methods, whose calls take effect later: it follows, and
   assert.deepEqual(there.socket.of("playback").filter(({ data }) => data.action !== "report").map(({ data }) => data.action), ["play"]);
   detach();
   await settle();
+});
+
+/** The object of docs/sdk.md, as it is written there. */
+function documentedPlayer() {
+  const text = readFileSync(new URL("../../docs/sdk.md", import.meta.url), "utf8");
+  const [, code] = /```js\n((?:(?!```).)*?const player = \{.*?\n\};\n)/su.exec(text);
+  return new Function(`${code}; return player;`)();
+}
+
+test("a player without `seeked`, as in the documentation: one seek for a command, to where the room is", async () => {
+  const { room, socket } = await inside([row("jane")], { playback: state() });
+  const player = documentedPlayer();
+  const seeks = [];
+  const { seek } = player;
+  player.seek = (seconds) => {
+    seeks.push(seconds - room.position());
+    seek(seconds);
+  };
+  room.attach(player);
+  await time.advance(5000);
+  await socket.say(event("playback_synced", "jane", { action: "seek", syncEnabled: true, isPlaying: true, currentTime: 300, playbackRate: 1, version: 2, serverTime: serverNow() }));
+  await time.advance(20_000);
+  assert.equal(seeks.length, 2, `${seeks}`);
+  assert.ok(seeks.every((ahead) => ahead < 0.1), `${seeks}`);
+  assert.ok(Math.abs(player.getState().currentTime - room.position()) < 0.1);
+  await socket.say(event("playback_synced", "jane", { action: "pause", syncEnabled: true, isPlaying: false, currentTime: 50, playbackRate: 1, version: 3, serverTime: serverNow() }));
+  await time.advance(5000);
+  assert.deepEqual([seeks.length, player.getState().paused, player.getState().currentTime], [3, true, 50]);
+  assert.deepEqual(socket.of("playback").filter(({ data }) => data.action !== "report"), []);
+  player.seek(70);
+  await time.advance(100);
+  assert.deepEqual(socket.of("playback").filter(({ data }) => data.action !== "report").map(({ data }) => [data.action, data.currentTime]), [["seek", 70]]);
+});
+
+test("... and one whose seeks take long is in step after the first ones", async () => {
+  const { room, socket } = await inside([row("jane")], { playback: state() });
+  const player = documentedPlayer();
+  const { seek } = player;
+  let seeks = 0;
+  player.seek = (seconds) => {
+    seeks++;
+    setTimeout(() => seek(seconds), 800);
+  };
+  player.play();
+  room.attach(player);
+  await time.advance(20_000);
+  assert.ok(seeks <= 3, `${seeks}`);
+  assert.ok(Math.abs(player.getState().currentTime - room.position()) < 0.5, `${player.getState().currentTime - room.position()}`);
+  assert.deepEqual(socket.of("playback").filter(({ data }) => data.action !== "report"), []);
 });
 
 test("what a foreign player shows before it tells that its film is exchanged is no command", async () => {

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { correction, MeasuredTime, median, smallest, tolerance } from "../../koko_presence/web/sdk/steering.js";
+import { correction, MeasuredTime, median, smallest, timeOfSeek, tolerance } from "../../koko_presence/web/sdk/steering.js";
 
 const FRAME = tolerance(1 / 25);
 const factor = (drift, more) => correction(drift, { toleranceS: FRAME, ...more }).factor;
@@ -67,6 +67,16 @@ test("a measured time: the first measurement replaces the assumption, later ones
   assert.equal(limited.value, 0.5);
   limited.add(-1);
   assert.equal(limited.value, 0.25);
+});
+
+test("the time of a seek by where the player is: null while it is under way", () => {
+  const playing = (currentTime, goneS, playbackRate = 1) => timeOfSeek(100, { paused: false, currentTime, playbackRate }, goneS);
+  assert.deepEqual([playing(98, 0.4), playing(100, 0.4), playing(103, 0.4)], [null, null, null], "beside, waiting, not there yet");
+  assert.ok(Math.abs(playing(100.3, 0.7) - 0.4) < 1e-9);
+  assert.ok(Math.abs(playing(100.3, 0.55, 2) - 0.4) < 1e-9);
+  assert.equal(playing(100.51, 0.5), 0, "its clock is a little fast");
+  const paused = (currentTime) => timeOfSeek(100, { paused: true, currentTime, playbackRate: 1 }, 0.2);
+  assert.deepEqual([paused(100.01), paused(98)], [0.2, null]);
 });
 
 test("the smallest drift is the nearest to 0, with its sign", () => {

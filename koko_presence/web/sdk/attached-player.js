@@ -19,7 +19,7 @@ import { MAX_RATE, MIN_RATE } from "./command-check.js";
 import { frameAt, frameOfTimestamp, middleOfFrame, middleOfFrameAt, parseFrameRate } from "./frames.js";
 import { goalOf, MAIN_TARGET } from "./playback-position.js";
 import { ShownFrames } from "./shown-frames.js";
-import { correction, MeasuredTime, median, smallest, tolerance } from "./steering.js";
+import { correction, MeasuredTime, median, smallest, timeOfSeek, tolerance } from "./steering.js";
 import { isCommand, ReversalCount, userActionOf } from "./user-actions.js";
 
 const TICK_MS = 250;
@@ -123,6 +123,7 @@ export class AttachedPlayer {
   #timer;
   #nextUpdateAt = Infinity;
   #isStopped = false;
+  #isCalling = false;
 
   #paused;
   #rate;
@@ -131,6 +132,7 @@ export class AttachedPlayer {
   /** Local ms until which a difference may be an own call that has not taken effect. */
   #playEffectUntil = 0;
   #rateEffectUntil = 0;
+  #seekEffectUntil = 0;
   /** Local ms of the last own play or pause, as long as the user has done neither since. */
   #calledAt = -Infinity;
   /** `seeking` events that are due for known seeks. */
@@ -141,6 +143,8 @@ export class AttachedPlayer {
   #hasJumped = false;
   /** @type {OwnSeek | null} */
   #seek = null;
+  /** The player has told the end of a seek by `seeked`. */
+  #tellsSeeked = false;
   /**
    * The last seek after its end, as long as nothing has moved the player since.
    * @type {OwnSeek | null}
@@ -211,7 +215,10 @@ export class AttachedPlayer {
     const player = this.#player;
     if (player.onFrame) this.#frames = new ShownFrames({ onFrame: player.onFrame.bind(player) }, () => this.#onFrame());
     this.#undo.push(
-      player.subscribe((type) => this.#onEvent(type)),
+      player.subscribe((type) => {
+        if (this.#isCalling) queueMicrotask(() => this.#onEvent(type));
+        else this.#onEvent(type);
+      }),
       room.on("change", () => {
         if (this.#context.following.timeline !== this.#timeline) this.#update();
       }),
@@ -330,6 +337,21 @@ export class AttachedPlayer {
     return Math.max(0, position - this.#offset - aheadS);
   }
 
+  /**
+   * Calls the player. One of the application may tell its events before the call returns; they are handled afterwards.
+   * @template Result
+   * @param {(player: Player) => Result} call
+   * @returns {Result}
+   */
+  #call(call) {
+    this.#isCalling = true;
+    try {
+      return call(this.#player);
+    } finally {
+      this.#isCalling = false;
+    }
+  }
+
   // --- events ----------------------------------------------------------------------------------------------------------
 
   /** @param {PlayerEvent} type */
@@ -342,7 +364,10 @@ export class AttachedPlayer {
         else this.#hasJumped = true;
         break;
       case "seeked":
-        this.#onSeeked();
+        this.#tellsSeeked = true;
+        if (this.#seek) this.#seekS.add((performance.now() - this.#seek.startedAt) / 1000);
+        if (!this.#player.getState().seeking) this.#forgetSeekEvents();
+        this.#endSeek();
         break;
       case "loadedmetadata":
         this.#isEmptied = false;
@@ -365,7 +390,7 @@ export class AttachedPlayer {
   #onEmptied() {
     this.#isEmptied = true;
     this.#isLoaded = this.#isWaiting = this.#isSeeking = this.#hasJumped = false;
-    this.#dueSeekEvents = 0;
+    this.#forgetSeekEvents();
     this.#seek = this.#stood = this.#start = null;
     this.#correctedAt = 0;
     this.#frames?.forget();
@@ -377,17 +402,18 @@ export class AttachedPlayer {
     return to === undefined || !this.#isFrameAccurate || Math.abs(this.#player.getState().currentTime - to) < ABOUT_POSITION_S;
   }
 
-  #onSeeked() {
-    const now = performance.now();
-    if (!this.#player.getState().seeking) this.#dueSeekEvents = 0;
+  #forgetSeekEvents() {
+    this.#dueSeekEvents = this.#seekEffectUntil = 0;
+  }
+
+  #endSeek() {
     this.#isSeeking = this.#isWaiting = false;
     if (this.#seek) {
-      this.#seekS.add((now - this.#seek.startedAt) / 1000);
       this.#stood = this.#seek;
       this.#seek = null;
     } else {
       const { paused, currentTime } = this.#player.getState();
-      this.#stood = paused ? { to: currentTime, startedAt: now, isRepeated: false } : null;
+      this.#stood = paused ? { to: currentTime, startedAt: performance.now(), isRepeated: false } : null;
     }
     this.#settle();
   }
@@ -507,7 +533,8 @@ export class AttachedPlayer {
    * @param {PlayerState} state
    * @param {number} now
    */
-  #noticeEffects({ paused, playbackRate, seeking }, now) {
+  #noticeEffects(state, now) {
+    const { paused, playbackRate } = state;
     if (paused === this.#paused) this.#playEffectUntil = 0;
     if (Math.abs(playbackRate - this.#rate) < SAME_RATE) this.#rateEffectUntil = 0;
     if (this.#rateEffectUntil && now >= this.#rateEffectUntil) {
@@ -516,10 +543,22 @@ export class AttachedPlayer {
       this.#refusedRate = this.#rate;
       this.#rate = playbackRate;
     }
-    if (this.#seek && !seeking && now - this.#seek.startedAt > EFFECT_MS) { // a player without the events
-      this.#dueSeekEvents = 0;
-      this.#onSeeked();
-    }
+    if (this.#seek && !state.seeking) this.#noticeArrival(this.#seek, state, now);
+    if (this.#seekEffectUntil && !state.seeking && now >= this.#seekEffectUntil) this.#forgetSeekEvents();
+  }
+
+  /**
+   * Ends a seek of a player that does not tell the end of it.
+   * @param {OwnSeek} seek
+   * @param {PlayerState} state
+   * @param {number} now
+   */
+  #noticeArrival({ to, startedAt }, { paused, currentTime, playbackRate, seeking }, now) {
+    const tells = this.#tellsSeeked || (this.#isFrameAccurate && seeking !== undefined); // the event is due
+    const takenS = tells ? null : timeOfSeek(to, { paused, currentTime, playbackRate }, (now - startedAt) / 1000);
+    if (takenS === null && now - startedAt <= EFFECT_MS) return;
+    if (takenS !== null && !paused) this.#seekS.add(takenS);
+    this.#endSeek();
   }
 
   /**
@@ -607,7 +646,7 @@ export class AttachedPlayer {
     this.#evenMotion();
     this.#settle();
     try {
-      await this.#player.play();
+      await this.#call((player) => player.play());
       if (this.isBlocked) this.#unblock();
     } catch (error) {
       // else a pause came in between, or there is no film
@@ -678,7 +717,7 @@ export class AttachedPlayer {
       this.#paused = true;
       this.#calledAt = now;
       this.#playEffectUntil = now + EFFECT_MS;
-      this.#player.pause();
+      this.#call((player) => player.pause());
     }
     this.#endCorrection(playbackRate);
     const rate = this.#frameRate;
@@ -810,8 +849,9 @@ export class AttachedPlayer {
     this.#stood = null;
     this.#isSeeking = true;
     this.#dueSeekEvents++;
+    this.#seekEffectUntil = now + EFFECT_MS;
     this.#evenMotion();
-    this.#player.seek(to);
+    this.#call((player) => player.seek(to));
   }
 
   /** @param {number} rate The room's. */
@@ -827,7 +867,7 @@ export class AttachedPlayer {
     this.#rate = rate;
     this.#evenMotion();
     try {
-      this.#player.setRate(rate);
+      this.#call((player) => player.setRate(rate));
     } catch { // out of the range of this player
       this.#canSetRate = false;
       this.#refusedRate = rate;

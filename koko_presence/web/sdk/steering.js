@@ -71,6 +71,20 @@ export class MeasuredTime {
 }
 
 /**
+ * How long a seek took, s, by where the player is now; for players that do not tell the end of a seek.
+ * @param {number} to s
+ * @param {{ paused: boolean, currentTime: number, playbackRate: number }} state
+ * @param {number} goneS Since the seek was asked for.
+ * @returns {number | null} Null: it is under way. One of a player that plays is over when the player moves on from there.
+ */
+export function timeOfSeek(to, { paused, currentTime, playbackRate }, goneS) {
+  const beyondS = currentTime - to;
+  if (paused) return Math.abs(beyondS) < BY_CURRENT_TIME_S ? goneS : null;
+  const takenS = goneS - beyondS / playbackRate;
+  return beyondS > 0 && takenS > -BY_CURRENT_TIME_S ? Math.max(0, takenS) : null;
+}
+
+/**
  * The least drift that is corrected, s.
  * @param {number} frameS Seconds of a frame; 0: the shown frames are not known.
  */
