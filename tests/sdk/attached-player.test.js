@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { afterEach, beforeEach, test } from "node:test";
-import { FrameVideo, Socket, Time, Video, event, finish, inside, later, page, row, settle } from "./fake.js";
+import { FrameVideo, Socket, Time, Video, event, finish, inside, later, page, row, settle, snapshot } from "./fake.js";
 
 let time;
 beforeEach(() => (time = new Time()));
@@ -502,6 +502,64 @@ test("a live stream is refused in words, and left alone", async () => {
   assert.deepEqual([video.paused, video.seeks, commands(), room.getSnapshot().following], [false, [7], [], true]);
 });
 
+test("... also one whose duration only grows, or becomes infinite later; then its film has an end, and is in step", async () => {
+  const { room, video, commands } = await watching(null, {}, {}, Object.assign(new Video(time), { duration: 30 }));
+  const errors = [];
+  room.on("error", ({ code }) => errors.push(code));
+  video.currentTime = 12; // three pieces of 6 s behind the end
+  await time.advance(300);
+  await video.play();
+  for (let i = 0; i < 3; i++) {
+    await time.advance(6000);
+    video.duration += 6;
+    video.fire("durationchange");
+  }
+  const sent = commands().length;
+  video.currentTime = 33;
+  await time.advance(7000);
+  assert.deepEqual([errors, commands().length, video.paused, video.currentTime > 39], [["LIVE"], sent, false, true]);
+
+  const other = await watching(state());
+  other.room.on("error", ({ code }) => errors.push(code));
+  await time.advance(4000);
+  other.video.duration = Infinity;
+  other.video.fire("durationchange");
+  other.video.currentTime = 7;
+  await time.advance(1000);
+  assert.deepEqual([errors, other.commands(), other.video.seeks.at(-1)], [["LIVE", "LIVE"], [], 7]);
+  other.video.duration = 600;
+  other.video.fire("durationchange");
+  await time.advance(1000);
+  assert.ok(Math.abs(other.drift()) < 0.1, `${other.drift()}`);
+});
+
+test("a live stream is reported once, as one that does not follow, and again to another session", async () => {
+  const { video, reports, socket } = await watching(state(), {}, {}, Object.assign(new Video(time), { duration: Infinity }));
+  video.currentTime = 4000;
+  await time.advance(1000);
+  await video.play();
+  video.stall(true);
+  await time.advance(20_000);
+  assert.deepEqual(reports().map(({ follow, buffering }) => [follow, buffering]), [[false, false]]);
+  await socket.lose();
+  await time.advance(3000);
+  Socket.last.open({ sessionId: "s1" });
+  await settle();
+  await Socket.last.say({ ...snapshot([row("jane")], { playback: state() }), sessionId: "s1", id: Socket.last.of("join")[0].id });
+  await time.advance(1000);
+  const again = Socket.last.of("playback").filter(({ data }) => data.action === "report").map(({ data }) => data.follow);
+  assert.deepEqual(again, [false]);
+});
+
+test("a live stream beside a film: the film is reported", async () => {
+  const { room, reports, socket } = await watching(state(), { type: "comparison" }, {}, Object.assign(new FrameVideo(time), { duration: Infinity }));
+  await time.advance(2000);
+  socket.clear();
+  room.attach(new FrameVideo(time), { target: "right" });
+  await time.advance(5000);
+  assert.ok(reports().length > 3 && reports().every(({ target, follow }) => target === "right" && follow), JSON.stringify(reports()));
+});
+
 test("rates at the ends of the browser's range are corrected within it; a small change of the user is a command", async () => {
   for (const playbackRate of [0.0625, 16]) {
     const { room, video, drift } = await watching(state({ playbackRate }));
@@ -761,6 +819,48 @@ test("two films of one room have one playhead, each at its offset", async () => 
   await time.advance(300);
   assert.deepEqual([video.shown, right.shown], [500, Math.floor((22.42 * 30_000) / 1001)]);
   assert.deepEqual(room.getSnapshot().shownMedia, { right: "b" });
+});
+
+test("of two films the one that is farthest from the room is reported: another film, no data, a drift, else the main one", async () => {
+  const media = { main: { mediaId: "a" }, right: { mediaId: "b", offset: 2.4 } };
+  const { room, video, reports, socket } = await watching(state(), { media, type: "comparison" }, { mediaId: "a" }, new FrameVideo(time));
+  const right = new FrameVideo(time);
+  const attachment = room.attach(right, { target: "right", mediaId: "b" });
+  await time.advance(5000);
+  const last = () => {
+    const { target = "main", mediaId, buffering, currentTime, at } = reports().at(-1);
+    return [target, mediaId, buffering, Math.round(currentTime - room.position(at)) || 0];
+  };
+  assert.deepEqual(last(), ["main", "a", false, 0]);
+  const sent = reports().length;
+  await time.advance(10_000);
+  assert.ok(reports().length - sent < 13, `${reports().length - sent} reports in 10 s`);
+
+  right.readyState = 2;
+  right.stall(true);
+  await time.advance(1000);
+  assert.deepEqual(last().slice(0, 3), ["right", "b", true]);
+  right.readyState = 4;
+  right.stall(false);
+  await time.advance(4000);
+  assert.deepEqual(last(), ["main", "a", false, 0]);
+
+  right.slip(0.7);
+  await time.advance(250);
+  assert.deepEqual(last(), ["right", "b", false, -1]);
+  await socket.say({ type: "pong" });
+  await time.advance(15_000);
+  assert.deepEqual(last(), ["main", "a", false, 0]);
+
+  await socket.say({ type: "pong" });
+  video.readyState = 2;
+  video.stall(true);
+  attachment.setMediaId("x");
+  await time.advance(3000);
+  assert.deepEqual(last().slice(0, 2), ["right", "x"]);
+  attachment();
+  await time.advance(300);
+  assert.deepEqual(last().slice(0, 3), ["main", "a", true]);
 });
 
 test("a player that shows another film neither follows nor commands, until the room or the player has the same", async () => {

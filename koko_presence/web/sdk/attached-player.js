@@ -17,6 +17,7 @@
 
 import { MAX_RATE, MIN_RATE } from "./command-check.js";
 import { frameAt, frameOfTimestamp, middleOfFrame, middleOfFrameAt, parseFrameRate } from "./frames.js";
+import { endOf, LiveDetector } from "./live-stream.js";
 import { goalOf, MAIN_TARGET } from "./playback-position.js";
 import { ShownFrames } from "./shown-frames.js";
 import { correction, MeasuredTime, median, smallest, timeOfSeek, tolerance } from "./steering.js";
@@ -37,6 +38,8 @@ const PART_OF_TOLERANCE = 0.25;
 
 const REPORT_MS = 1000;
 const REPORT_PAUSED_MS = 5000; // a report is valid for 10 s
+/** A report that is off by less counts as in step; as at the server. */
+const IN_STEP_S = 0.25;
 /** A shorter wait for data, as at each seek, is not reported. */
 const BUFFERING_MS = 250;
 
@@ -82,7 +85,7 @@ const INTERACTIONS = ["pointerup", "touchend", "keydown", "click"];
  * @property {Room} room
  * @property {Following} following
  * @property {(command: PlaybackCommand) => void} command
- * @property {(report: PlaybackReport) => void} report
+ * @property {() => void} reportDue What `report` and `outOfStepS` tell has changed, or it is time to send it again.
  * @property {() => void} changed `isBlocked` or `mediaId` has changed.
  * @property {() => void} blocked The browser requires an interaction first.
  * @property {(code: ErrorCode, message: string) => void} failed
@@ -162,10 +165,11 @@ export class AttachedPlayer {
   /** Local ms; 0: it has data. */
   #bufferingSince = 0;
   #reportedBuffering = false;
+  /** The room was told once that this player does not follow. */
+  #isReportedLive = false;
   /** The browser has paused the player of a hidden page. */
   #isSuspended = false;
-  /** A film that cannot be in step. */
-  #isRefused = false;
+  #live = new LiveDetector();
   /** Local ms; 0: the page is visible. */
   #hiddenAt = 0;
   /** How long a seek and a start take here, s. */
@@ -222,6 +226,9 @@ export class AttachedPlayer {
       room.on("change", () => {
         if (this.#context.following.timeline !== this.#timeline) this.#update();
       }),
+      room.on("status", (status) => {
+        if (status === "live") this.#isReportedLive = false; // perhaps as another session
+      }),
       listen(globalThis, ["visibilitychange"], () => this.#onVisibility()),
     );
     if (globalThis.document?.hidden) this.#hiddenAt = performance.now();
@@ -258,6 +265,38 @@ export class AttachedPlayer {
     this.mediaId = mediaId;
     this.#context.changed();
     this.#restart();
+  }
+
+  /**
+   * The state of this player [H6]. One that cannot be in step does not follow.
+   * @returns {PlaybackReport | null} Null without a film.
+   */
+  get report() {
+    if (!this.#isLoaded) return null;
+    const state = this.#player.getState();
+    const { paused, ended, playbackRate } = state;
+    return {
+      action: "report", isPlaying: !paused && !ended, currentTime: this.#toRoom(state.currentTime, state), playbackRate,
+      buffering: this.#reportedBuffering,
+      follow: this.#context.room.getSnapshot().following === true && !this.#live.isLive,
+      ...(this.target !== MAIN_TARGET && { target: this.target }),
+      ...(this.mediaId !== undefined && { mediaId: this.mediaId }),
+    };
+  }
+
+  /**
+   * Seconds by which it is out of step; 0: it is in step; -1: it has no film that could be. A player that buffers is farther out
+   * than any drift, one with another film than the room still farther [H7, H19].
+   */
+  get outOfStepS() {
+    if (!this.#isLoaded || this.#live.isLive) return -1;
+    if (this.#showsOther) return Infinity;
+    if (this.#reportedBuffering) return Number.MAX_VALUE;
+    const { playback } = this.#context.room.getSnapshot();
+    if (!playback) return 0;
+    const state = this.#player.getState();
+    const drift = Math.abs(state.currentTime - this.#goalAt(playback, state).position);
+    return drift > IN_STEP_S ? drift : 0;
   }
 
   /**
@@ -313,7 +352,7 @@ export class AttachedPlayer {
   /** Whether the user's actions on the player concern the room. */
   get #isInRoom() {
     const { following, syncEnabled } = this.#context.room.getSnapshot();
-    return following === true && syncEnabled && !this.#showsOther && !this.#isRefused;
+    return following === true && syncEnabled && !this.#showsOther && !this.#live.isLive;
   }
 
   /**
@@ -324,7 +363,7 @@ export class AttachedPlayer {
    */
   #goalAt(timeline, state, at = performance.now()) {
     const serverMs = this.#context.room.clock.now() + at - performance.now();
-    return goalOf(timeline, { offset: this.#offset, duration: durationOf(state), outputOffset: this.#outputOffset }, serverMs);
+    return goalOf(timeline, { offset: this.#offset, duration: endOf(state.duration), outputOffset: this.#outputOffset }, serverMs);
   }
 
   /**
@@ -394,6 +433,7 @@ export class AttachedPlayer {
     this.#seek = this.#stood = this.#start = null;
     this.#correctedAt = 0;
     this.#frames?.forget();
+    this.#live.forget();
   }
 
   /** Whether the position is that of the own seek. A browser may leave out the event of a seek that another one replaces. */
@@ -479,14 +519,29 @@ export class AttachedPlayer {
       this.#rate = state.playbackRate;
       this.#timeline = undefined;
       this.#look(performance.now());
-      this.#isRefused = state.duration === Infinity;
-      if (this.#isRefused) this.#context.failed("LIVE", "A live stream has no common timeline: it is not kept in step.");
     }
+    this.#judgeLive(state);
     if (state.loop && this.#corrects && this.#player.setLoop) {
       this.#player.setLoop(false);
       this.#context.failed("LOOP", "A film that is in step with a room does not loop: its `loop` was switched off.");
     }
     return true;
+  }
+
+  /**
+   * A live stream is not kept in step.
+   * @param {PlayerState} state
+   */
+  #judgeLive({ duration, paused }) {
+    const wasLive = this.#live.isLive;
+    this.#live.see(duration, !paused, performance.now());
+    if (this.#live.isLive === wasLive) return;
+    if (wasLive) {
+      this.#timeline = undefined; // its end is known now
+    } else {
+      if (this.#correctedAt && this.#timeline) this.#endCorrection(this.#timeline.playbackRate);
+      this.#context.failed("LIVE", "A live stream has no common timeline: it is not kept in step.");
+    }
   }
 
   /**
@@ -624,7 +679,7 @@ export class AttachedPlayer {
     const { playbackRate } = state;
     const film = {
       currentTime,
-      ...(durationOf(state) !== undefined && { duration: durationOf(state) }),
+      ...(endOf(state.duration) !== undefined && { duration: endOf(state.duration) }),
       ...(this.target !== MAIN_TARGET && { target: this.target }),
       ...(this.mediaId !== undefined && { mediaId: this.mediaId }),
     };
@@ -685,7 +740,7 @@ export class AttachedPlayer {
     const { timeline } = this.#context.following;
     const isNew = timeline !== this.#timeline;
     this.#timeline = timeline;
-    if (!timeline || !this.#corrects || this.#showsOther || this.#isRefused) return;
+    if (!timeline || !this.#corrects || this.#showsOther || this.#live.isLive) return;
     const state = this.#player.getState();
     if (this.#hasJumped || (state.seeking && !this.#isSeeking)) return; // the user's; its event is due
     if (isNew) {
@@ -710,7 +765,7 @@ export class AttachedPlayer {
    * @param {number} now
    */
   #stand({ position, playbackRate, isAtEnd }, state, now) {
-    const duration = durationOf(state) ?? Infinity;
+    const duration = endOf(state.duration) ?? Infinity;
     const endsByItself = isAtEnd && position >= duration && (state.ended || duration - state.currentTime < NEAR_END_S);
     if (endsByItself && (state.ended || !state.paused)) return;
     if (!this.#paused) {
@@ -895,21 +950,17 @@ export class AttachedPlayer {
    */
   #report(now, isEvent) {
     const state = this.#player.getState();
-    const { paused, ended, playbackRate } = state;
-    if (!this.#isBuffering(state)) this.#bufferingSince = 0;
+    const { isLive } = this.#live;
+    if (isLive || !this.#isBuffering(state)) this.#bufferingSince = 0;
     else this.#bufferingSince ||= now;
     const buffering = this.#bufferingSince > 0 && now - this.#bufferingSince >= BUFFERING_MS;
     if (this.#bufferingSince && !buffering) this.#schedule(this.#bufferingSince + BUFFERING_MS - now);
-    if (!isEvent && now < this.#reportAt && buffering === this.#reportedBuffering) return;
+    const isDue = isLive ? !this.#isReportedLive : isEvent || now >= this.#reportAt || buffering !== this.#reportedBuffering;
+    if (!isDue) return;
     this.#reportedBuffering = buffering;
-    const isPlaying = !paused && !ended;
-    this.#reportAt = now + (isPlaying ? REPORT_MS : REPORT_PAUSED_MS) - TICK_MS / 2;
-    this.#context.report({
-      action: "report", isPlaying, currentTime: this.#toRoom(state.currentTime, state), playbackRate, buffering,
-      follow: this.#context.room.getSnapshot().following === true,
-      ...(this.target !== MAIN_TARGET && { target: this.target }),
-      ...(this.mediaId !== undefined && { mediaId: this.mediaId }),
-    });
+    this.#isReportedLive = isLive;
+    this.#reportAt = now + (state.paused || state.ended ? REPORT_PAUSED_MS : REPORT_MS) - TICK_MS / 2;
+    this.#context.reportDue();
   }
 
   /** @param {PlayerState} state */
@@ -959,14 +1010,6 @@ function isFrameOf(shown, position, rate, interval = 0) {
   if (rate) return frameOfTimestamp(shown, rate) === frameAt(position, rate);
   const before = position - shown;
   return before > -SAME_POSITION_S && before < (interval || NEAR_SHOWN_S) + SAME_POSITION_S;
-}
-
-/**
- * @param {PlayerState} state
- * @returns {number | undefined} Undefined: not known.
- */
-function durationOf({ duration }) {
-  return duration && Number.isFinite(duration) ? duration : undefined;
 }
 
 /** Whether the user has interacted with the page, so that a start can be the user's. */

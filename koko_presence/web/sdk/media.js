@@ -20,6 +20,8 @@ import { MAIN_TARGET, positionOf } from "./playback-position.js";
 import { RoomPlayback } from "./room-playback.js";
 
 const REPORT_MS = 1000; // steady; five times as often on a change [H6]
+/** A change of these is reported sooner. */
+const TOLD_AT_ONCE = /** @type {const} */ (["isPlaying", "buffering", "follow", "target", "mediaId"]);
 const FRESH_REPORT_MS = 1500; // the server rejects reports that are older [H4]
 
 export class SharedPlayback {
@@ -146,7 +148,7 @@ export class SharedPlayback {
       room,
       following: this.#following,
       command: (command) => void this.#playback.command(command),
-      report: (report) => this.#onPlayerReport(attached, report),
+      reportDue: () => this.#onReportDue(attached),
       changed: () => this.#showAttached(),
       blocked: () => emit("autoplay_blocked", { video: /** @type {HTMLVideoElement} */ (source) }),
       failed: (code, message) => emit("error", { code, message, roomId: room.id }),
@@ -163,9 +165,10 @@ export class SharedPlayback {
     if (!this.#attached.delete(attached)) return;
     attached.stop();
     this.#showAttached();
+    this.#reportWorst();
   }
 
-  /** The player whose reports and frames stand for this session: that of the target `main`, else the first. */
+  /** The player whose frames and position stand for this session: that of the target `main`, else the first. */
   get #mainPlayer() {
     const players = [...this.#attached];
     return players.find(({ target }) => target === MAIN_TARGET) ?? players[0];
@@ -185,22 +188,28 @@ export class SharedPlayback {
 
   // --- reports -----------------------------------------------------------------------------------------------------
 
-  /**
-   * @param {AttachedPlayer} attached
-   * @param {PlaybackReport} report
-   */
-  #onPlayerReport(attached, report) {
-    if (attached !== this.#mainPlayer) return;
-    this.#offerReport(report);
+  /** @param {AttachedPlayer} attached */
+  #onReportDue(attached) {
+    this.#reportWorst();
+    const { report } = attached;
+    if (attached !== this.#mainPlayer || !report) return;
     const { isPlaying, buffering, currentTime, playbackRate } = report;
     const anchor = this.#context.room.clock.now();
     this.#following.lead({ isPlaying: isPlaying && !buffering, currentTime, playbackRate, anchor });
   }
 
+  /** A session has one report: that of the player which is farthest from the room, the main one where all are in step. */
+  #reportWorst() {
+    const main = this.#mainPlayer;
+    if (!main) return;
+    const worst = [...this.#attached].reduce((one, other) => (other.outOfStepS > one.outOfStepS ? other : one), main);
+    if (worst.report) this.#offerReport(worst.report);
+  }
+
   /** @param {PlaybackReport} report */
   #offerReport(report) {
     const before = this.#reports.value;
-    const isSame = before?.isPlaying === report.isPlaying && before.buffering === report.buffering && before.follow === report.follow;
+    const isSame = TOLD_AT_ONCE.every((field) => before?.[field] === report[field]);
     this.#reports.offer({ at: this.#context.room.clock.now(), ...report }, isSame ? REPORT_MS : REPORT_MS / 5);
   }
 
