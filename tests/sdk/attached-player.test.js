@@ -889,6 +889,49 @@ test("a device that shows the film late plays ahead of the room, and reports wha
   assert.ok(Math.abs(ahead() + 0.1) < 0.02, `${ahead()}`);
 });
 
+test("a pause and a play of such a device move no other player", async () => {
+  for (const video of [new Video(time), new FrameVideo(time)]) {
+    const { room, commands, command, socket } = await watching(state(), {}, { outputOffset: 0.3 }, video);
+    await time.advance(6000);
+    const before = room.position();
+    video.pause();
+    await time.advance(10);
+    assert.ok(Math.abs(commands()[0].currentTime - before) < 0.05, `${commands()[0].currentTime - before}`);
+    await socket.say({ type: "ack", id: socket.of("playback").find(({ data }) => data.action === "pause").id, success: true, ...room.getSnapshot().playback, version: 2 });
+    await command({ isPlaying: false, currentTime: 120.02 });
+    await time.advance(1000);
+    assert.ok(Math.abs(video.currentTime - 120.02) < 1e-6);
+    await video.play();
+    await time.advance(10);
+    assert.deepEqual([commands()[1].action, Math.abs(commands()[1].currentTime - 120.02) < 0.05], ["play", true]);
+    await time.advance(6000);
+    assert.ok(Math.abs(video.currentTime - room.position() - 0.3) < 0.05, "and is ahead again");
+    video.currentTime = 50;
+    await time.advance(10);
+    assert.ok(Math.abs(commands()[2].currentTime - 49.7) < 0.05);
+    video.currentTime = 60;
+    video.pause();
+    await time.advance(1000);
+    assert.deepEqual([commands()[3].action, commands()[3].currentTime, commands()[3].isPlaying], ["sync", 60, false]);
+    room.leave();
+    await settle();
+  }
+});
+
+test("a correction of the speed that is under way is none of the user's", async () => {
+  const { video, commands, reports, room } = await watching(state(), {}, { outputOffset: 1 });
+  await time.advance(6000);
+  video.slip(0.5);
+  await time.advance(1000);
+  assert.equal(video.playbackRate, 1.05);
+  const { at, currentTime } = reports().at(-1);
+  assert.ok(Math.abs(currentTime - (video.currentTime - 1 - ((serverNow() - at) / 1000) * 1.05)) < 1e-6);
+  video.currentTime = 12;
+  video.pause();
+  await time.advance(100);
+  assert.deepEqual([commands()[0].action, commands()[0].playbackRate, room.getSnapshot().playback.playbackRate], ["sync", 1, 1]);
+});
+
 // --- other players -----------------------------------------------------------------------------------------------------------
 
 /** An object with the six methods around a video, for a player that embeds a foreign one: calls take effect later. */

@@ -276,7 +276,7 @@ export class AttachedPlayer {
     const state = this.#player.getState();
     const { paused, ended, playbackRate } = state;
     return {
-      action: "report", isPlaying: !paused && !ended, currentTime: this.#toRoom(state.currentTime, state), playbackRate,
+      action: "report", isPlaying: !paused && !ended, currentTime: this.#toRoom(state.currentTime, this.#isAhead(state)), playbackRate,
       buffering: this.#reportedBuffering,
       follow: this.#context.room.getSnapshot().following === true && !this.#live.isLive,
       ...(this.target !== MAIN_TARGET && { target: this.target }),
@@ -307,7 +307,7 @@ export class AttachedPlayer {
   pausedPosition(near) {
     const state = this.#player.getState();
     const shown = this.#isInRoom && !state.paused ? this.#shownPosition(state) : undefined;
-    const position = shown === undefined ? undefined : this.#toRoom(shown, state);
+    const position = shown === undefined ? undefined : this.#toRoom(shown, true);
     const isMeant = position !== undefined && Math.abs((near ?? this.#context.room.position()) - position) < NEAR_SHOWN_S;
     return isMeant ? position : undefined;
   }
@@ -326,7 +326,7 @@ export class AttachedPlayer {
     const isSeek = goal && !goal.isPlaying && Math.abs(last.mediaTime - goal.position) < SAME_POSITION_S; // as Firefox tells it
     // otherwise the position of a step before this one
     const position = isShown && !isSeek ? last.mediaTime + interval / 2 : goal.position;
-    return this.#toRoom(position + frames * interval, state);
+    return this.#toRoom(position + frames * interval, this.#isAhead(state));
   }
 
   // --- what the room does ----------------------------------------------------------------------------------------------
@@ -369,11 +369,20 @@ export class AttachedPlayer {
   /**
    * A position of this player as one of the room, s.
    * @param {number} position
-   * @param {PlayerState} state
+   * @param {boolean} isAhead Whether the player is, or was there, ahead by the output offset, as one that plays.
    */
-  #toRoom(position, { paused, playbackRate }) {
-    const aheadS = paused && this.#paused ? 0 : this.#outputOffset * playbackRate;
-    return Math.max(0, position - this.#offset - aheadS);
+  #toRoom(position, isAhead) {
+    return Math.max(0, position - this.#offset - (isAhead ? this.#outputOffset * this.#roomRate : 0));
+  }
+
+  /** The rate without a correction that is under way. */
+  get #roomRate() {
+    return (this.#timeline || this.#player.getState()).playbackRate;
+  }
+
+  /** @param {PlayerState} state */
+  #isAhead({ paused }) {
+    return !(paused && this.#paused);
   }
 
   /**
@@ -675,8 +684,10 @@ export class AttachedPlayer {
    */
   #commandOf({ plays, pauses, seeks, changesRate }, state) {
     const shown = pauses && !seeks ? this.#shownPosition(state) : undefined;
-    const currentTime = this.#toRoom(shown ?? state.currentTime, shown === undefined ? state : { ...state, paused: false });
-    const { playbackRate } = state;
+    // a pause ends where it played, ahead; a play, or a seek of a player that stands then, begins at the room's position
+    const isAhead = (pauses && !seeks) || !(plays || state.paused);
+    const currentTime = this.#toRoom(shown ?? state.currentTime, isAhead);
+    const playbackRate = changesRate ? state.playbackRate : this.#roomRate;
     const film = {
       currentTime,
       ...(endOf(state.duration) !== undefined && { duration: endOf(state.duration) }),
