@@ -1043,6 +1043,47 @@ test("what a foreign player shows before it tells that its film is exchanged is 
   await settle();
 });
 
+test("an output offset that is no number is refused where it is set, and changes nothing", async () => {
+  const { room, video, reports, detach } = await watching();
+  await time.advance(3000);
+  for (const seconds of [NaN, Infinity, "0.1", undefined, 11, -11]) {
+    assert.throws(() => detach.setOutputOffset(seconds), /TypeError: setOutputOffset: it is a number of seconds from -10 to 10/);
+    if (seconds !== undefined) assert.throws(() => room.attach(new Video(time), { outputOffset: seconds }), /TypeError: attach: `outputOffset` is a number/);
+  }
+  await time.advance(3000);
+  assert.deepEqual([video.playbackRate, Math.abs(reports().at(-1).currentTime - 106) < 1], [1, true]);
+  detach.setOutputOffset(-10);
+  await time.advance(3000);
+  assert.ok(Math.abs(video.currentTime - room.position() + 10) < 0.1);
+});
+
+test("other options of a player that are none are refused where it is attached", async () => {
+  const { room, detach } = await watching();
+  const wrong = [null, 5, { correct: "no" }, { whenNotAllowed: "never" }, { target: 1 }, { mediaId: {} }, { abilities: true }];
+  for (const options of wrong) assert.throws(() => room.attach(new Video(time), options), /TypeError: attach: /, JSON.stringify(options));
+  assert.throws(() => detach.setMediaId(7), /TypeError: setMediaId: the id is a text/);
+  await time.advance(500);
+});
+
+test("a player that does not know its position yet is not reported; no report has a number that the server refuses", async () => {
+  const there = await inside([row("jane")], { playback: state() });
+  const known = { paused: true, currentTime: NaN, playbackRate: 1, duration: 600 };
+  const player = { ...foreignPlayer(new Video(time)), getState: () => ({ ...known }), seek: () => {}, play: () => {} };
+  there.room.attach(player, { correct: false });
+  await time.advance(3000);
+  assert.deepEqual(there.socket.of("playback"), []);
+  Object.assign(known, { currentTime: 2e6, playbackRate: 0 });
+  await time.advance(3000);
+  assert.deepEqual(there.socket.of("playback").map(({ data }) => [data.currentTime, data.playbackRate])[0], [1e6, 0.0625]);
+
+  const errors = [];
+  there.room.on("error", ({ code }) => errors.push(code));
+  there.socket.clear();
+  there.room.playback({ action: "report", isPlaying: true, currentTime: NaN, playbackRate: 1 });
+  await settle();
+  assert.deepEqual([there.socket.sent, errors], [[], ["INVALID_DATA"]]);
+});
+
 test("what is no player is refused in words", async () => {
   const { room } = await inside();
   const errors = [];

@@ -1,8 +1,9 @@
 /** Checks of what the application passes: a wrong argument is a fault of its program, and throws where it is made. */
 
-/** @import { EnterOptions, PresenceOptions } from "./types.js" */
+/** @import { AttachOptions, EnterOptions, PresenceOptions } from "./types.js" */
 
 const ROOM_TYPES = ["video", "project", "comment_thread", "comparison"];
+const MAX_OUTPUT_OFFSET_S = 10;
 
 /**
  * @param {boolean} isFit
@@ -80,6 +81,31 @@ export function checkShown(call, value) {
 export function checkOwnObject(call, value) {
   check(typeof value === "object" && !Array.isArray(value), `${call}: a presence object is a plain object, not ${String(value)}.`);
   return value;
+}
+
+/**
+ * @param {AttachOptions} [options]
+ */
+export function checkAttach(options = {}) {
+  checkObject("attach", options);
+  const { correct, whenNotAllowed, target, mediaId, outputOffset, abilities } = options;
+  check(correct === undefined || typeof correct === "boolean", "attach: `correct` is true or false.");
+  check(whenNotAllowed === undefined || ["release", "snap"].includes(whenNotAllowed), 'attach: `whenNotAllowed` is "release" or "snap".');
+  checkText("attach: `target`", target);
+  checkText("attach: `mediaId`", mediaId);
+  check(abilities === undefined || (typeof abilities === "object" && abilities !== null), "attach: `abilities` is an object.");
+  if (outputOffset !== undefined) checkOutputOffset("attach: `outputOffset`", outputOffset);
+  return options;
+}
+
+/**
+ * @param {string} what
+ * @param {number} seconds
+ */
+export function checkOutputOffset(what, seconds) {
+  const isFit = typeof seconds === "number" && Math.abs(seconds) <= MAX_OUTPUT_OFFSET_S;
+  check(isFit, `${what} is a number of seconds from -${MAX_OUTPUT_OFFSET_S} to ${MAX_OUTPUT_OFFSET_S}, not ${String(seconds)}.`);
+  return seconds;
 }
 
 /**

@@ -15,7 +15,7 @@
  * @import { UserAction } from "./user-actions.js"
  */
 
-import { MAX_RATE, MIN_RATE } from "./command-check.js";
+import { MAX_RATE, MAX_SECONDS, MIN_RATE } from "./command-check.js";
 import { frameAt, frameOfTimestamp, middleOfFrame, middleOfFrameAt, parseFrameRate } from "./frames.js";
 import { endOf, LiveDetector } from "./live-stream.js";
 import { goalOf, MAIN_TARGET } from "./playback-position.js";
@@ -276,7 +276,9 @@ export class AttachedPlayer {
     const state = this.#player.getState();
     const { paused, ended, playbackRate } = state;
     return {
-      action: "report", isPlaying: !paused && !ended, currentTime: this.#toRoom(state.currentTime, this.#isAhead(state)), playbackRate,
+      action: "report", isPlaying: !paused && !ended,
+      currentTime: Math.min(this.#toRoom(state.currentTime, this.#isAhead(state)), MAX_SECONDS),
+      playbackRate: Math.min(Math.max(playbackRate, MIN_RATE), MAX_RATE),
       buffering: this.#reportedBuffering,
       follow: this.#context.room.getSnapshot().following === true && !this.#live.isLive,
       ...(this.target !== MAIN_TARGET && { target: this.target }),
@@ -521,7 +523,8 @@ export class AttachedPlayer {
   #isReady() {
     const state = this.#player.getState();
     // without a duration the film is being exchanged, before the event that tells it
-    if (state.readyState === 0 || Number.isNaN(state.duration) || (this.#isEmptied && !state.readyState)) return false;
+    const isEmpty = state.readyState === 0 || Number.isNaN(state.duration) || !Number.isFinite(state.currentTime);
+    if (isEmpty || (this.#isEmptied && !state.readyState)) return false;
     if (!this.#isLoaded) {
       this.#isLoaded = this.#isFirstStart = true;
       this.#paused = state.paused;

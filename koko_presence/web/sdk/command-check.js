@@ -4,7 +4,7 @@
 
 export const MIN_RATE = 0.0625;
 export const MAX_RATE = 16;
-const MAX_SECONDS = 1e6;
+export const MAX_SECONDS = 1e6;
 const MAX_STEP_FRAMES = 1000;
 const MAX_DELAY_MS = 2000;
 

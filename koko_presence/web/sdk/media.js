@@ -12,6 +12,7 @@
  */
 
 import { AttachedPlayer } from "./attached-player.js";
+import { problemOf } from "./command-check.js";
 import { Control } from "./control.js";
 import { Following } from "./follow.js";
 import { parseFrameRate } from "./frames.js";
@@ -95,7 +96,12 @@ export class SharedPlayback {
    * @returns {ReturnType<RoomPlayback["command"]> | undefined} Undefined for a report, which is not answered.
    */
   playback(command) {
-    if (command.action === "report") return void this.#offerReport(command);
+    if (command.action === "report") {
+      const problem = problemOf(command);
+      if (problem) this.#context.emit("error", { code: "INVALID_DATA", message: problem, roomId: this.#context.room.id });
+      else this.#offerReport(command);
+      return undefined;
+    }
     return this.#playback.command(this.#byShownFrame(command));
   }
 

@@ -16,7 +16,7 @@
  * } from "./types.js"
  */
 
-import { checkListener, checkOwnObject, checkShown, checkText } from "./arguments.js";
+import { checkAttach, checkListener, checkOutputOffset, checkOwnObject, checkShown, checkText } from "./arguments.js";
 import { Emitter } from "./events.js";
 import { OwnPresence } from "./own-presence.js";
 import { LEFT } from "./requests.js";
@@ -459,8 +459,14 @@ export class RoomClient {
     /** @param {(attachedPlayer: AttachedPlayer) => void} use */
     const later = (use) => void attached.then((attachedPlayer) => attachedPlayer && use(attachedPlayer), () => {});
     return Object.assign(() => later((attachedPlayer) => this.#media?.detach(attachedPlayer)), {
-      setOutputOffset: (/** @type {number} */ seconds) => later((attachedPlayer) => attachedPlayer.setOutputOffset(seconds)),
-      setMediaId: (/** @type {string | undefined} */ mediaId) => later((attachedPlayer) => attachedPlayer.setMediaId(mediaId)),
+      setOutputOffset: (/** @type {number} */ seconds) => {
+        checkOutputOffset("setOutputOffset: it", seconds);
+        later((attachedPlayer) => attachedPlayer.setOutputOffset(seconds));
+      },
+      setMediaId: (/** @type {string | undefined} */ mediaId) => {
+        const shown = checkText("setMediaId: the id", mediaId);
+        later((attachedPlayer) => attachedPlayer.setMediaId(shown));
+      },
     });
   }
 
@@ -524,7 +530,7 @@ export class RoomClient {
       grantControl: (userId) => this.#askMedia((media) => media.control.grant(userId)),
       denyControl: (userId) => this.#askMedia((media) => media.control.deny(userId)),
       releaseControl: () => this.#askMedia((media) => media.control.release()),
-      attach: (player, options) => this.#attach(player, options),
+      attach: (player, options) => this.#attach(player, checkAttach(options)),
     };
   }
 

@@ -308,7 +308,8 @@ export interface Player {
 
 /** The undo of `attach`, and local settings of the attached player. */
 export interface Attachment extends Undo {
-  /** Seconds by which this device shows the film late (a projector, Bluetooth sound): it plays so much ahead. */
+  /** Seconds by which this device shows the film late (a projector, Bluetooth sound): it plays so much ahead; -10 to 10. Throws a
+   * TypeError for what is no such number. */
   setOutputOffset(seconds: number): void;
   /** The film that is in the player now; undefined: that of the room. */
   setMediaId(mediaId: string | undefined): void;
