@@ -245,10 +245,14 @@ test("reports: once a second while it plays, every 5 s in a pause, at once on a 
   assert.ok(reports().length >= 3 && reports().length <= 5, `${reports().length}`);
 });
 
-test("correct: false reports and corrects nothing", async () => {
-  const { video, reports } = await watching(state(), {}, { correct: false });
+test("correct: false reports, and neither corrects nor commands", async () => {
+  const { room, video, reports, commands } = await watching(state(), {}, { correct: false });
   await time.advance(3000);
   assert.deepEqual([video.paused, video.seeks, reports().length > 0], [true, [], true]);
+  await video.play();
+  video.currentTime = 30;
+  await time.advance(1000);
+  assert.deepEqual([commands(), reports().at(-1).isPlaying, room.getSnapshot().following], [[], true, true]);
 });
 
 test("without synchronisation the video is the person's own", async () => {
@@ -486,9 +490,35 @@ test("a film that loops is refused in words, and does not end the following", as
   const errors = [];
   there.room.on("error", ({ code }) => errors.push(code));
   const video = Object.assign(new Video(time), { loop: true });
-  there.room.attach(video);
+  const detach = there.room.attach(video);
   await time.advance(1000);
   assert.deepEqual([errors, video.loop, there.room.getSnapshot().following], [["LOOP"], false, true]);
+  detach();
+  await settle();
+  assert.equal(video.loop, true, "as it was before");
+});
+
+test("a player whose loop cannot be switched off is refused in words once; its begin after its end is no command", async () => {
+  for (const options of [{}, { correct: false }]) {
+    const { room, socket } = await inside([row("jane")], { playback: state({ currentTime: 590 }) });
+    const errors = [];
+    room.on("error", ({ code }) => errors.push(code));
+    const video = new Video(time);
+    await video.play();
+    video.currentTime = 590;
+    await time.advance(100);
+    const player = foreignPlayer(video, { lateMs: 0 });
+    const { getState } = player;
+    room.attach({ ...player, getState: () => ({ ...getState(), loop: true }) }, options);
+    await time.advance(9500);
+    video.currentTime = 0;
+    await time.advance(3000);
+    assert.deepEqual(errors, options.correct === false ? [] : ["LOOP"]);
+    assert.deepEqual(socket.of("playback").filter(({ data }) => data.action !== "report"), []);
+    if (options.correct !== false) assert.deepEqual([video.paused, video.currentTime], [true, 600], "it stands at the end, as the room does");
+    room.leave();
+    await settle();
+  }
 });
 
 test("a live stream is refused in words, and left alone", async () => {
@@ -1082,6 +1112,25 @@ test("a player that does not know its position yet is not reported; no report ha
   there.room.playback({ action: "report", isPlaying: true, currentTime: NaN, playbackRate: 1 });
   await settle();
   assert.deepEqual([there.socket.sent, errors], [[], ["INVALID_DATA"]]);
+});
+
+test("an element that knows its own video later only is left alone when it is detached before", async () => {
+  const { room } = await inside([row("jane")], { playback: state() });
+  const video = new FrameVideo(time);
+  const { requestVideoFrameCallback: request } = FrameVideo.prototype;
+  let asked = 0;
+  const loaded = new Promise((resolve) => setTimeout(resolve, 500));
+  video.requestVideoFrameCallback = (callback) => {
+    asked++;
+    return loaded.then(() => request.call(video, callback));
+  };
+  const detach = room.attach(video);
+  await time.advance(100);
+  detach();
+  await time.advance(100);
+  video.play();
+  await time.advance(3000);
+  assert.equal(asked, 1);
 });
 
 test("what is no player is refused in words", async () => {

@@ -47,6 +47,15 @@ test("a small jump of a player that plays is its own; while paused it is a step 
   assert.deepEqual(found(PAUSED, PLAYING, { seekedByS: 0.1 }), ["plays", "seeks"]);
 });
 
+test("a player that loops begins anew by itself", () => {
+  const begin = { ...PLAYING, currentTime: 0.1, duration: 600, loop: true };
+  assert.deepEqual(found(PLAYING, begin, { seekedByS: -599.8 }), []);
+  assert.deepEqual(found(PLAYING, { ...begin, loop: false }, { seekedByS: -599.8 }), ["seeks"]);
+  assert.deepEqual(found(PLAYING, begin, { seekedByS: -400 }), ["seeks"], "not from its end");
+  assert.deepEqual(found(PLAYING, { ...begin, currentTime: 5 }, { seekedByS: -594.9 }), ["seeks"], "not to its begin");
+  assert.deepEqual(found(PAUSED, { ...begin, paused: true }, { seekedByS: -599.9 }), ["seeks"], "it was paused");
+});
+
 test("three reversals within a second are too many; three in three seconds are not", () => {
   const fast = new ReversalCount();
   assert.deepEqual([0, 10, 20].map((now) => fast.add(now, true)), [false, false, true]);

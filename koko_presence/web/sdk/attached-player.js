@@ -170,6 +170,9 @@ export class AttachedPlayer {
   /** The browser has paused the player of a hidden page. */
   #isSuspended = false;
   #live = new LiveDetector();
+  #isLooping = false;
+  /** It loops again when it is detached. */
+  #hasStoppedLoop = false;
   /** Local ms; 0: the page is visible. */
   #hiddenAt = 0;
   /** How long a seek and a start take here, s. */
@@ -242,6 +245,7 @@ export class AttachedPlayer {
     this.#stopAwaitingInteraction?.();
     for (const undo of this.#undo) undo();
     if (this.#correctedAt) this.#setRate(this.#timeline ? this.#timeline.playbackRate : 1);
+    if (this.#hasStoppedLoop) this.#player.setLoop?.(true);
   }
 
   /** The user asks for the room's state: nothing rests, and a start that was refused is tried again. */
@@ -533,11 +537,25 @@ export class AttachedPlayer {
       this.#look(performance.now());
     }
     this.#judgeLive(state);
-    if (state.loop && this.#corrects && this.#player.setLoop) {
-      this.#player.setLoop(false);
-      this.#context.failed("LOOP", "A film that is in step with a room does not loop: its `loop` was switched off.");
-    }
+    this.#judgeLoop(state);
     return true;
+  }
+
+  /**
+   * A film that is in step does not loop; while it does, its begin after its end is no command.
+   * @param {PlayerState} state
+   */
+  #judgeLoop({ loop = false }) {
+    const isNew = loop && !this.#isLooping;
+    this.#isLooping = loop;
+    if (!isNew || !this.#corrects) return;
+    if (this.#player.setLoop) {
+      this.#hasStoppedLoop = true;
+      this.#call((player) => player.setLoop?.(false));
+      this.#context.failed("LOOP", "A film that is in step with a room does not loop: its `loop` is switched off while it is attached.");
+    } else {
+      this.#context.failed("LOOP", "A film that is in step with a room does not loop: switch the loop of this player off.");
+    }
   }
 
   /**
@@ -653,6 +671,7 @@ export class AttachedPlayer {
    * @param {number} now
    */
   #act(action, state, now) {
+    if (!this.#corrects) return; // it only reports
     const { room, following } = this.#context;
     const snapshot = room.getSnapshot();
     const ownCallAt = this.#calledAt;
@@ -780,7 +799,7 @@ export class AttachedPlayer {
    */
   #stand({ position, playbackRate, isAtEnd }, state, now) {
     const duration = endOf(state.duration) ?? Infinity;
-    const endsByItself = isAtEnd && position >= duration && (state.ended || duration - state.currentTime < NEAR_END_S);
+    const endsByItself = isAtEnd && !state.loop && position >= duration && (state.ended || duration - state.currentTime < NEAR_END_S);
     if (endsByItself && (state.ended || !state.paused)) return;
     if (!this.#paused) {
       this.#paused = true;

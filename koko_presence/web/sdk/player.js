@@ -100,13 +100,18 @@ class ElementPlayer {
   #watchFrames(listener) {
     const element = /** @type {HTMLVideoElement} */ (this.#element);
     let handle = 0;
+    let isStopped = false; // an element whose own video is not there yet gives a promise in place of a handle
     const request = () => {
       handle = element.requestVideoFrameCallback((_, { mediaTime, expectedDisplayTime }) => {
+        if (isStopped) return;
         request();
         listener({ mediaTime, shownAt: expectedDisplayTime });
       });
     };
     request();
-    return () => element.cancelVideoFrameCallback?.(handle);
+    return () => {
+      isStopped = true;
+      if (typeof handle === "number") element.cancelVideoFrameCallback?.(handle);
+    };
   }
 }

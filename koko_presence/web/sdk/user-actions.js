@@ -5,7 +5,7 @@
 
 /** @import { PlayerState } from "./types.js" */
 
-/** A player that plays skips so much by itself, over a gap in its buffer. */
+/** A player that plays skips so much by itself, over a gap in its buffer; so near to its end it begins anew. */
 const GAP_S = 0.5;
 /** A browser that pauses the players of a page that is being hidden does it within this time. */
 const HIDING_MS = 500;
@@ -52,7 +52,7 @@ export function userActionOf({ paused, playbackRate, seekedByS, state }, circums
   return {
     plays: starts && !startsItself,
     pauses: stops && !isOwnPause(state, circumstances),
-    seeks: seekedByS !== 0 && !startsItself && !isOwnJump(seekedByS, paused || state.paused),
+    seeks: seekedByS !== 0 && !startsItself && !isOwnJump(seekedByS, paused || state.paused, state),
     changesRate: state.playbackRate !== playbackRate && !startsItself,
   };
 }
@@ -82,11 +82,15 @@ function isOwnPause({ ended }, { isRemoved, hiddenForMs }) {
 }
 
 /**
+ * A player that plays jumps over a gap in its buffer, and from its end to its begin where it loops.
  * @param {number} byS
  * @param {boolean} wasPaused
+ * @param {PlayerState} state
  */
-function isOwnJump(byS, wasPaused) {
-  return !wasPaused && Math.abs(byS) < GAP_S;
+function isOwnJump(byS, wasPaused, { currentTime, duration = Infinity, loop }) {
+  if (wasPaused) return false;
+  const isLoop = Boolean(loop) && currentTime < GAP_S && currentTime - byS > duration - GAP_S;
+  return isLoop || Math.abs(byS) < GAP_S;
 }
 
 /**
