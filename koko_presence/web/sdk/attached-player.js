@@ -5,7 +5,7 @@
  *
  * `#paused` and `#rate` are what the player should have: set by calls of this module, and by what the user was found to have
  * done. A difference is a change that others have made; it is looked for at each event, and before each own call, so that a
- * call does not undo it unseen. Seeks have no such state: their events are counted.
+ * call does not undo it unseen. Seeks have no such state: player-seeks.js counts their events.
  */
 
 /**
@@ -19,8 +19,9 @@ import { MAX_RATE, MAX_SECONDS, MIN_RATE } from "./command-check.js";
 import { frameAt, frameOfTimestamp, middleOfFrame, middleOfFrameAt, parseFrameRate } from "./frames.js";
 import { endOf, LiveDetector } from "./live-stream.js";
 import { goalOf, MAIN_TARGET } from "./playback-position.js";
+import { ABOUT_POSITION_S, EFFECT_MS, PlayerSeeks } from "./player-seeks.js";
 import { ShownFrames } from "./shown-frames.js";
-import { correction, MeasuredTime, median, smallest, timeOfSeek, tolerance } from "./steering.js";
+import { correction, MeasuredTime, median, smallest, tolerance } from "./steering.js";
 import { isCommand, ReversalCount, userActionOf } from "./user-actions.js";
 
 const TICK_MS = 250;
@@ -47,8 +48,6 @@ const BUFFERING_MS = 250;
 const INTO_FRAME_S = 0.001;
 /** Tolerance of a position that was sent as a number. */
 const SAME_POSITION_S = 0.0006;
-/** ... and of a player whose positions are not exact. */
-const ABOUT_POSITION_S = 0.1;
 /** Chromium shows no frame anew for a seek to exactly where a paused film stands: a repeated one goes so far aside. */
 const ASIDE_S = 0.0005;
 /** A shown frame is the present one if its time is so near to the position. */
@@ -68,8 +67,6 @@ const NO_FRAMES_MS = 500;
 /** Assumed of exact players that do not tell their frames. */
 const USUAL_FRAME_S = 0.04;
 
-/** A call to a player that embeds a foreign one takes effect within this time. */
-const EFFECT_MS = 2000;
 /** A play or pause so soon after the opposite call of this module reverses it. */
 const REVERSAL_MS = 1000;
 /** Commands rest until there were no reversals for so long. */
@@ -89,14 +86,6 @@ const INTERACTIONS = ["pointerup", "touchend", "keydown", "click"];
  * @property {() => void} changed `isBlocked` or `mediaId` has changed.
  * @property {() => void} blocked The browser requires an interaction first.
  * @property {(code: ErrorCode, message: string) => void} failed
- */
-
-/**
- * A seek of this module, or one of the user after its end.
- * @typedef {object} OwnSeek
- * @property {number} to s
- * @property {number} startedAt Local ms.
- * @property {boolean} isRepeated Whether the same seek before it landed beside.
  */
 
 export class AttachedPlayer {
@@ -135,24 +124,9 @@ export class AttachedPlayer {
   /** Local ms until which a difference may be an own call that has not taken effect. */
   #playEffectUntil = 0;
   #rateEffectUntil = 0;
-  #seekEffectUntil = 0;
   /** Local ms of the last own play or pause, as long as the user has done neither since. */
   #calledAt = -Infinity;
-  /** `seeking` events that are due for known seeks. */
-  #dueSeekEvents = 0;
-  /** Whether a known seek is under way. */
-  #isSeeking = false;
-  /** An unknown seek has begun. */
-  #hasJumped = false;
-  /** @type {OwnSeek | null} */
-  #seek = null;
-  /** The player has told the end of a seek by `seeked`. */
-  #tellsSeeked = false;
-  /**
-   * The last seek after its end, as long as nothing has moved the player since.
-   * @type {OwnSeek | null}
-   */
-  #stood = null;
+  #seeks;
   #evenMotionSince = 0;
   /** Where the player was last seen, for the distance of a seek. */
   #seen = { position: 0, at: 0, speed: 0, isConnected: true };
@@ -175,8 +149,7 @@ export class AttachedPlayer {
   #hasStoppedLoop = false;
   /** Local ms; 0: the page is visible. */
   #hiddenAt = 0;
-  /** How long a seek and a start take here, s. */
-  #seekS = new MeasuredTime(0.05, 1);
+  /** How long a start takes here, s. */
   #startS = new MeasuredTime(0.03, 0.5);
   /** @type {{ at: number, position: number } | null} */
   #start = null;
@@ -208,6 +181,7 @@ export class AttachedPlayer {
     this.#outputOffset = outputOffset;
     this.#canSetRate = canSetRate;
     this.#isFrameAccurate = frameAccurate;
+    this.#seeks = new PlayerSeeks(frameAccurate);
     this.target = target;
     this.mediaId = mediaId;
     const { paused, playbackRate } = player.getState();
@@ -328,7 +302,7 @@ export class AttachedPlayer {
     if (!last || !interval || !Number.isInteger(frames) || frames === 0) return undefined;
     const state = this.#player.getState();
     const goal = this.#timeline ? this.#goalAt(this.#timeline, state) : null;
-    const isShown = !goal || goal.isPlaying || (!this.#seek && isFrameOf(last.mediaTime, goal.position, null, interval));
+    const isShown = !goal || goal.isPlaying || (!this.#seeks.own && isFrameOf(last.mediaTime, goal.position, null, interval));
     const isSeek = goal && !goal.isPlaying && Math.abs(last.mediaTime - goal.position) < SAME_POSITION_S; // as Firefox tells it
     // otherwise the position of a step before this one
     const position = isShown && !isSeek ? last.mediaTime + interval / 2 : goal.position;
@@ -414,14 +388,11 @@ export class AttachedPlayer {
       case "emptied":
         return this.#onEmptied();
       case "seeking":
-        if (this.#dueSeekEvents > 0 && this.#isSeekingItself) this.#dueSeekEvents--;
-        else this.#hasJumped = true;
+        this.#seeks.onSeeking(this.#player.getState());
         break;
       case "seeked":
-        this.#tellsSeeked = true;
-        if (this.#seek) this.#seekS.add((performance.now() - this.#seek.startedAt) / 1000);
-        if (!this.#player.getState().seeking) this.#forgetSeekEvents();
-        this.#endSeek();
+        this.#seeks.onSeeked(this.#player.getState(), performance.now());
+        this.#onSeekEnd();
         break;
       case "loadedmetadata":
         this.#isEmptied = false;
@@ -443,33 +414,16 @@ export class AttachedPlayer {
   /** The film is exchanged: until the next one is loaded nothing that the player does is a command. */
   #onEmptied() {
     this.#isEmptied = true;
-    this.#isLoaded = this.#isWaiting = this.#isSeeking = this.#hasJumped = false;
-    this.#forgetSeekEvents();
-    this.#seek = this.#stood = this.#start = null;
+    this.#isLoaded = this.#isWaiting = false;
+    this.#seeks.forget();
+    this.#start = null;
     this.#correctedAt = 0;
     this.#frames?.forget();
     this.#live.forget();
   }
 
-  /** Whether the position is that of the own seek. A browser may leave out the event of a seek that another one replaces. */
-  get #isSeekingItself() {
-    const to = this.#seek?.to;
-    return to === undefined || !this.#isFrameAccurate || Math.abs(this.#player.getState().currentTime - to) < ABOUT_POSITION_S;
-  }
-
-  #forgetSeekEvents() {
-    this.#dueSeekEvents = this.#seekEffectUntil = 0;
-  }
-
-  #endSeek() {
-    this.#isSeeking = this.#isWaiting = false;
-    if (this.#seek) {
-      this.#stood = this.#seek;
-      this.#seek = null;
-    } else {
-      const { paused, currentTime } = this.#player.getState();
-      this.#stood = paused ? { to: currentTime, startedAt: performance.now(), isRepeated: false } : null;
-    }
+  #onSeekEnd() {
+    this.#isWaiting = false;
     this.#settle();
   }
 
@@ -596,7 +550,7 @@ export class AttachedPlayer {
     this.#noticeEffects(state, now);
     const paused = now < this.#playEffectUntil ? state.paused : this.#paused;
     const playbackRate = now < this.#rateEffectUntil ? state.playbackRate : this.#rate;
-    const hasJumped = this.#hasJumped || (Boolean(state.seeking) && !this.#isSeeking);
+    const hasJumped = this.#seeks.isOthers(state);
     const isSameRate = Math.abs(state.playbackRate - playbackRate) < SAME_RATE;
     if (state.paused === paused && isSameRate && !hasJumped) return;
 
@@ -628,22 +582,7 @@ export class AttachedPlayer {
       this.#refusedRate = this.#rate;
       this.#rate = playbackRate;
     }
-    if (this.#seek && !state.seeking) this.#noticeArrival(this.#seek, state, now);
-    if (this.#seekEffectUntil && !state.seeking && now >= this.#seekEffectUntil) this.#forgetSeekEvents();
-  }
-
-  /**
-   * Ends a seek of a player that does not tell the end of it.
-   * @param {OwnSeek} seek
-   * @param {PlayerState} state
-   * @param {number} now
-   */
-  #noticeArrival({ to, startedAt }, { paused, currentTime, playbackRate, seeking }, now) {
-    const tells = this.#tellsSeeked || (this.#isFrameAccurate && seeking !== undefined); // the event is due
-    const takenS = tells ? null : timeOfSeek(to, { paused, currentTime, playbackRate }, (now - startedAt) / 1000);
-    if (takenS === null && now - startedAt <= EFFECT_MS) return;
-    if (takenS !== null && !paused) this.#seekS.add(takenS);
-    this.#endSeek();
+    if (this.#seeks.noticeEnd(state, now)) this.#onSeekEnd();
   }
 
   /**
@@ -657,11 +596,7 @@ export class AttachedPlayer {
     if (this.isBlocked && !state.paused) this.#unblock();
     this.#correctedAt = 0;
     this.#evenMotion();
-    if (!hasJumped) return;
-    if (!this.#hasJumped) this.#dueSeekEvents++; // it was seen before its event
-    this.#hasJumped = false;
-    this.#isSeeking = Boolean(state.seeking);
-    this.#seek = this.#stood = null;
+    if (hasJumped) this.#seeks.adopt(state);
   }
 
   /**
@@ -775,7 +710,7 @@ export class AttachedPlayer {
     this.#timeline = timeline;
     if (!timeline || !this.#corrects || this.#showsOther || this.#live.isLive) return;
     const state = this.#player.getState();
-    if (this.#hasJumped || (state.seeking && !this.#isSeeking)) return; // the user's; its event is due
+    if (this.#seeks.isOthers(state)) return; // the user's; its event is due
     if (isNew) {
       this.#maySeekAt = 0; // only a correction waits after a seek, a command does not
       this.#settle();
@@ -810,8 +745,9 @@ export class AttachedPlayer {
     this.#endCorrection(playbackRate);
     const rate = this.#frameRate;
     const to = rate && position < duration ? middleOfFrameAt(position, rate, duration) : position;
-    if ((this.#seek && isSameFrame(this.#seek.to, to, rate)) || this.#standsAt(to, state, now)) return;
-    const isRepeated = this.#stood !== null && isSameFrame(this.#stood.to, to, rate);
+    const { own, stood } = this.#seeks;
+    if ((own && isSameFrame(own.to, to, rate)) || this.#standsAt(to, state, now)) return;
+    const isRepeated = stood !== null && isSameFrame(stood.to, to, rate);
     this.#seekTo(isRepeated ? to + ASIDE_S : to, now, isRepeated);
   }
 
@@ -827,8 +763,9 @@ export class AttachedPlayer {
     if (!this.#isFrameAccurate) return Math.abs(currentTime - to) < ABOUT_POSITION_S;
     const shown = this.#hiddenAt ? undefined : this.#frames?.last?.mediaTime;
     const rate = this.#frameRate;
-    if ((seeking || this.#isSeeking) && !this.#seek && isSameFrame(currentTime, to, rate)) return true; // the user's seek to it is under way
-    const stood = this.#stood && isSameFrame(this.#stood.to, to, rate) ? this.#stood : null;
+    const { own, isUnderWay } = this.#seeks;
+    if ((seeking || isUnderWay) && !own && isSameFrame(currentTime, to, rate)) return true; // the user's seek to it is under way
+    const stood = this.#seeks.stood && isSameFrame(this.#seeks.stood.to, to, rate) ? this.#seeks.stood : null;
     if (shown === undefined) return stood !== null || Math.abs(currentTime - to) < SAME_POSITION_S;
     if (!stood) return false;
     // Firefox tells the position of the seek in place of the frame's begin
@@ -858,12 +795,12 @@ export class AttachedPlayer {
     if (isNew && isFar && !this.#isBuffering(state)) this.#jump(goal, now);
     if (this.#paused) {
       if (!isNew && isFar) this.#jump(goal, now);
-      this.#stood = null;
+      this.#seeks.stood = null;
       this.#play();
       return;
     }
-    this.#stood = null;
-    if (this.#seek || state.seeking || this.#isBuffering(state)) return this.#endCorrection(goal.playbackRate);
+    this.#seeks.stood = null;
+    if (this.#seeks.own || state.seeking || this.#isBuffering(state)) return this.#endCorrection(goal.playbackRate);
     if (now < this.#correctedAt) return;
     this.#endCorrection(goal.playbackRate);
     this.#correct(timeline, goal, state, now);
@@ -924,7 +861,7 @@ export class AttachedPlayer {
   #jump({ position, playbackRate }, now) {
     this.#endCorrection(playbackRate);
     this.#maySeekAt = now + SEEK_PAUSE_MS;
-    this.#seekTo(position + this.#seekS.value * playbackRate, now);
+    this.#seekTo(position + this.#seeks.timeS * playbackRate, now);
   }
 
   /**
@@ -933,11 +870,7 @@ export class AttachedPlayer {
    * @param {boolean} [isRepeated]
    */
   #seekTo(to, now, isRepeated = false) {
-    this.#seek = { to, startedAt: now, isRepeated };
-    this.#stood = null;
-    this.#isSeeking = true;
-    this.#dueSeekEvents++;
-    this.#seekEffectUntil = now + EFFECT_MS;
+    this.#seeks.begin(to, now, isRepeated);
     this.#evenMotion();
     this.#call((player) => player.seek(to));
   }
