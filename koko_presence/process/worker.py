@@ -219,9 +219,7 @@ class Worker:
         self.hub.waits_for = self.acceptor.work_waits_for
         self._arrivals = AcceptDelay(self.acceptor.waits_for, self._lag.late_s, self.bus.note_delay)
         self.bus.before_deadlines = self._arrivals.look
-        self._http.add_websocket(
-            WS_PATHS, self.acceptor.upgrade, lambda: self.acceptor.origins, lambda: self.acceptor.is_stopping
-        )
+        self._http.add_websocket(WS_PATHS, self.acceptor)
         trpc.add_streams(EventStreams(self.hub, self.acceptor))
         self._verifiers.start()
         self._memory, self._pressure = MemoryWatch(_memory_part(config)), Pressure()

@@ -34,7 +34,8 @@ from .address_limits import FREE, RETRY_CONNECTION_S, RETRY_RATE_S, AddressLimit
 from .handshake import Head, accept_upgrade, came_through_proxy, read_head, refuse_upgrade, session_cookie
 from .keepalive_upgrade import HEAD_TOO_LARGE, MAX_FIELDS, MAX_HEAD_BYTES, take
 from .listeners import RECEIVE_BUFFER_BYTES, Listener
-from .origins import NONE_LISTED, ORIGIN_REFUSED, Origins
+from .origins import NONE_LISTED, ORIGIN_REFUSED, Origins, Values
+from .origins import refusal as origin_refusal
 from .proxy_protocol import ProxyHeaders
 from .refused_origins import RefusedOrigins
 from .rpc import NO_MEMORY
@@ -53,6 +54,7 @@ TCP_INFO_BYTES = BYTES_ACKED + 8
 ADMISSION_WAIT_LIMIT_S = 0.25  # while accepted connections wait longer for their next step, accepting is held back
 REFUSED_SHARE = 8  # connections that are being refused may use the reserved descriptors divided by this
 USUALLY_OPEN = 24  # descriptors that a process has open when it starts, with a margin
+FULL = "The server has no room for more connections. Try again in a moment."
 TOO_MANY_OF_ADDRESS = "This address has as many connections as it may. Try again in a moment."
 TOO_LATE = "The server is overloaded. Try again in a moment."
 RETRY_LATE = "Retry-After: 5\r\n"
@@ -348,6 +350,17 @@ class Acceptor:
         else:
             self._http_sniffers[transport] = sniffer
 
+    def refusal(self, use: AddressUse, values: Values) -> str | None:
+        """Why an upgrade with the headers `values`, by a client whose connections `use` counts, would be refused now;
+        None when it would not. In the order of the checks of an upgrade, and counted as none."""
+        if self.open_count >= self.max_connections:
+            return FULL
+        if use.has_enough(values):
+            return TOO_MANY_OF_ADDRESS
+        if self.refuses_new_clients:
+            return NO_MEMORY
+        return None if self.origins.allow(values) else origin_refusal(values)
+
     def upgrade(self, request: web.BaseRequest) -> bool:
         """Take the connection of an upgrade request (`keepalive_upgrade.wants_websocket`) from aiohttp. Returns False
         when the connection is closed or not of this acceptor."""
@@ -423,7 +436,7 @@ class ProtocolSniffer(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
         if not self._acceptor.enter(transport):
-            self._refuse(503, "The server has no room for more connections. Try again in a moment.", RETRY_CONNECTION)
+            self._refuse(503, FULL, RETRY_CONNECTION)
             return
         if self._use is None:
             self._refuse(503, TOO_MANY_OF_ADDRESS, RETRY_CONNECTION)

@@ -107,6 +107,15 @@ class AddressLimits:
         caused too many in this second."""
         return self._take("questions", QUESTIONS, address, self._limits.address_questions_hz)
 
+    def has_enough(self, address: str) -> bool:
+        """True when the address has as many connections as it may, or as many that are not authenticated; not counted
+        as a refusal."""
+        cell_indexes = self._counts.cell_indexes(address)
+        return (
+            self._counts.count(CONNECTIONS, cell_indexes) >= self._limits.address_connections
+            or self._counts.count(UNAUTHENTICATED, cell_indexes) >= self._limits.address_unauthenticated
+        )
+
     def enough(self, address: str, cell_indexes: CellIndexes) -> bool:
         """True, and counted as a refusal, when the address has as many connections as it may, or as many that are not
         authenticated."""
@@ -206,6 +215,11 @@ class AddressUse:
         second."""
         address = self.client(values)
         return not address or self._limits.take_request(address)
+
+    def has_enough(self, values: Values) -> bool:
+        """True when the address of a client that sends the headers `values` may open no further WebSocket now."""
+        address = self.client(values)
+        return bool(address) and self._limits.has_enough(address)
 
     def take_question(self) -> bool:
         """Count a remote check of a token received on this connection. Returns False when its address has caused too

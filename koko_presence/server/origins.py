@@ -11,6 +11,7 @@ from koko_presence.config.host_names import WITHOUT_HOST, is_loopback, is_own
 ORIGIN_REFUSED = "This page's origin is not on the server's list (server.origins)"
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+MAX_GIVEN_CHARACTERS = 200
 _WRITABLE = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9._:\[\]-]{0,200}")  # as server.origins may have it
 
 Values = Callable[[str], Sequence[str]]  # the values of a request's header, by its name in lower case
@@ -74,6 +75,18 @@ def refusal(values: Values) -> str:
     if _WRITABLE.fullmatch(origin):
         return f'{ORIGIN_REFUSED}: add "{origin}" to it.'
     return f"{ORIGIN_REFUSED}."
+
+
+def is_origin(text: str) -> bool:
+    """True for the text of an origin as browsers send it, in lower case and of at most MAX_GIVEN_CHARACTERS."""
+    return text in WITHOUT_HOST or (len(text) <= MAX_GIVEN_CHARACTERS and _WRITABLE.fullmatch(text) is not None)
+
+
+def of_page(origin: str, values: Values) -> Values:
+    """The headers `values` of a request as they would be in an upgrade by a page of `origin`: browsers send no Origin
+    with a GET of the page's own host. A header Origin remains, so that a page learns nothing about another one's
+    origin. An empty `origin` adds none."""
+    return lambda name: values(name) or ([origin] if origin and name == "origin" else [])
 
 
 def _is_local(origin: str, values: Values) -> bool:

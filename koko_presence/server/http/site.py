@@ -8,7 +8,7 @@ name.
 from collections.abc import Awaitable, Callable, Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import msgspec
 from aiohttp import HttpVersion11, web
@@ -24,7 +24,7 @@ from koko_presence.server.keepalive_upgrade import (
     given_away,
     wants_websocket,
 )
-from koko_presence.server.origins import Origins, refusal
+from koko_presence.server.origins import Origins, Values, is_origin, of_page, refusal
 from koko_presence.server.refused_origins import RefusedOrigins
 from koko_presence.web.hashed_files import current_path, hashed_files
 from koko_presence.web.static_files import StaticFile, static_files
@@ -88,6 +88,9 @@ class HttpConnection(JsonErrors):
         return body is not None and not body.is_eof()
 
 
+BAD_WHY = (
+    "`why` is the origin of the page that cannot connect, such as https://app.example.com; it is empty without one."
+)
 STOPPING = "The server is stopping. Connect again in a moment."
 _TOO_LARGE = (
     f"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Type: text/plain; charset=utf-8\r\n"
@@ -149,6 +152,22 @@ def demo_files(folder: Path) -> dict[str, StaticFile]:
     return static_files(folder, "/demo", page_headers=PAGE_HEADERS)
 
 
+class WebSocketSide(Protocol):
+    """What a plain request for the address of a WebSocket is answered by: the acceptor."""
+
+    origins: Origins
+    refused_origins: RefusedOrigins
+    is_stopping: bool  # new connections are not accepted any more, which a request on an open one does not show
+
+    def upgrade(self, request: web.BaseRequest) -> bool:
+        """Take the connection of an upgrade request. Returns False when it cannot."""
+        ...
+
+    def refusal(self, use: AddressUse, values: Values) -> str | None:
+        """Why an upgrade with these headers would be refused now."""
+        ...
+
+
 class HttpSide:
     """Answers every HTTP request that is not an upgrade to WebSocket. Its tables are written before the server
     starts."""
@@ -160,34 +179,47 @@ class HttpSide:
         self._files: dict[str, StaticFile] = {}
         self._trpc: TrpcHttp | None = None
         self._request_scheduler = RequestScheduler()
-        self._upgrade: Callable[[web.BaseRequest], bool] = lambda request: False
+        self._websocket: WebSocketSide | None = None
 
-    def add_websocket(
-        self,
-        paths: Iterable[str],
-        upgrade: Callable[[web.BaseRequest], bool],
-        origins: Callable[[], Origins],
-        is_stopping: Callable[[], bool],
-    ) -> None:
-        """Register the WebSocket `paths`; `upgrade` takes the connection of an upgrade request and returns False when
-        it cannot. A plain request is answered with what an upgrade lacks; `origins` are those that may connect.
-        `is_stopping`: new connections are not accepted any more, which a request on an open one does not show."""
+    def add_websocket(self, paths: Iterable[str], side: WebSocketSide) -> None:
+        """Register the WebSocket `paths`. A plain request is answered with what an upgrade lacks; one with the field
+        `why` in its query with why an upgrade would be refused."""
+
+        def plain(request: web.BaseRequest) -> web.Response:
+            page = request.query.get("why") if _asks_why(request) else None
+            response = upgrade_required(request) if page is None else reason(request, page.lower())
+            response.headers.update(OPEN_TO_ALL)
+            return response
+
+        def reason(request: web.BaseRequest, page: str) -> web.Response:
+            """Why a page of the origin `page`, empty for none, cannot connect. A browser hides it, and logs an answer
+            that is an error in the console of the page, so the status is 200."""
+            if page and not is_origin(page):
+                return answer(400, {"error": BAD_WHY})
+            values = of_page(page, values_of(request))
+            if side.is_stopping:
+                stopping = answer(200, {"error": STOPPING, "stopping": True})
+                stopping.force_close()
+                return stopping
+            if not side.origins.allow(values):
+                side.refused_origins.note(values("origin"))
+            refused = side.refusal(cast(HttpConnection, request.protocol).address_use, values)
+            return answer(200, {} if refused is None else {"error": refused})
 
         def upgrade_required(request: web.BaseRequest) -> web.Response:
-            if is_stopping():
+            if side.is_stopping:
                 refused = answer(503, {"error": STOPPING, "stopping": True})
                 refused.headers["Retry-After"] = "1"
                 refused.force_close()
-            elif not origins().allow(values_of(request)):
+            elif not side.origins.allow(values_of(request)):
                 refused = answer(403, {"error": refusal(values_of(request))})
             else:
                 refused = answer(426, {"error": UPGRADE_REQUIRED})
                 refused.headers.update({"Upgrade": "websocket", "Connection": "Upgrade"})  # [RFC 9110 15.5.22]
-            refused.headers.update(OPEN_TO_ALL)
             return refused
 
-        self._upgrade = upgrade
-        self._routes |= dict.fromkeys(paths, upgrade_required)
+        self._websocket = side
+        self._routes |= dict.fromkeys(paths, plain)
 
     def add_trpc(self, trpc: TrpcHttp) -> None:
         """Serve calls below /trpc/ [M6]."""
@@ -235,7 +267,7 @@ class HttpSide:
         values = values_of(request)
         upgrade = wants_websocket(request)  # the acceptor counts and limits upgrades itself
         if not upgrade and not use.take_request(values):
-            return _too_many()
+            return _too_many(request)
         if not upgrade and not _has_fit_head(request):
             refused = answer(431, {"error": HEAD_TOO_LARGE})
             refused.force_close()
@@ -243,7 +275,7 @@ class HttpSide:
         if self._local_only and not is_own(request.headers.getall("host", [])):
             return answer(421, {"error": "serve --dev answers to localhost and to addresses, and to no other name."})
         await self._request_scheduler.wait()
-        if upgrade and self._upgrade(request):
+        if upgrade and self._websocket is not None and self._websocket.upgrade(request):
             raise given_away()
         if self._trpc is not None and request.path.startswith(trpc_http.PATH):
             await _let_continue(request)
@@ -300,9 +332,16 @@ def _has_fit_head(request: web.BaseRequest) -> bool:
     return size <= MAX_HEAD_BYTES and len(fields) <= MAX_FIELDS
 
 
-def _too_many() -> web.Response:
+def _asks_why(request: web.BaseRequest) -> bool:
+    """True when the query may have the field `why`; a query is not parsed for any other request."""
+    return "why=" in request.query_string
+
+
+def _too_many(request: web.BaseRequest) -> web.Response:
     refused = answer(429, {"error": "This address sends too many requests."})
     refused.headers["Retry-After"] = str(RETRY_RATE_S)
+    if _asks_why(request):
+        refused.headers.update(OPEN_TO_ALL)
     return refused
 
 

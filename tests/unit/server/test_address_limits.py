@@ -99,6 +99,27 @@ def test_requests_and_provider_requests_are_counted_by_the_second() -> None:
     assert place.limits.refusals == {"connections": 0, "unauthenticated": 0, "requests": 1, "questions": 2}
 
 
+def test_whether_an_address_has_enough_connections_is_asked_without_counting() -> None:
+    place = Place()
+    kept, other = place.admit(), place.admit()
+    assert kept.has_enough(header()), "two that are not authenticated"
+    kept.settle()
+    assert not kept.has_enough(header())
+    other.settle()
+    further = [place.admit() for _ in range(2)]
+    for each in further:
+        each.settle()
+    assert kept.has_enough(header()) and place.come() is None
+    further[0].end()
+    assert not kept.has_enough(header())
+    assert place.limits.refusals == {"connections": 1, "unauthenticated": 0, "requests": 0, "questions": 0}
+    proxied = Place(FEW, "127.0.0.1")
+    proxy, home = proxied.admit(("127.0.0.1", 1)), header(x_forwarded_for="192.0.2.7")
+    assert proxy.begin_websocket(home) is not None and not proxy.has_enough(home)
+    assert proxy.begin_websocket(home) is not None and proxy.has_enough(home)
+    assert not proxy.has_enough(header(x_forwarded_for="198.51.100.1")) and not proxy.has_enough(header())
+
+
 @pytest.mark.parametrize("peer", [("127.0.0.1", 1), ("127.8.8.8", 1), ("::ffff:127.0.0.1", 1, 0, 0), ("::1", 1, 0, 0)])
 def test_loopback_is_free(peer: Any) -> None:
     place = Place()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from koko_presence.server.origins import Origins, Values, refusal
+from koko_presence.server.origins import Origins, Values, is_origin, of_page, refusal
 
 APPS = ["capacitor://localhost", "ionic://localhost", "https://localhost", "app://bundle", "null", "file://"]
 
@@ -77,3 +77,43 @@ def test_pages_of_this_machine_connect_to_a_development_server_at_any_port(origi
     assert dev.allow(headers(origin, "localhost:8080")) is welcome
     assert not dev.allow(headers(origin, "evil.example:8080")), "DNS rebinding"
     assert not Origins().allow(headers(origin, "localhost:8080")), "without --dev"
+
+
+def test_a_request_without_an_origin_is_judged_by_the_page_that_it_names() -> None:
+    listed = Origins(["https://app.example"])
+    for page, host, welcome in (
+        ("https://app.example", "10.0.0.7:8080", True),
+        ("https://other.example", "10.0.0.7:8080", False),
+        ("https://other.example", "other.example", True),
+        ("", "10.0.0.7:8080", True),
+    ):
+        values = of_page(page, headers(None, host))
+        assert listed.allow(values) is welcome and values("host") == [host]
+
+
+def test_a_page_learns_nothing_about_the_origin_of_another_one() -> None:
+    values = of_page("https://app.example", headers("https://evil.example"))
+    assert not Origins(["https://app.example"]).allow(values) and "evil.example" in refusal(values)
+
+
+@pytest.mark.parametrize(
+    ("text", "fit"),
+    [
+        ("https://app.example:8443", True),
+        ("http://[::1]:8080", True),
+        ("capacitor://localhost", True),
+        ("null", True),
+        ("file://", True),
+        ("", False),
+        ("app.example", False),
+        ("https://app.example/page", False),
+        ("https://app.example\n2026 a line of the log", False),
+        ("https://app.example\n", False),
+        ("https://ümlaut.example", False),
+        ("https://" + "a" * 192, True),
+        ("https://" + "a" * 193, False),
+        ("s" * 300 + "://a", False),
+    ],
+)
+def test_what_is_no_origin_of_a_page_is_told_from_one(text: str, fit: bool) -> None:
+    assert is_origin(text) is fit
