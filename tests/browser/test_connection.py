@@ -20,8 +20,6 @@ LOST = (
     "ERR_SOCKET_NOT_CONNECTED",
     "ERR_EMPTY_RESPONSE",
     "WebSocket connection to",
-    "426 (Upgrade Required)",
-    "503 (Service Unavailable)",
 )
 
 

@@ -48,6 +48,8 @@ def test_connection_rooms_and_messages(page: Page, room: tuple[Page, str], compl
     expect(panel.locator("pre")).to_contain_text('"resumeToken": "..."', timeout=WAIT_MS)
     page.get_by_role("button", name="Clear").click()
     expect(panel.locator("li")).to_have_count(0, timeout=WAIT_MS)
+    page.evaluate("document.querySelector('koko-devtools').presence = null")
+    expect(panel.locator("dt")).to_have_count(0, timeout=WAIT_MS)
     page.evaluate("document.querySelector('koko-devtools').remove(); presence.close()")
     assert complaints == []
 

@@ -19,8 +19,8 @@ ROOM = "document.getElementById('avatars').room"
 @pytest.fixture(autouse=True)
 def losses_are_no_complaints(complaints: list[str]) -> Iterator[None]:
     yield
-    # 426: the SDK asks the server why it refuses WebSockets; 404: the grant to nobody, and the icon of the other page
-    lost = (*LOST, "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_EMPTY_RESPONSE", "(Upgrade Required)", "(Not Found)")
+    # 404: the grant to nobody, and the icon of the other page
+    lost = (*LOST, "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_EMPTY_RESPONSE", "(Not Found)")
     complaints[:] = [text for text in complaints if not any(each in text for each in lost)]
 
 
@@ -37,7 +37,7 @@ def transport(page: Page) -> str:
 def test_everything_works_where_websockets_are_blocked(enter: Enter, blocking: Cable) -> None:
     tom = enter("tom", "Tom")
     jane = enter("jane", "Jane", base=blocking.url)
-    assert (transport(jane), transport(tom), blocking.blocked) == ("sse", "websocket", 2)
+    assert (transport(jane), transport(tom)) == ("sse", "websocket") and blocking.blocked >= 2
     expect(face(tom, "Jane")).to_have_attribute("aria-label", "Jane, active")
     expect(faces(jane)).to_have_count(2)
     point(jane, 0.5, 0.5)
@@ -74,6 +74,7 @@ def test_a_cut_stream_is_resumed_and_a_page_that_goes_leaves(enter: Enter, block
 
 def test_after_a_reload_no_websocket_is_tried(enter: Enter, blocking: Cable) -> None:
     jane = enter("jane", "Jane", base=blocking.url)
+    tried = blocking.blocked
     jane.reload()
     jane.wait_for_selector("body[data-state=live]")
-    assert (transport(jane), blocking.blocked) == ("sse", 2)
+    assert (transport(jane), blocking.blocked) == ("sse", tried)

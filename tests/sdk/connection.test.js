@@ -139,19 +139,21 @@ test("auth that never answers, and a socket that never opens, are given up after
 
 test("a refused upgrade is told from a server that is not there, and tried again late", async () => {
   const asked = [];
-  const answers = [{ ok: true }, { status: 503 }, { ok: false }];
+  const answers = [Response.json({ error: "Full." }), new Response("Bad Gateway", { status: 502 })];
   const { fetch } = globalThis;
   later(() => (globalThis.fetch = fetch));
   globalThis.fetch = async (url) => (asked.push(`${url}`), answers.shift() ?? fetch());
+  globalThis.location = new URL("https://app.example:8443/page?a=1");
+  later(() => delete globalThis.location);
   const errors = [];
   const window = page();
-  const made = presence({ url: "wss://host/app/presence" });
+  const made = presence({ url: "wss://host/app/presence?tenant=7" });
   made.on("error", (error) => errors.push(error));
   const room = made.enter("video_1");
   await settle();
   await Socket.last.lose();
-  assert.deepEqual(asked, ["https://host/app/healthz", "https://host/app/presence"]);
-  assert.deepEqual(errors, [{ code: "REFUSED", message: "The server is full, or refuses this page." }]);
+  assert.deepEqual(asked, ["https://host/app/presence?tenant=7&why=https%3A%2F%2Fapp.example%3A8443"]);
+  assert.deepEqual(errors, [{ code: "REFUSED", message: "Full." }]);
   assert.deepEqual([room.status, time.waits[0]], ["connecting", 15_125]);
   await window.fire("online");
   assert.equal(Socket.all.length, 1, "the network is not what is missing");
@@ -163,25 +165,92 @@ test("a refused upgrade is told from a server that is not there, and tried again
   await time.advance(time.waits[0]);
   Socket.last.open();
   await Socket.last.lose();
-  assert.equal(asked.length, 4, "a connection that was there is lost, not refused");
+  assert.equal(asked.length, 3, "a connection that was there is lost, not refused");
 });
 
-test("an answer about a refused upgrade that comes too late says nothing", async () => {
-  let answer;
+/** A server whose answers to `?why=` are given one by one; without one it does not answer, as long as the request goes on. */
+function asked(answers) {
   const { fetch } = globalThis;
   later(() => (globalThis.fetch = fetch));
-  globalThis.fetch = () => new Promise((resolve) => (answer = resolve));
+  const urls = [];
+  globalThis.fetch = (url, { signal }) => {
+    urls.push(url);
+    const answer = answers[urls.length - 1];
+    if (answer) return Promise.resolve(Response.json(answer));
+    return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+  };
+  return urls;
+}
+
+test("a server that does not say why in 5 s cannot be reached; what it says later changes nothing", async () => {
+  asked([]);
   const errors = [];
   const made = presence();
   made.on("error", (error) => errors.push(error));
   made.enter("video_1");
   await settle();
   await Socket.last.lose();
-  await time.advance(15_000); // the time limit of an attempt
-  const sockets = Socket.all.length;
-  answer({ ok: true });
+  await time.advance(4999);
+  assert.deepEqual([errors, Socket.all.length], [[], 1]);
+  await time.advance(1);
+  assert.deepEqual(errors.map(({ code }) => code), ["UNREACHABLE"]);
+  await time.advance(125);
+  assert.equal(Socket.all.length, 2);
+});
+
+test("a network that swallows everything blocks no WebSockets, however often they do not open", async () => {
+  const urls = asked([]);
+  const made = presence();
+  const room = made.enter("video_1");
   await settle();
-  assert.deepEqual([errors.map(({ code }) => code), Socket.all.length], [["UNREACHABLE"], sockets]);
+  for (let i = 0; i < 4; i++) {
+    await time.advance(20_000);
+    await time.advance(time.waits[0]);
+  }
+  assert.deepEqual([room.getSnapshot().transport, Socket.all.length, urls.length], ["websocket", 5, 4]);
+});
+
+test("WebSockets that never open although the server takes the page are blocked", async () => {
+  asked([{}, {}]);
+  const made = presence();
+  const errors = [];
+  made.on("error", ({ code }) => errors.push(code));
+  const room = made.enter("video_1");
+  await settle();
+  for (const wait of [15_000, 125, 15_000, 125]) await time.advance(wait);
+  assert.deepEqual([errors, Socket.all.length], [["REFUSED", "REFUSED"], 2]);
+  made.close();
+  assert.equal(room.getSnapshot().transport, "sse");
+});
+
+test("faults of one moment, and those with another reason between them, block no WebSockets", async () => {
+  const refusals = [{}, {}, {}, {}, { error: "Full." }, {}, { stopping: true }, {}, undefined, {}];
+  asked(refusals);
+  const room = presence().enter("video_1");
+  await settle();
+  for (const refusal of refusals) {
+    assert.equal(room.getSnapshot().transport, "websocket");
+    await Socket.last.lose();
+    if (!refusal) await time.advance(5000);
+    await time.advance(time.waits[0]);
+  }
+  assert.deepEqual([room.getSnapshot().transport, Socket.all.length], ["websocket", refusals.length + 1]);
+});
+
+test("an `auth` that fails while WebSockets seem to be blocked is called with growing pauses", async () => {
+  asked([{}]);
+  const window = page();
+  let calls = 0;
+  const made = presence({ auth: () => (++calls === 1 ? "token" : Promise.reject(new Error("asleep"))) });
+  made.on("error", () => {});
+  made.enter("video_1");
+  await settle();
+  await Socket.last.lose();
+  await window.fire("pagehide", { persisted: true }); // it begins anew with another token
+  await time.advance(6000);
+  await window.fire("pageshow", { persisted: true });
+  await time.advance(60_000);
+  assert.ok(calls < 15, `${calls} calls`);
 });
 
 test("a token that ends is replaced on the same connection, and the new one is used from then on [A7]", async () => {

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
+import { watchLoss } from "../../koko_presence/web/sdk/connection-loss.js";
 import { createHooks } from "../../koko_presence/web/sdk/react.js";
 import { createPresence } from "../../koko_presence/web/sdk/presence.js";
 import { Socket, Time, event, finish, inside, later, presence, row, settle, snapshot } from "./fake.js";
@@ -23,7 +24,7 @@ afterEach(async () => {
 function answering(answers) {
   const { fetch } = globalThis;
   later(() => (globalThis.fetch = fetch));
-  globalThis.fetch = async (url) => answers[url] ?? fetch(url);
+  globalThis.fetch = async (url) => answers[url]?.() ?? fetch(url);
 }
 
 /** A room that is entered; nothing listens to errors but `errors`, if that is asked for. */
@@ -56,13 +57,18 @@ test("a server that is not there: in the snapshot while it tries, an event at ea
   assert.deepEqual([room.status, errorOf(room), made.error, warnings], ["live", null, null, []]);
 });
 
+const atItsLimit = { status: 503, headers: { "retry-after": "10", "content-type": "text/plain; charset=utf-8" } };
 for (const [what, answer, message] of [
-  ["an origin that is not listed", { status: 403, json: async () => ({ error: "This page's origin is not on the list." }) }, /origin/],
-  ["a wrong path", { status: 404, json: async () => ({ error: "Nothing here. The WebSocket is at /presence." }) }, /at \/presence/],
-  ["the page of another server", { status: 200, json: async () => JSON.parse("<!doctype html>") }, /full, or refuses/],
+  ["an origin that is not listed", () => Response.json({ error: "This page's origin is not on the list." }), /origin/],
+  ["a wrong path", () => Response.json({ error: "Nothing here. The WebSocket is at /presence." }, { status: 404 }), /at \/presence/],
+  ["a server at its limits", () => new Response("The server has no room.", atItsLimit), /no room/],
+  ["the page of another server", () => new Response("<!doctype html>"), /server\/presence \(status 200\) is no presence server/],
+  ["another interface", () => Response.json(["hello"]), /is no presence server/],
+  ["a long error of another interface", () => Response.json({ error: "x".repeat(1000) }), /^x{300}$/],
+  ["an error of another interface", () => Response.json({ error: { code: 7 } }, { status: 400 }), /\(status 400\) is no presence/],
 ]) {
   test(`${what} is told with the server's reason`, async () => {
-    answering({ "http://server/healthz": { ok: true }, "http://server/presence": answer });
+    answering({ "http://server/presence?why=": answer });
     const { room, errors } = await entering();
     await Socket.last.lose();
     assert.deepEqual([room.status, errors.length, errorOf(room).code], ["connecting", 1, "REFUSED"]);
@@ -208,6 +214,23 @@ test("a loss that lasts is `lost`, and still tried [D2]", async () => {
   assert.deepEqual(seen, ["reconnecting", "lost", "live"]);
 });
 
+test("a room that is left while it is lost is not restored; one that is live again is", async () => {
+  const { presence: made, room, socket } = await inside();
+  const heard = [];
+  watchLoss(room, 1000, (loss) => heard.push(loss));
+  await socket.lose();
+  await time.advance(3000);
+  Socket.last.open({ resumed: true, rooms: ["video_1"] });
+  await settle();
+  await Socket.last.say({ ...snapshot(), id: Socket.last.of("join")[0].id });
+  assert.deepEqual(heard, ["lost", "restored"]);
+  await Socket.last.lose();
+  await time.advance(3000);
+  room.leave();
+  await settle();
+  assert.deepEqual([heard, made.status], [["lost", "restored", "lost"], "closed"]);
+});
+
 test("what a return was is told: the same session or a new one, and how long it took", async () => {
   const { room, socket } = await inside();
   const told = [];
@@ -264,6 +287,10 @@ test("wrong arguments throw at the call, and harm nothing", async () => {
     [() => room.updateCursor({ timestamp: 1n }), /`timestamp` is a number or a text, not bigint/],
     [() => room.updateSelection({ startTime: {} }), /`startTime`/],
     [() => room.typing(true, {}), /context is a text/],
+    [() => room.playback(), /playback: needs a command, such as \{ action: "play" \}, not undefined/],
+    [() => room.playback("play"), /needs a command/],
+    [() => room.follow(), /follow: needs true, false or a user id/],
+    [() => room.follow(null), /follow: needs true/],
   ]) assert.throws(call, { name: "TypeError", message });
   await time.advance(1000);
   assert.deepEqual([socket.sent, room.status, made.status], [[], "live", "live"]);
@@ -288,6 +315,65 @@ test("entering an entered room applies its privacy, and refuses another type", a
   await settle();
   const [{ roomType, privacy }] = Socket.last.of("join");
   assert.deepEqual([roomType, privacy], ["comparison", { invisible: true }]);
+});
+
+test("entering an entered room adds what is missing in its presence object", async () => {
+  const { presence: made, room, socket } = await inside();
+  room.setPresence({ tool: "pen", page: 3 });
+  await time.advance(100);
+  socket.clear();
+  made.enter("video_1", { presence: { tool: "none", isGuest: true } });
+  await time.advance(100);
+  assert.deepEqual(room.getSnapshot().presence, { tool: "pen", page: 3, isGuest: true });
+  assert.deepEqual(socket.of("presence").map(({ data }) => data), [{ isGuest: true }]);
+});
+
+/** A signal that counts its listeners. */
+function countingSignal() {
+  const controller = new AbortController();
+  const { signal } = controller;
+  const listeners = new Set();
+  const { addEventListener, removeEventListener } = signal;
+  signal.addEventListener = (type, listener, options) => {
+    listeners.add(listener);
+    options?.signal?.addEventListener("abort", () => listeners.delete(listener));
+    addEventListener.call(signal, type, listener, options);
+  };
+  signal.removeEventListener = (type, listener) => {
+    listeners.delete(listener);
+    removeEventListener.call(signal, type, listener);
+  };
+  return { controller, signal, listeners };
+}
+
+test("a signal of the page keeps no room that was left, and no presence that is closed", async () => {
+  const { controller, signal, listeners } = countingSignal();
+  const made = presence({ signal });
+  for (let i = 0; i < 5; i++) {
+    const room = made.enter(`video_${i}`, { signal });
+    await settle();
+    room.leave();
+  }
+  await settle();
+  assert.deepEqual([made.status, listeners.size], ["closed", 0]);
+  const room = made.enter("video_1", { signal });
+  const again = made.enter("video_1", { signal });
+  assert.deepEqual([room, listeners.size], [again, 3]);
+  controller.abort();
+  await settle();
+  assert.deepEqual([room.status, made.status, listeners.size], ["closed", "closed", 0]);
+});
+
+test("each `enter` with a signal is one that its abort takes back", async () => {
+  const { presence: made, room } = await inside();
+  const controller = new AbortController();
+  for (let i = 0; i < 2; i++) made.enter("video_1", { signal: controller.signal });
+  controller.abort();
+  assert.equal(room.status, "live");
+  made.enter("video_1", { signal: controller.signal }); // aborted already
+  assert.equal(room.status, "live");
+  room.leave();
+  assert.equal(room.status, "closed");
 });
 
 test("createHooks says what it needs", () => {
@@ -432,8 +518,7 @@ test("a final end is not warned of where one of two rooms listens", async () => 
 });
 
 test("a server that stops is one that cannot be reached: WebSockets are tried again soon", async () => {
-  const stopping = { status: 503, json: async () => ({ error: "The server is stopping.", stopping: true }) };
-  answering({ "http://server/healthz": { ok: true }, "http://server/presence": stopping });
+  answering({ "http://server/presence?why=": () => Response.json({ error: "The server is stopping.", stopping: true }) });
   const { made, room } = await entering();
   for (let attempt = 0; attempt < 3; attempt++) {
     await Socket.last.lose();
@@ -442,4 +527,120 @@ test("a server that stops is one that cannot be reached: WebSockets are tried ag
     await time.advance(time.waits[0]);
   }
   assert.deepEqual([made.transport ?? room.getSnapshot().transport, errorOf(room).code], ["websocket", "UNREACHABLE"]);
+});
+
+test("a room that a listener of `closed` enters again is another one, with a connection of its own", async () => {
+  const { presence: made, room, socket } = await inside();
+  let again;
+  room.on("status", (status) => {
+    if (status === "closed") again = made.enter("video_1", { type: "video" });
+  });
+  await socket.lose(4403);
+  assert.deepEqual([room.status, again.status, made.rooms, made.enter("video_1")], ["closed", "connecting", [again], again]);
+  assert.equal(made.error, null);
+  Socket.last.open();
+  await settle();
+  await Socket.last.say({ ...snapshot([row("tom")]), id: Socket.last.of("join")[0].id });
+  assert.deepEqual([again.status, made.status, again.others[0].name], ["live", "live", "TOM"]);
+});
+
+test("so is one that a listener of the error enters, and one of a presence that is closed", async () => {
+  const { presence: made, socket, room } = await inside();
+  let again;
+  made.on("error", () => (again ??= made.enter("video_1")));
+  await socket.lose(4403);
+  assert.deepEqual([room.status, again.status, made.rooms], ["closed", "connecting", [again]]);
+  let last;
+  const undo = made.on("status", (status) => {
+    if (status === "closed") last = made.enter("video_1");
+  });
+  made.close();
+  undo();
+  assert.deepEqual([again.status, last.status, made.rooms, made.status], ["closed", "connecting", [last], "connecting"]);
+  await settle();
+  assert.equal(Socket.all.length, 3);
+});
+
+for (const [what, listen] of [
+  ["of the status", (made, close) => made.on("status", (status) => status === "reconnecting" && close())],
+  ["of the status of a room", (made, close, room) => room.on("status", (status) => status === "reconnecting" && close())],
+  ["of the snapshot", (made, close, room) => room.subscribe(() => room.getSnapshot().error && close())],
+]) {
+  test(`a presence that a listener ${what} closes at a loss stays closed`, async () => {
+    const { presence: made, room, socket } = await inside();
+    listen(made, () => made.close(), room);
+    await socket.lose();
+    assert.deepEqual([made.status, room.status, made.error], ["closed", "closed", null]);
+    await time.advance(60_000);
+    assert.deepEqual([made.status, Socket.all.length], ["closed", 1]);
+  });
+}
+
+for (const [what, fail, { answer, auth = () => "token" } = {}] of [
+  ["a server that cannot be reached", () => Socket.last.lose()],
+  ["a server that refuses it", () => Socket.last.lose(), { answer: { error: "No." } }],
+  ["a socket that never opens", () => time.advance(20_000)],
+  ["an `auth` that fails", () => {}, { auth: () => Promise.reject(new Error("no")) }],
+  ["an `auth` that does not answer", () => time.advance(15_000), { auth: () => new Promise(() => {}) }],
+  ["what answers nonsense", () => Socket.last.onopen() ?? Socket.last.onmessage({ data: "hello" })],
+]) {
+  test(`a presence that only watches, and closes at the error of ${what}, stays closed`, async () => {
+    answering(answer ? { "http://server/presence?why=": () => Response.json(answer) } : {});
+    const made = presence({ auth });
+    const errors = [];
+    made.on("error", ({ code }) => {
+      errors.push(code);
+      made.close();
+    });
+    made.watchRooms(["video_7"]);
+    await settle();
+    await fail();
+    await settle();
+    const sockets = Socket.all.length;
+    await time.advance(60_000);
+    assert.deepEqual([made.status, errors.length, Socket.all.length], ["closed", 1, sockets]);
+  });
+}
+
+test("a presence that is closed as it begins, or as it becomes live, stays closed", async () => {
+  const made = presence();
+  const undo = made.on("status", (status) => status === "connecting" && made.close());
+  assert.equal(made.enter("video_1").status, "closed");
+  await settle();
+  assert.deepEqual([made.status, Socket.all.length], ["closed", 0]);
+  undo();
+  made.inspect(({ message }) => message.type === "authenticated" && made.close());
+  made.enter("video_1");
+  await settle();
+  Socket.last.open();
+  await settle();
+  assert.deepEqual([made.status, made.rooms], ["closed", []]);
+});
+
+test("what `auth` brings after the end of its attempt is not told", async () => {
+  const rejects = [];
+  const { made, room, errors } = await entering({ auth: () => new Promise((_, reject) => rejects.push(reject)) });
+  await time.advance(15_000);
+  assert.deepEqual(errors.map(({ code }) => code), ["TOKEN"]);
+  rejects[0](new Error("too late"));
+  await settle();
+  assert.deepEqual([errors.length, made.error.message], [1, "`auth` has not answered within 15 s."]);
+  await time.advance(1000);
+  made.close();
+  rejects[1](new Error("of a presence that is closed"));
+  await settle();
+  assert.deepEqual([rejects.length, errors.length, made.error, room.getSnapshot().error, warnings], [2, 1, null, null, []]);
+});
+
+test("a renewal that fails after the connection was lost is not told", async () => {
+  let reject;
+  const tokens = [() => "token", () => new Promise((_, no) => (reject = no)), () => "token"];
+  const { presence: made, socket } = await inside([], {}, { auth: () => tokens.shift()() });
+  const errors = [];
+  made.on("error", ({ code }) => errors.push(code));
+  await socket.say({ type: "auth_expiring", expiresAt: "2025-01-15T11:30:00.000Z" });
+  await socket.lose();
+  reject(new Error("too late"));
+  await settle();
+  assert.deepEqual(errors, []);
 });

@@ -162,3 +162,23 @@ test("a room that was left takes nothing", async () => {
   await settle();
   assert.deepEqual(patches(socket), []);
 });
+
+test("one that is too large for the server is told and taken back as the room is joined, which it is", async () => {
+  for (const [limits, isFit] of [[{ cursorHz: 20, maxPresenceBytes: 1024 }, false], [{ cursorHz: 20, maxPresenceBytes: 4096 }, true]]) {
+    const made = presence();
+    const errors = [];
+    made.on("error", () => {}); // so that nothing is written to the console
+    const room = made.enter("video_1", { type: "video", presence: { a: "x".repeat(3000) } });
+    room.on("error", (error) => errors.push(error));
+    await settle();
+    Socket.last.open({ limits });
+    await settle();
+    const [{ presence: sent }] = Socket.last.of("join");
+    assert.deepEqual([sent?.a.length, room.getSnapshot().presence.a?.length], isFit ? [3000, 3000] : [undefined, undefined]);
+    const expected = { code: "TOO_LARGE", message: "The presence object would have 3008 of 1024 bytes.", roomId: "video_1" };
+    assert.deepEqual(errors, isFit ? [] : [expected]);
+    await joined(Socket.last, { presence: sent });
+    assert.equal(room.status, "live");
+    made.close();
+  }
+});

@@ -42,6 +42,11 @@ test("no modules import each other, not even for types", () => {
   for (const name of imports.keys()) visit(name, []);
 });
 
+test("the package asks for the React that its documentation names", () => {
+  const docs = readFileSync(new URL("../../docs/react.md", import.meta.url), "utf8");
+  assert.equal(manifest.peerDependencies.react, `>=${/for React (\d+)/.exec(docs)[1]}`); // an older one has no `use`
+});
+
 test("npm would publish the modules, their types, and nothing else", async () => {
   const { stdout } = await run("npm", ["pack", "--dry-run", "--json"], { cwd: SDK });
   const packed = JSON.parse(stdout);

@@ -45,11 +45,11 @@ async function show(...children) {
   await render(...children);
   await goLive();
 }
-async function goLive() {
+async function goLive(more) {
   await turn();
   await act(async () => Socket.last.open());
   await turn();
-  await say({ ...snapshot([row("jane"), row("tom")]), id: Socket.last.of("join")[0].id });
+  await say({ ...snapshot([row("jane"), row("tom")], more), id: Socket.last.of("join")[0].id });
   Socket.last.clear();
 }
 
@@ -401,6 +401,35 @@ test("useCursor: pointer events become cursors of the element, and go with it", 
   await act(() => root.render(h(RoomProvider, { presence: made, id: "video_1", type: "video" })));
   await new Promise((resolve) => setTimeout(resolve, 60));
   assert.equal(Socket.last.of("cursor").at(-1).data, null);
+});
+
+test("what hooks return as functions is the same until the room or the target changes, and of the last render", async () => {
+  const seen = [];
+  function Player({ time, target }) {
+    const { onPointerMove, onPointerLeave } = useCursor(() => time, target);
+    const { attach, position, command } = usePlayback();
+    const film = useTarget(target);
+    seen.push([onPointerMove, onPointerLeave, attach, position, command, film.attach, film.position, useTyping()[1], useMyPresence()[1]]);
+    return null;
+  }
+  const media = { main: { target: "main", mediaId: "a" }, right: { target: "right", mediaId: "b", offset: 2 } };
+  await render(h(Player, { time: 1, target: "main" }));
+  await goLive({ media, playback: { version: 1, isPlaying: false, currentTime: 40, playbackRate: 1, anchor: 0 } });
+  const first = seen.at(-1);
+  const picture = window.document.createElement("div");
+  picture.getBoundingClientRect = () => ({ left: 0, top: 0, width: 100, height: 100 });
+  const move = async () => {
+    seen.at(-1)[0]({ clientX: 25, clientY: 75, currentTarget: picture });
+    await new Promise((resolve) => setTimeout(resolve, 60));
+    return Socket.last.of("cursor").at(-1).data;
+  };
+  assert.deepEqual([(await move()).timestamp, first[6]()], [1, 40]);
+  await render(h(Player, { time: 2, target: "main" }));
+  assert.deepEqual(seen.at(-1).map((fn, i) => fn === first[i]), first.map(() => true));
+  assert.equal((await move()).timestamp, 2);
+  await render(h(Player, { time: 3, target: "right" }));
+  assert.deepEqual(seen.at(-1).flatMap((fn, i) => (fn === first[i] ? [] : [i])), [5, 6]);
+  assert.deepEqual([(await move()).target, seen.at(-1)[6]()], ["right", 42]);
 });
 
 test("usePlayback: the state, commands, and a video that is attached by its ref and detached with it", async () => {

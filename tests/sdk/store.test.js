@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { EMPTY_SNAPSHOT } from "../../koko_presence/web/sdk/empty-snapshot.js";
 import { RoomStore } from "../../koko_presence/web/sdk/store.js";
 import { event, row, snapshot } from "./fake.js";
 
@@ -11,6 +12,11 @@ function made(users = [row("jane"), row("tom")], more = {}) {
   fold(snapshot(users, more));
   return { store, fold, expand, get, person: (id) => get().others.find(({ userId }) => userId === id) };
 }
+
+test("a room begins with the state that hooks and components show without one", () => {
+  const { media, settings, ...first } = new RoomStore("video_1").snapshot;
+  assert.deepEqual([first, media, settings], [{ ...EMPTY_SNAPSHOT, roomId: "video_1" }, undefined, undefined]);
+});
 
 test("a snapshot replaces what was known [C4]", () => {
   const { fold, get } = made();

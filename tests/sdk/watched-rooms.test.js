@@ -153,3 +153,49 @@ test("wrong arguments throw, and more than 200 rooms are told", async () => {
   assert.equal(lists()[0].length, 200);
   assert.equal(errors[0].code, "TOO_LARGE");
 });
+
+for (const [what, end] of [
+  ["an end for good", () => Socket.last.lose(4403)],
+  ["a close", () => made.close()],
+]) {
+  test(`after ${what} nothing is known of watched rooms, which is told; another list connects again`, async () => {
+    const watch = made.watchRooms(["video_1"]);
+    const other = made.watchRooms(["video_2"]);
+    const seen = [];
+    await online();
+    await answer(["video_1", "video_2"]);
+    await Socket.last.say(summary("video_1", "jane"));
+    watch.subscribe(() => seen.push(watch.getSnapshot()));
+    other.subscribe(() => seen.push("nothing has changed here"));
+    await end();
+    await time.advance(5000);
+    assert.deepEqual([made.status, seen, Socket.all.length], ["closed", [{}], 1]);
+    watch.setRooms(["video_3"]);
+    await online();
+    assert.deepEqual([made.status, Socket.all.length, lists()], ["live", 2, [["video_3", "video_2"]]]);
+    await answer(["video_3", "video_2"]);
+    await Socket.last.say(summary("video_3", "jane"));
+    assert.equal(watch.getSnapshot().video_3.userCount, 1);
+  });
+}
+
+test("watches go on with the next room that is entered", async () => {
+  const watch = made.watchRooms(["video_1"]);
+  await online();
+  made.close();
+  await settle();
+  assert.equal(made.status, "closed");
+  made.enter("video_2");
+  await online();
+  assert.deepEqual(lists(), [["video_1"]]);
+  await Socket.last.say(summary("video_1", "jane"));
+  assert.equal(watch.getSnapshot().video_1.userCount, 1);
+});
+
+test("a list whose answer has not come, or that the server could not take, is sent again", async () => {
+  made.watchRooms(["video_1"]);
+  await online();
+  await Socket.last.say({ type: "error", id: Socket.last.of("watch")[0].id, code: "INTERNAL", message: "A fault." });
+  await time.advance(2000);
+  assert.equal(lists().length, 2);
+});

@@ -55,7 +55,7 @@ def vite(tmp_path: Path) -> dict[str, Any]:
 
 
 def test_vite_passes_on_what_the_server_has_and_keeps_the_host(vite: dict[str, Any]) -> None:
-    assert set(vite) == {*WS_PATHS, "/healthz", "/dev/token"}
+    assert set(vite) == {*WS_PATHS, "/dev/token"}
     for path, to in vite.items():
         assert to == ({"target": SERVER, "ws": True} if path in WS_PATHS else SERVER)
     page, hosts = "http://localhost:5173", {"kept": "localhost:5173", "changeOrigin": "127.0.0.1:8080"}

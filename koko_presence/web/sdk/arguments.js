@@ -57,6 +57,16 @@ export function checkListener(call, listener) {
   return listener;
 }
 
+/** @param {unknown} command Of a wrong field the caller is told by the answer. */
+export function checkCommand(command) {
+  check(typeof command === "object" && command !== null, `playback: needs a command, such as { action: "play" }, not ${String(command)}.`);
+}
+
+/** @param {unknown} whom */
+export function checkFollowed(whom) {
+  check(typeof whom === "boolean" || (typeof whom === "string" && whom !== ""), `follow: needs true, false or a user id, not ${String(whom)}.`);
+}
+
 /**
  * A cursor or a selection: numbers and texts.
  * @template {object | null | undefined} Value

@@ -30,7 +30,7 @@ export function watchLoss(room, afterMs, listener) {
       clearTimeout(timer);
       timer = undefined;
       if (status === "closed" && error) listener("failed");
-      else if (isLost) listener("restored");
+      else if (isLost && status === "live") listener("restored"); // not in a room that was left
       isLost = false;
     }
   };

@@ -33,7 +33,9 @@ const RENEWAL_ID = 0; // of an `auth` that renews the token, so that its refusal
 const RENEWAL_DISTANCE_MS = 5000; // between two renewals: the server takes one in this time, after a burst [A4]
 const RENEWAL_WAIT_MS = 1000; // a renewal that has failed is repeated after this, doubled at each failure ...
 const LONGEST_RENEWAL_WAIT_MS = 10_000; // ... up to this, until the server cuts the connection [A7]
-const MAX_BLOCKED = 2; // so many WebSockets that did not open although the server seems to accept them: then server-sent events
+const REASON_MS = 5000; // for the server's reason after a WebSocket that did not open
+const MAX_BLOCKED = 2; // so many WebSockets in a row that did not open although the server takes this page: then server-sent events
+const BLOCKED_DISTANCE_MS = 5000; // those within this time count as one: a moment's fault of a network or a proxy blocks nothing
 const TRANSPORT_KEY = "koko-presence.transport"; // in the session storage, so that a reload does not try WebSockets again
 const FULL_BYTES = 16_384; // with more bytes waiting for the network, newer values replace older ones here
 
@@ -63,7 +65,8 @@ const LATER_CODES = [HANDSHAKE_REFUSED, 1011, 4400, 4429]; // after the server's
  * @property {(hello: Authenticated) => void} onOpen At each new connection, before its status is `live`.
  * @property {(message: RoomMessage) => void} onMessage
  * @property {() => void} onLost At each loss, and at each attempt that fails; `error` has the reason.
- * @property {(error: PresenceError) => void} onEnd It will not reconnect.
+ * @property {(error: PresenceError | null) => void} onEnd It will not reconnect: with an error for good, with null because of `stop`. It
+ *   may be started again by what is called here.
  * @property {(status: PresenceStatus) => void} onStatus
  * @property {(error: PresenceError) => void} onError A failure that the server has not reported in a message.
  * @property {(direction: "sent" | "received", message: object) => void} onTraffic At each message over the socket.
@@ -80,6 +83,13 @@ const LATER_CODES = [HANDSHAKE_REFUSED, 1011, 4400, 4429]; // after the server's
  * @property {number} bufferedAmount
  * @property {(text: string) => void} send
  * @property {(code: number) => void} close
+ */
+
+/**
+ * @typedef {object} FetchedToken
+ * @property {string | null} [token] Empty where the cookie of the page signs in; null if there is no user.
+ * @property {PresenceError} [failure] Why the application's `auth` has failed. The caller reports it, unless it does not wait for
+ *   the token any more.
  */
 
 export class Connection {
@@ -120,8 +130,9 @@ export class Connection {
   /** @type {Socket | null} */
   #socket = null;
   #isSocketOpen = false;
-  /** WebSockets in a row that did not open although the server seems to accept them. */
+  /** WebSockets in a row that did not open although the server takes this page. */
   #blockedSockets = 0;
+  #blockedAt = -Infinity;
   /** A stream was live in this session of the page. */
   #usesStreams = didUseStreams();
   /** Number of the present attempt; callbacks of an earlier one are ignored. */
@@ -231,8 +242,9 @@ export class Connection {
       onFire: () => this.#sendHeartbeat(),
     });
     this.#activity.start();
+    const attempt = this.#attempt;
     this.#setStatus("connecting");
-    this.#open();
+    if (attempt === this.#attempt) this.#open(); // unless a listener has stopped it
   }
 
   /**
@@ -240,6 +252,7 @@ export class Connection {
    * @param {PresenceError | null} [error] Null: the application does.
    */
   stop(error = null) {
+    const wasClosed = this.status === "closed";
     this.error = error;
     this.#drop(CLOSE_AND_LEAVE);
     this.#activity.stop();
@@ -248,7 +261,9 @@ export class Connection {
     this.#resumeToken = undefined;
     this.#isStarted = this.#isSuspended = false;
     clearTimeout(this.#graceTimer);
-    this.#setStatus("closed");
+    this.status = "closed";
+    this.#handlers.onEnd(error);
+    if (!wasClosed && this.status === "closed") this.#handlers.onStatus("closed");
   }
 
   /**
@@ -274,39 +289,74 @@ export class Connection {
     this.#retryTimer = undefined;
     const attempt = ++this.#attempt;
     this.#expectMessage(ATTEMPT_MS, () => this.#onAttemptTimeout());
-    const token = this.#token ?? (await this.#fetchToken());
+    const { token, failure } = await this.#presentToken();
     if (attempt !== this.#attempt) return;
-    if (token === null) return this.#end(SIGNED_OUT);
-    if (token === undefined) return this.#onLost(CONNECTION_LOST, this.error);
+    if (failure) return this.#onAttemptFailed(CONNECTION_LOST, failure);
+    if (token === null) return this.stop(SIGNED_OUT);
     this.#token = token;
     const address = new URL(this.#url, globalThis.location?.href);
     if (!this.#usesStreams) this.transport = this.#blockedSockets < MAX_BLOCKED ? "websocket" : "sse";
-    const Socket = this.transport === "sse" ? await this.#loadStreams() : this.#WebSocket;
-    if (attempt !== this.#attempt) return;
-    if (!Socket && this.transport === "sse") return this.#onLost(CONNECTION_LOST, this.error);
     try {
+      const Socket = this.transport === "sse" ? (await import("./event-stream.js")).EventStreamSocket : this.#WebSocket;
+      if (attempt !== this.#attempt) return;
       if (!Socket) throw new Error("There is no WebSocket here: pass the class of the package ws as `WebSocket`.");
       const socket = /** @type {Socket} */ (/** @type {unknown} */ (new Socket(address.href.replace(/^http/, "ws"))));
-      this.#listen(socket, address, attempt);
+      this.#listen(socket, address);
     } catch (error) { // one that the page's policy forbids, or there is no class
-      this.#onLost(NO_ADDRESS, { code: "REFUSED", message: `${error}` });
+      if (attempt !== this.#attempt) return;
+      if (this.transport === "sse") this.#onAttemptFailed(CONNECTION_LOST, { code: "LOAD", message: `${error}` });
+      else this.#onLost(NO_ADDRESS, { code: "REFUSED", message: `${error}` });
     }
   }
 
   #onAttemptTimeout() {
     const isToken = this.#token === undefined;
     const missing = isToken ? "`auth` has not answered" : `${this.#url} has not answered`;
-    if (this.transport === "websocket" && this.#socket && !this.#isSocketOpen) this.#blockedSockets++; // perhaps
-    this.#onFailure({ code: isToken ? "TOKEN" : "UNREACHABLE", message: `${missing} within ${ATTEMPT_MS / 1000} s.` });
-    this.#onLost(CONNECTION_LOST, this.error);
+    /** @type {PresenceError} */
+    const error = { code: isToken ? "TOKEN" : "UNREACHABLE", message: `${missing} within ${ATTEMPT_MS / 1000} s.` };
+    if (!this.#socket || this.#isSocketOpen || this.transport === "sse") return this.#onAttemptFailed(CONNECTION_LOST, error);
+    this.#closeSocket(CLOSE_AND_RESUME);
+    this.#onUnopened(CONNECTION_LOST, error);
+  }
+
+  /**
+   * The socket of this attempt has not opened: asks the server why, before it is tried again.
+   * @param {number} closeCode
+   * @param {PresenceError} unreachable The error if the server does not answer either.
+   */
+  async #onUnopened(closeCode, unreachable) {
+    const attempt = this.#attempt;
+    const question = new AbortController();
+    this.#expectMessage(REASON_MS, () => question.abort());
+    const refusal = await refusalOf(new URL(this.#url, globalThis.location?.href), question.signal);
+    if (attempt !== this.#attempt) return;
+    const isBlocked = Boolean(refusal?.mayConnect) && this.transport === "websocket";
+    if (!isBlocked) {
+      this.#blockedSockets = 0;
+    } else if (localNow() - this.#blockedAt >= BLOCKED_DISTANCE_MS) {
+      this.#blockedSockets++;
+      this.#blockedAt = localNow();
+      if (this.#blockedSockets === MAX_BLOCKED) this.#failures = 0; // a stream is next, which has not failed yet
+    }
+    this.#onAttemptFailed(refusal && !isBlocked ? HANDSHAKE_REFUSED : closeCode, refusal?.error ?? unreachable);
+  }
+
+  /**
+   * Reports why the attempt has failed, and goes on with the next one.
+   * @param {number} closeCode
+   * @param {PresenceError} error
+   */
+  #onAttemptFailed(closeCode, error) {
+    const attempt = this.#attempt;
+    this.#onFailure(error);
+    if (attempt === this.#attempt) this.#onLost(closeCode, error); // unless a listener has stopped it
   }
 
   /**
    * @param {Socket} socket
    * @param {URL} address
-   * @param {number} attempt
    */
-  #listen(socket, address, attempt) {
+  #listen(socket, address) {
     this.#socket = socket;
     this.#isSocketOpen = false;
     socket.onopen = () => {
@@ -321,29 +371,14 @@ export class Connection {
     socket.onmessage = ({ data }) => {
       const message = parse(data);
       if (message) return this.#onMessage(message);
-      this.#onFailure({ code: "REFUSED", message: `What answers at ${address.href} is no presence server.` });
-      this.#onLost(HANDSHAKE_REFUSED, this.error);
+      this.#onAttemptFailed(HANDSHAKE_REFUSED, { code: "REFUSED", message: `What answers at ${address.href} is no presence server.` });
     };
-    socket.onclose = async ({ code, reason }) => {
+    socket.onclose = ({ code, reason }) => {
       const isAnswered = this.transport === "sse" ? this.isOnline || code !== CONNECTION_LOST : this.#isSocketOpen;
-      if (isAnswered) return this.#onLost(code, this.#reasonOf(code, reason));
-      const refusal = await refusalOf(address);
-      if (attempt !== this.#attempt) return;
-      this.#onFailure(refusal?.error ?? { code: "UNREACHABLE", message: `No server answers at ${address.href}.` });
-      const isBlocked = refusal?.mayConnect && this.transport === "websocket";
-      if (isBlocked) this.#blockedSockets++;
-      this.#onLost(refusal && !isBlocked ? HANDSHAKE_REFUSED : code, this.error);
+      if (isAnswered) this.#onLost(code, this.#reasonOf(code, reason));
+      else this.#onUnopened(code, { code: "UNREACHABLE", message: `No server answers at ${address.href}.` });
     };
     socket.onerror = () => {}; // its close follows
-  }
-
-  /** Loads the class of streams; undefined if that fails, which is reported. */
-  async #loadStreams() {
-    try {
-      return (await import("./event-stream.js")).EventStreamSocket;
-    } catch (error) {
-      this.#onFailure({ code: "LOAD", message: `${error}` });
-    }
   }
 
   /** WebSockets are not tried any more in this session of the page. */
@@ -356,18 +391,21 @@ export class Connection {
     }
   }
 
-  /**
-   * @returns {Promise<string | null | undefined>} Empty where the cookie of the page signs in; null if there is no user;
-   *   undefined if the application's `auth` has failed, which is reported.
-   */
+  /** @returns {Promise<FetchedToken>} The one of the last connection, while it is not refused and does not end soon. */
+  async #presentToken() {
+    return this.#token === undefined ? this.#fetchToken() : { token: this.#token };
+  }
+
+  /** @returns {Promise<FetchedToken>} */
   async #fetchToken() {
-    if (!this.#auth) return "";
+    if (!this.#auth) return { token: "" };
     try {
       const token = await this.#auth();
-      if (token === null || (token && typeof token === "string")) return token;
-      this.#onFailure({ code: "TOKEN", message: `\`auth\` gives ${typeof token} in place of a token, or null if there is no user.` });
+      if (token === null || (token && typeof token === "string")) return { token };
+      const message = `\`auth\` gives ${typeof token} in place of a token, or null if there is no user.`;
+      return { failure: { code: "TOKEN", message } };
     } catch (error) {
-      this.#onFailure({ code: "TOKEN", message: `${error}` });
+      return { failure: { code: "TOKEN", message: `${error}` } };
     }
   }
 
@@ -403,29 +441,33 @@ export class Connection {
     // unless a stream was live, WebSockets are tried again
     if (this.transport === "sse" && closeCode !== TOKEN_REFUSED) this.#blockedSockets = 0;
     this.#drop(CLOSE_AND_RESUME);
+    const attempt = this.#attempt; // another one after a call of listeners: one of them has stopped it
     this.error = error;
     if (wasOnline) this.#graceTimer = setTimeout(() => this.#setStatus("lost"), GRACE_MS);
     this.#handlers.onLost();
+    if (attempt !== this.#attempt) return;
     if (closeCode === TOKEN_REFUSED) {
       this.#token = undefined;
       this.#refusedTokens++;
     }
     if (FINAL_CODES.includes(closeCode) || this.#refusedTokens > MAX_REFUSED_TOKENS) {
       const cause = error && { cause: error };
-      return this.#end({ code: "CLOSED", message: `Closed: ${error?.message}`, closeCode, ...cause });
+      return this.stop({ code: "CLOSED", message: `Closed: ${error?.message}`, closeCode, ...cause });
     }
     if (this.status !== "lost") this.#setStatus(this.#resumeToken ? "reconnecting" : "connecting");
+    if (attempt !== this.#attempt) return;
     this.#isWaitFixed = LATER_CODES.includes(closeCode);
     const fixedMs = this.#isWaitFixed ? this.#retryAfterMs || LONGEST_WAIT_MS * (0.5 + Math.random() / 2) : 0;
-    const jitterMs = Math.random() * Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** this.#failures++);
-    this.#retryTimer = setTimeout(() => this.#open(), jitterMs + fixedMs);
+    this.#retryTimer = setTimeout(() => this.#open(), this.#nextWaitMs() + fixedMs);
     this.#retryAfterMs = 0;
   }
 
-  /** @param {PresenceError} error Why it will not reconnect. */
-  #end(error) {
-    this.#handlers.onEnd(error);
-    this.stop(error);
+  /** The wait before the next attempt, with full jitter; while WebSockets seem to be blocked it is no longer than it takes to be sure. */
+  #nextWaitMs() {
+    const jitterMs = Math.random() * Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** this.#failures++);
+    const untilSureMs = this.#blockedAt + BLOCKED_DISTANCE_MS - localNow();
+    const isUnsure = this.#blockedSockets > 0 && this.#blockedSockets < MAX_BLOCKED && untilSureMs > 0;
+    return isUnsure ? Math.min(jitterMs, untilSureMs) : jitterMs;
   }
 
   /**
@@ -442,6 +484,11 @@ export class Connection {
     this.#lastRefusal = undefined;
     this.#silence.stop();
     this.#heartbeatTimer?.cancel();
+    this.#closeSocket(closeCode);
+  }
+
+  /** @param {number} closeCode */
+  #closeSocket(closeCode) {
     if (!this.#socket) return;
     this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
     this.#socket.close(closeCode);
@@ -463,8 +510,9 @@ export class Connection {
     this.#drop(CLOSE_AND_RESUME);
     this.#token = undefined; // it may have ended when the page comes back
     this.error = { code: "LOST", message: "The browser keeps the page for its button \"back\"." };
+    const attempt = this.#attempt;
     this.#handlers.onLost();
-    this.#setStatus(this.#resumeToken ? "reconnecting" : "connecting");
+    if (attempt === this.#attempt) this.#setStatus(this.#resumeToken ? "reconnecting" : "connecting");
   }
 
   #resume() {
@@ -494,10 +542,12 @@ export class Connection {
     this.#stopRenewal();
     const renewal = this.#renewal;
     this.#renewalTimer = setTimeout(() => this.#onRenewalFailed(), ATTEMPT_MS);
-    const token = await this.#fetchToken();
+    const { token, failure } = await this.#fetchToken();
     if (renewal !== this.#renewal) return;
-    if (token === null) return this.#end(SIGNED_OUT);
-    if (token === undefined) return this.#onRenewalFailed();
+    if (token === null) return this.stop(SIGNED_OUT);
+    if (failure) this.#onFailure(failure);
+    if (renewal !== this.#renewal) return; // a listener has stopped it
+    if (failure) return this.#onRenewalFailed();
     this.#renewalToken = token;
     this.#write({ type: "auth", id: RENEWAL_ID, token: token || undefined });
   }
@@ -525,6 +575,7 @@ export class Connection {
   /** @param {ServerMessage} message */
   #onMessage(message) {
     this.#handlers.onTraffic("received", message);
+    if (!this.#socket) return; // a listener has stopped it
     if (this.isOnline || message.type === "authenticated") clearTimeout(this.#deadline); // an attempt ends with nothing else
     this.#silence.onReceived(message.type === "pong");
     this.#lastRefusal = refusalIn(message);
@@ -565,7 +616,7 @@ export class Connection {
     this.#heartbeatIntervalMs = hello.heartbeatInterval * 1000;
     this.#heartbeatAt = -Infinity;
     this.#handlers.onOpen(hello);
-    this.#setStatus("live");
+    if (this.isOnline) this.#setStatus("live"); // unless a listener has stopped it
     this.#sendHeartbeat();
   }
 

@@ -110,6 +110,7 @@ export class KokoDevtools extends PageElement {
 
   /** May be set before or after the element is in the page; null removes it. */
   set presence(presence) {
+    if (presence !== this.#presence) this.#clear();
     this.#presence = presence;
     if (this.isConnected) this.connectedCallback();
   }
@@ -129,6 +130,15 @@ export class KokoDevtools extends PageElement {
     this.#undo.push(presence.inspect((traffic) => this.#keep(traffic)), () => this.#latency?.stop());
     this.#timer = setInterval(() => this.#draw(), DRAW_MS);
     this.#draw();
+  }
+
+  /** Nothing of another presence is shown. */
+  #clear() {
+    this.#messages = [];
+    this.#counts = { sent: 0, received: 0 };
+    this.#latency = undefined;
+    this.#state.replaceChildren();
+    this.#drawMessages();
   }
 
   disconnectedCallback() {

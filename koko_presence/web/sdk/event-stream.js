@@ -76,6 +76,11 @@ export class EventStreamSocket {
   #isBusy = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
+  /**
+   * The newest list of watched rooms.
+   * @type {unknown}
+   */
+  #watchedRooms;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #summariesTimer;
   /**
@@ -191,11 +196,22 @@ export class EventStreamSocket {
   /** @param {ClientMessage} message */
   #enqueue(message) {
     const { type, roomId, id } = message;
+    if (type === "watch" && id !== undefined) this.#onNewList(message.rooms);
     const older = id === undefined && REPLACED.includes(type)
       && this.#waiting.find((each) => each.type === type && each.roomId === roomId && each.id === undefined);
     if (older) Object.assign(older, message);
     else this.#waiting.push(message);
     queueMicrotask(() => this.#sendWaiting()); // what is sent in the same task goes together
+  }
+
+  /**
+   * Questions for the summaries of an earlier list are not asked any more.
+   * @param {unknown} rooms
+   */
+  #onNewList(rooms) {
+    this.#watchedRooms = rooms;
+    clearTimeout(this.#summariesTimer);
+    this.#waiting = this.#waiting.filter((message) => message.type !== "watch" || message.id !== undefined);
   }
 
   /** Sends what waits, unless a request is under way or was a moment ago. */
@@ -260,8 +276,10 @@ export class EventStreamSocket {
    * @param {{ result?: { data: object }, error?: ErrorShape }} answer
    */
   #answer({ type, roomId, id, rooms }, { result, error }) {
-    if (error) this.#deliver(errorMessage(error, { id, roomId }));
-    else if (type === "watch") this.#onSummaries(rooms, id, /** @type {any} */ (result?.data));
+    if (error) {
+      this.#deliver(errorMessage(error, { id, roomId }));
+      if (type === "watch" && id === undefined) this.#askAgain(rooms);
+    } else if (type === "watch") this.#onSummaries(rooms, id, /** @type {any} */ (result?.data));
     else if (type === "heartbeat") this.#deliver({ type: "pong", ...result?.data });
     else if (id !== undefined) this.#deliver({ type: "ack", id, roomId, ...result?.data });
   }
@@ -274,14 +292,20 @@ export class EventStreamSocket {
    */
   #onSummaries(rooms, id, { summaries, refused }) {
     if (id !== undefined) this.#deliver({ type: "watching", id, rooms: summaries.map(({ roomId }) => roomId), refused });
+    if (rooms !== this.#watchedRooms) return; // there is a newer list
     const texts = new Map(summaries.map((row) => [row.roomId, JSON.stringify(row)]));
     for (const row of summaries) {
       const isNew = id !== undefined || texts.get(row.roomId) !== this.#summaries.get(row.roomId);
       if (isNew) this.#deliver({ type: "room_summary", ...row });
     }
     this.#summaries = texts;
+    if (summaries.length) this.#askAgain(rooms);
+  }
+
+  /** @param {unknown} rooms The list whose summaries are asked for after a while, unless there is a newer one. */
+  #askAgain(rooms) {
+    if (this.#isClosed || rooms !== this.#watchedRooms) return;
     clearTimeout(this.#summariesTimer);
-    if (this.#isClosed || !summaries.length) return;
     this.#summariesTimer = setTimeout(() => this.#enqueue({ type: "watch", rooms }), SUMMARIES_MS);
   }
 

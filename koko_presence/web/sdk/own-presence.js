@@ -43,13 +43,18 @@ export class OwnPresence {
         texts[key] = JSON.stringify(copy[key]);
       }
     }
-    const bytes = new TextEncoder().encode(JSON.stringify(value)).length;
     if (!changed.length) return null;
-    if (bytes > maxBytes) return { code: "TOO_LARGE", message: `The presence object would have ${bytes} of ${maxBytes} bytes.` };
+    const bytes = bytesOf(value);
+    if (bytes > maxBytes) return tooLarge(bytes, maxBytes);
     this.value = value;
     this.#texts = texts;
     for (const key of changed) this.#unsent.add(key);
     return null;
+  }
+
+  /** Of the object as JSON. */
+  get bytes() {
+    return bytesOf(this.value);
   }
 
   get hasUnsent() {
@@ -74,6 +79,18 @@ export class OwnPresence {
     this.#unsent = new Set(keys.filter((key) => this.#texts[key] !== JSON.stringify(shown[key])));
     return keys.length > 0;
   }
+}
+
+/** @param {Readonly<Record<string, unknown>>} value */
+const bytesOf = (value) => new TextEncoder().encode(JSON.stringify(value)).length;
+
+/**
+ * @param {number} bytes
+ * @param {number} maxBytes
+ * @returns {{ code: "TOO_LARGE", message: string }}
+ */
+export function tooLarge(bytes, maxBytes) {
+  return { code: "TOO_LARGE", message: `The presence object would have ${bytes} of ${maxBytes} bytes.` };
 }
 
 /**

@@ -112,6 +112,7 @@ class PresenceClient {
   #throttleMs;
   #requests;
   #watched;
+  #close = () => this.close();
   /** @type {Map<string, RoomClient>} */
   #rooms = new Map();
   /**
@@ -165,7 +166,6 @@ class PresenceClient {
       onError: (error) => this.#report(error),
       onChange: () => this.#connectIfUsed(),
     });
-    signal?.addEventListener("abort", () => this.close());
   }
 
   /**
@@ -183,22 +183,16 @@ class PresenceClient {
     if (entered.enteredCount === 1) {
       this.#rooms.set(roomId, entered);
       if (this.connection.isOnline) entered.join();
-      else this.connection.start();
+      else this.#connect();
     }
-    options.signal?.addEventListener("abort", room.leave);
-    if (options.signal?.aborted || this.#signal?.aborted) room.leave();
+    if (options.signal) entered.leaveAt(options.signal);
+    if (this.#signal?.aborted) room.leave();
     return room;
   }
 
-  /**
-   * Ends all rooms and the connection.
-   * @param {PresenceError | null} [error] Null: the application closes it.
-   */
-  close(error = null) {
-    for (const room of this.#allRooms) room.end(error);
-    this.#watched.stop();
+  /** Ends all rooms and the connection. */
+  close() {
     this.connection.stop();
-    this.#requests.failAll();
   }
 
   /** The rooms that are entered. */
@@ -244,7 +238,7 @@ class PresenceClient {
       setStatus: (status) => this.#setStatus(status),
       setPrivacy: (privacy) => this.#setPrivacy(privacy),
       warn: (error) => this.#warn(error),
-      onEnd: (id) => this.#onRoomEnd(id),
+      onEnd: (room) => this.#onRoomEnd(room),
     });
   }
 
@@ -256,21 +250,28 @@ class PresenceClient {
     return this.#watched.watch(roomIds);
   }
 
+  #connect() {
+    this.#signal?.addEventListener("abort", this.#close);
+    this.connection.start();
+  }
+
   /** Connects while a room is entered or watched. */
   #connectIfUsed() {
     const { status } = this.connection;
     if (this.#rooms.size > 0 || this.#watched.isUsed) {
-      if (!this.#signal?.aborted) this.connection.start();
+      if (!this.#signal?.aborted) this.#connect();
     } else if (status !== "idle" && status !== "closed") {
       this.connection.stop();
-      this.#requests.failAll();
     }
   }
 
-  /** @param {string} roomId */
-  #onRoomEnd(roomId) {
-    this.#rooms.delete(roomId);
-    this.#requests.failRoom(roomId);
+  /** @param {RoomClient} room */
+  #onRoomEnd(room) {
+    const { id } = room.room;
+    if (this.#rooms.get(id) === room) { // else it was taken out by the end of the connection, and perhaps entered again
+      this.#rooms.delete(id);
+      this.#requests.failRoom(id);
+    }
     // after the caller's task: a change from room to room keeps the connection
     queueMicrotask(() => this.#connectIfUsed());
   }
@@ -321,10 +322,19 @@ class PresenceClient {
     }
   }
 
-  /** @param {PresenceError} error */
+  /**
+   * The connection has ended. What is entered by a listener that is called here is not of those that end.
+   * @param {PresenceError | null} error Null: the application closes it.
+   */
   #onEnd(error) {
-    this.#report(error);
-    this.close(error);
+    this.#signal?.removeEventListener("abort", this.#close); // it may outlive many presences
+    const ended = this.#allRooms;
+    if (error) this.#warn(error); // while it is known which rooms have listeners
+    this.#rooms.clear();
+    this.#requests.failAll();
+    if (error) this.events.emit("error", error);
+    for (const room of ended) room.end(error);
+    this.#watched.onEnd();
   }
 
   /** @param {PresenceError} error */

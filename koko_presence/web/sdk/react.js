@@ -8,6 +8,7 @@
  */
 
 import { watchLoss } from "./connection-loss.js";
+import { EMPTY_SNAPSHOT } from "./empty-snapshot.js";
 import { mediaIn, pointOn } from "./picture-place.js";
 import { RenderPace } from "./render-pace.js";
 import { isIn, MAIN_TARGET, mediumAt, showsOtherMedium } from "./targets.js";
@@ -27,16 +28,6 @@ import { isIn, MAIN_TARGET, mediumAt, showsOtherMedium } from "./targets.js";
  * @template {AppTypes} [App=AppTypes]
  * @typedef {import("./react-types.js").PresenceHooks<App>} PresenceHooks
  */
-
-/**
- * What the hooks show without a room.
- * @type {RoomSnapshot}
- */
-const EMPTY_SNAPSHOT = {
-  roomId: "", status: "connecting", error: null, transport: "websocket", self: null, others: [], playback: null, syncEnabled: false, controller: null,
-  controllerSessionId: null, requests: [], synced: null, following: true, shownMedia: {}, isBlocked: false, rights: null,
-  returned: null, presence: {},
-};
 
 /** What useRooms shows before the first effect. */
 const NO_SUMMARIES = Object.freeze({});
@@ -308,20 +299,20 @@ export function createHooks(React) {
   function useCursor(time, target) {
     const room = useRoom();
     const isPointing = useRef(false);
+    const latest = useLatest({ time, target });
     useEffect(() => () => room?.updateCursor(null), [room]);
-    const hide = () => {
+    const onPointerLeave = useCallback(() => {
       if (isPointing.current) room?.updateCursor(null);
       isPointing.current = false;
-    };
-    return {
-      onPointerMove(event) {
-        const point = pointOn(mediaIn(event.currentTarget), event);
-        if (!point) return hide();
-        isPointing.current = true;
-        room?.updateCursor({ timestamp: time?.(), ...point, target });
-      },
-      onPointerLeave: hide,
-    };
+    }, [room]);
+    const onPointerMove = useCallback((/** @type {{ clientX: number, clientY: number, currentTarget: Element }} */ event) => {
+      const point = pointOn(mediaIn(event.currentTarget), event);
+      if (!point) return onPointerLeave();
+      isPointing.current = true;
+      const { time: timeNow, target: targetNow } = latest.current;
+      room?.updateCursor({ timestamp: timeNow?.(), ...point, target: targetNow });
+    }, [room]);
+    return { onPointerMove, onPointerLeave };
   }
 
   /** @type {PresenceHooks["useTyping"]} */
@@ -409,11 +400,10 @@ export function createHooks(React) {
       (/** @type {MediaElement | Player | null} */ player) => (player && room ? room.attach(player) : undefined),
       [room],
     );
+    const position = useCallback((/** @type {number | undefined} */ serverTime) => room?.position(serverTime) ?? 0, [room]);
+    const command = useCallback((/** @type {PlaybackCommand} */ wanted) => room?.playback(wanted), [room]);
     return {
-      playback, controller, requests, synced, following, syncEnabled, attach,
-      mayControl: Boolean(room?.mayControl),
-      position: (serverTime) => room?.position(serverTime) ?? 0,
-      command: (/** @type {PlaybackCommand} */ command) => room?.playback(command),
+      playback, controller, requests, synced, following, syncEnabled, attach, position, command, mayControl: Boolean(room?.mayControl),
     };
   }
 
@@ -426,10 +416,10 @@ export function createHooks(React) {
       (/** @type {MediaElement | Player | null} */ player) => (player && room ? room.attach(player, { target, mediaId }) : undefined),
       [room, target, mediaId],
     );
-    return {
-      medium, isOther, cursors, selections, attach,
-      position: (serverTime) => (room?.position(serverTime) ?? 0) + (medium?.offset ?? 0),
-    };
+    const position = useCallback((/** @type {number | undefined} */ serverTime) => {
+      return room ? room.position(serverTime) + (mediumAt(room.getSnapshot(), target)?.offset ?? 0) : 0;
+    }, [room, target]);
+    return { medium, isOther, cursors, selections, attach, position };
   }
 
   return /** @type {PresenceHooks<any>} */ ({

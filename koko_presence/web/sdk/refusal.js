@@ -2,46 +2,53 @@
 
 /** @import { PresenceError } from "./types.js" */
 
-const BLOCKED = "The server is full, or WebSockets are blocked on the way to it.";
+const BLOCKED = "The server takes this page, but WebSockets are blocked on the way to it.";
+const SHOWN_CHARACTERS = 300;
 
 /**
- * A browser reports a refused handshake like a server that cannot be reached, and hides the answer. A server that answers the
- * health check beside the address is there, and answers a plain request for the address with the reason.
+ * A browser reports a refused handshake like a server that cannot be reached, and hides the answer. The server tells the
+ * reason to a plain request for the same address, which names the page: browsers send no Origin to the page's own host.
  * @param {URL} address Of the WebSocket.
- * @returns {Promise<{ error: PresenceError, mayConnect: boolean } | undefined>} `mayConnect`: the server has
- *   nothing against this page, so something on the way refuses WebSockets, unless the server is full. Undefined if the server cannot be reached.
+ * @param {AbortSignal} signal Ends the request.
+ * @returns {Promise<{ error: PresenceError, mayConnect: boolean } | undefined>} `mayConnect`: the server has nothing
+ *   against this page, so something on the way refuses WebSockets. Undefined if the server cannot be reached, or stops.
  */
-export async function refusalOf(address) {
+export async function refusalOf(address, signal) {
   const url = new URL(address.href.replace(/^ws/, "http"));
-  const health = await ask(new URL("healthz", url));
-  if (!health?.ok) return undefined;
-  const answer = await ask(url);
-  const mayConnect = answer?.status === 426; // Upgrade Required
-  const { error, stopping } = mayConnect ? { error: BLOCKED } : await bodyOf(answer);
-  if (stopping) return undefined; // it answers on connections that are open, and accepts none
-  return { mayConnect, error: { code: "REFUSED", message: error ?? "The server is full, or refuses this page." } };
+  url.searchParams.set("why", globalThis.location?.origin ?? "");
+  const answer = await ask(url, signal);
+  if (!answer) return undefined;
+  const { status, body } = answer;
+  if (body?.stopping || (status >= 500 && !body)) return undefined; // it takes no connections; a proxy does not reach it
+  const mayConnect = status === 200 && Boolean(body) && !body?.error;
+  const reason = typeof body?.error === "string" ? body.error.slice(0, SHOWN_CHARACTERS)
+    : `What answers at ${url.origin}${url.pathname} (status ${status}) is no presence server.`;
+  return { mayConnect, error: { code: "REFUSED", message: mayConnect ? BLOCKED : reason } };
 }
 
 /**
  * @param {URL} url
- * @returns {Promise<Response | undefined>} Undefined without an answer that this page may read.
+ * @param {AbortSignal} signal
+ * @returns {Promise<{ status: number, body: { error?: unknown, stopping?: unknown } | undefined } | undefined>} Undefined
+ *   without an answer that this page may read; `body` is undefined where the answer is not the server's.
  */
-async function ask(url) {
+async function ask(url, signal) {
   try {
-    return await fetch(url);
+    const answer = await fetch(url, { signal, cache: "no-store" });
+    const text = await answer.text();
+    const isAtLimit = answer.headers.has("retry-after") && /^text\/plain/.test(answer.headers.get("content-type") ?? "");
+    return { status: answer.status, body: objectIn(text) ?? (isAtLimit ? { error: text } : undefined) };
   } catch {
     return undefined;
   }
 }
 
-/**
- * @param {Response | undefined} answer
- * @returns {Promise<{ error?: string, stopping?: boolean }>} The server's JSON; empty for the answer of something else.
- */
-async function bodyOf(answer) {
+/** @param {string} text */
+function objectIn(text) {
   try {
-    return (await answer?.json()) ?? {};
+    const value = JSON.parse(text);
+    return typeof value === "object" && value && !Array.isArray(value) ? value : undefined;
   } catch {
-    return {};
+    return undefined; // a page, or the text of a proxy
   }
 }

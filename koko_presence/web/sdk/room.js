@@ -16,9 +16,11 @@
  * } from "./types.js"
  */
 
-import { checkAttach, checkListener, checkOutputOffset, checkOwnObject, checkShown, checkText } from "./arguments.js";
+import {
+  checkAttach, checkCommand, checkFollowed, checkListener, checkOutputOffset, checkOwnObject, checkShown, checkText,
+} from "./arguments.js";
 import { Emitter } from "./events.js";
-import { OwnPresence } from "./own-presence.js";
+import { OwnPresence, tooLarge } from "./own-presence.js";
 import { LEFT } from "./requests.js";
 import { SendSlot } from "./send-slot.js";
 import { RoomStore } from "./store.js";
@@ -28,6 +30,7 @@ const TYPING_LIFE_MS = 5000; // the server ends it after this time [G1]
 const JOIN_RETRY_MS = 1000;
 const MAX_SECONDS = 1e6;
 const DEFAULT_PRESENCE_HZ = 20;
+const LOAD_MS = 10_000; // a module that has not come by then does not come
 
 /**
  * What a room uses of its presence.
@@ -39,7 +42,7 @@ const DEFAULT_PRESENCE_HZ = 20;
  * @property {(status: { status: Status, statusMessage?: string | undefined }) => Promise<any>} setStatus
  * @property {(privacy: Privacy) => Promise<any>} setPrivacy
  * @property {(error: PresenceError) => void} warn What the application does not listen to is told to the console.
- * @property {(roomId: string) => void} onEnd The room is over.
+ * @property {(room: RoomClient) => void} onEnd The room is over.
  */
 
 export class RoomClient {
@@ -85,9 +88,15 @@ export class RoomClient {
   #slots = [];
 
   /** @type {Promise<void> | undefined} */
-  #mediaLoaded;
+  #mediaLoading;
+  /** Ends the wait for the module. */
+  #stopLoading = () => {};
+  /** The module could not be loaded: the room was joined without it. */
+  #hasMissedMedia = false;
   /** @type {SharedPlayback | undefined} */
   #media;
+  /** Ends what waits for the end of the room. */
+  #over = new AbortController();
 
   /**
    * @param {string} roomId
@@ -128,6 +137,7 @@ export class RoomClient {
     if (this.#isOver) return; // left meanwhile
     const known = this.#media?.known;
     const data = known && { known: { ...known, at: this.#heardAt } };
+    this.#checkPresenceSize();
     const { value } = this.#presence;
     const presence = Object.keys(value).length ? value : undefined;
     const answer = await this.#context.requests.ask({ ...this.#joinMessage, presence, data });
@@ -181,12 +191,14 @@ export class RoomClient {
    * @param {EnterOptions} options
    * @throws {TypeError} If the room was entered as one of another type.
    */
-  applyOptions({ type, privacy }) {
+  applyOptions({ type, privacy, presence }) {
     const { roomId, roomType = this.#store.snapshot.type } = this.#joinMessage;
     if (type !== undefined && roomType !== undefined && type !== roomType) {
       throw new TypeError(`enter: the room ${roomId} is entered as "${roomType}" and cannot be "${type}" too.`);
     }
     this.#joinMessage.roomType ??= type;
+    const missing = Object.entries(presence ?? {}).filter(([key]) => !Object.hasOwn(this.#presence.value, key));
+    if (missing.length) this.#setPresence(Object.fromEntries(missing));
     if (!privacy) return;
     this.#joinMessage.privacy = { ...this.#joinMessage.privacy, ...privacy };
     if (this.isLive) this.#context.setPrivacy(privacy);
@@ -208,7 +220,8 @@ export class RoomClient {
 
   /** @param {ConnectionStatus} status Of the connection. */
   onConnectionStatus(status) {
-    if (status === "live" || this.#isOver) return; // the room is live when it is joined
+    // the room is live when it is joined, and its presence ends it
+    if (status === "live" || status === "closed" || this.#isOver) return;
     this.#setStatus(status, this.#context.connection.error);
   }
 
@@ -237,6 +250,15 @@ export class RoomClient {
     this.#finish(error, () => {
       if (error) this.reportError(error);
     });
+  }
+
+  /**
+   * Leaves once when a signal aborts.
+   * @param {AbortSignal} signal
+   */
+  leaveAt(signal) {
+    if (signal.aborted) this.#leave();
+    else signal.addEventListener("abort", () => this.#leave(), { signal: this.#over.signal });
   }
 
   // --- joining and ending ------------------------------------------------------------------------------------------
@@ -288,7 +310,9 @@ export class RoomClient {
    */
   #finish(error, report) {
     this.onConnectionLost();
-    this.#context.onEnd(this.#roomId);
+    this.#over.abort();
+    this.#stopLoading();
+    this.#context.onEnd(this);
     report?.();
     this.#setStatus("closed", error);
   }
@@ -380,6 +404,20 @@ export class RoomClient {
   }
 
   /**
+   * The server's limit is known once there is a connection: an object that is larger is taken back, and the room is joined without
+   * it. The server would refuse the join.
+   */
+  #checkPresenceSize() {
+    const { bytes } = this.#presence;
+    const { maxPresenceBytes = Infinity } = this.#context.connection.hello?.limits ?? {};
+    if (bytes <= maxPresenceBytes) return;
+    this.#presence.merge(null);
+    this.#store.setOwnPresence(this.#presence.value);
+    this.#tell({ ...tooLarge(bytes, maxPresenceBytes), roomId: this.#roomId });
+    this.#notify();
+  }
+
+  /**
    * @param {boolean} isTyping
    * @param {string} [context]
    */
@@ -395,27 +433,61 @@ export class RoomClient {
   // --- shared playback ---------------------------------------------------------------------------------------------
 
   /**
-   * Playback, control and video are in a module of their own; rooms that may need it load it before they are joined.
-   * @returns {Promise<void>}
+   * Playback, control and video are in a module of their own; rooms that may need it load it before they are joined. A failure, or
+   * a module that does not come, is told, and loaded again when it is needed next.
+   * @returns {Promise<void>} It never rejects, and settles within LOAD_MS, and at the end of the room.
    */
-  #loadMedia() {
-    this.#mediaLoaded ??= import("./media.js").then(
-      ({ SharedPlayback }) => {
-        this.#media = new SharedPlayback({
-          room: this.room,
-          store: this.#store,
-          notify: () => this.#notify(),
-          emit: (type, event) => this.#events.emit(type, event),
-          send: (type, data, to) => this.#send(type, data, to),
-          ask: (type, data, key) => this.#ask(type, data, { key }),
-          addSlot: (slot) => this.#addSlot(slot.send, slot.maySend),
-          isLive: () => this.isLive,
-          measureClock: () => this.#context.connection.measureClock(),
-        });
-      },
-      ({ message }) => this.reportError({ code: "LOAD", message }),
-    );
-    return this.#mediaLoaded;
+  async #loadMedia() {
+    if (this.#isOver) return;
+    this.#mediaLoading ??= this.#importMedia();
+    await this.#mediaLoading;
+  }
+
+  async #importMedia() {
+    /** @type {Promise<undefined>} */
+    const stopped = new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Error(`media.js has not come within ${LOAD_MS / 1000} s.`)), LOAD_MS);
+      this.#stopLoading = () => {
+        clearTimeout(timer);
+        resolve(undefined);
+      };
+    });
+    try {
+      const module = await Promise.race([import("./media.js"), stopped]);
+      if (module && !this.#isOver) this.#useMedia(module);
+    } catch (error) {
+      this.#mediaLoading = undefined;
+      this.#hasMissedMedia = true;
+      this.#tell({ code: "LOAD", message: `${error}`, roomId: this.#roomId });
+    }
+    this.#stopLoading();
+    if (this.#media && this.#hasMissedMedia && this.isLive) this.join(); // for the playback of the room as it is now
+  }
+
+  /** @param {{ SharedPlayback: typeof SharedPlayback }} module */
+  #useMedia(module) {
+    this.#media = new module.SharedPlayback({
+      room: this.room,
+      store: this.#store,
+      notify: () => this.#notify(),
+      emit: (type, event) => this.#events.emit(type, event),
+      send: (type, data, to) => this.#send(type, data, to),
+      ask: (type, data, key) => this.#ask(type, data, { key }),
+      addSlot: (slot) => this.#addSlot(slot.send, slot.maySend),
+      isLive: () => this.isLive,
+      measureClock: () => this.#context.connection.measureClock(),
+    });
+  }
+
+  /**
+   * Tells what is wrong with the room in all places: as an event, in the snapshot while it is not live, and to the console if
+   * nothing listens.
+   * @param {PresenceError} error
+   */
+  #tell(error) {
+    this.#context.warn(error);
+    if (!this.isLive) this.#showError(error);
+    this.reportError(error);
   }
 
   /**
@@ -524,7 +596,7 @@ export class RoomClient {
       playback: (/** @type {PlaybackCommand | PlaybackReport} */ command) => this.#playback(command),
       step: (frames) => this.#askMedia((media) => media.playback({ action: "step", frames })),
       setMedia: (change) => this.#askMedia((media) => media.setMedia(change)),
-      follow: async (whom) => (await this.#withMedia((media) => media.follow(whom))) ?? false,
+      follow: (whom) => this.#follow(whom),
       requestControl: () => this.#askMedia((media) => media.control.request()),
       cancelRequest: () => this.#askMedia((media) => media.control.cancelRequest()),
       grantControl: (userId) => this.#askMedia((media) => media.control.grant(userId)),
@@ -539,8 +611,15 @@ export class RoomClient {
    * @returns {any} Of a command an answer; of a report nothing.
    */
   #playback(command) {
-    if (command?.action === "report") return void this.#withMedia((media) => media.playback(command));
+    checkCommand(command);
+    if (command.action === "report") return void this.#withMedia((media) => media.playback(command));
     return this.#askMedia((media) => media.playback(command));
+  }
+
+  /** @param {boolean | string} whom */
+  #follow(whom) {
+    checkFollowed(whom);
+    return this.#withMedia((media) => !this.#isOver && media.follow(whom)).then((isDone) => isDone ?? false);
   }
 
   #leave() {

@@ -8,6 +8,8 @@
  * @import { Member, Person, RoomEvents, RoomSnapshot } from "./types.js"
  */
 
+import { EMPTY_SNAPSHOT } from "./empty-snapshot.js";
+
 /** State of shared playback before anything is known of it. */
 const NO_PLAYBACK = {
   playback: null, controller: null, controllerSessionId: null, synced: null, media: undefined, settings: undefined,
@@ -43,10 +45,7 @@ export class RoomStore {
 
   /** @param {string} roomId */
   constructor(roomId) {
-    this.#snapshot = {
-      roomId, status: "connecting", error: null, transport: "websocket", self: null, others: [], syncEnabled: false,
-      requests: [], following: true, shownMedia: {}, isBlocked: false, rights: null, returned: null, presence: {}, ...NO_PLAYBACK,
-    };
+    this.#snapshot = { ...EMPTY_SNAPSHOT, ...NO_PLAYBACK, roomId };
   }
 
   /** The same object until something changes; persons that did not change are the same objects in the next one. */

@@ -399,7 +399,10 @@ export interface EnterOptions<App extends AppTypes = AppTypes> {
   /** Optional if the id begins with `video_`, `project_`, `comment_thread_` or `comparison_`. */
   type?: RoomType;
   privacy?: Privacy;
-  /** Your presence object at first, see `room.setPresence`: the others see you with it from the first moment. */
+  /**
+   * Your presence object at first, see `room.setPresence`: the others see you with it from the first moment. In a room that is
+   * entered already only its keys that are not set yet.
+   */
   presence?: PresenceObject<App>;
   /** Leaves the room when it aborts. */
   signal?: AbortSignal;
@@ -439,11 +442,14 @@ export interface RoomSummary {
 
 /** Rooms that are watched without entering them; you are not seen there. */
 export interface RoomWatch {
-  /** By room id; a room without a summary yet, or one that is refused, is absent. The same object until something changes. */
+  /**
+   * By room id; a room without a summary yet, or one that is refused, is absent; all are after the end of the connection (not while
+   * it is only lost). The same object until something changes.
+   */
   getSnapshot(): Readonly<Record<string, RoomSummary>>;
   /** Call back after each change; returns its undo. */
   subscribe(callback: () => void): Undo;
-  /** Watch these rooms instead. */
+  /** Watch these rooms instead. It connects again after the end of the connection, as `enter` does. */
   setRooms(roomIds: readonly string[]): void;
   stop(): void;
 }

@@ -10,6 +10,8 @@
 
 const LIST_INTERVAL_MS = 1000; // `limits.watch_hz` of the server
 const MAX_ROOMS = 200;
+/** After an answer with one of these the list is sent again. */
+const REPEATED_CODES = ["RATE_LIMITED", "UNAVAILABLE", "INTERNAL", "TIMEOUT"];
 
 /**
  * One watch: its rooms, and their summaries.
@@ -29,6 +31,8 @@ export class WatchedRooms {
   /** The list that was sent on this connection, as JSON. */
   #sentList = "[]";
   #isScheduled = false;
+  /** The connection has ended, not only been lost. */
+  #isEnded = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
   #ask;
@@ -50,9 +54,9 @@ export class WatchedRooms {
     this.#onChange = onChange;
   }
 
-  /** Whether any room is watched. */
+  /** Whether any room is watched: not after the end of the connection, until a list is given or there is a connection again. */
   get isUsed() {
-    return [...this.#watches].some(({ roomIds }) => roomIds.length > 0);
+    return !this.#isEnded && [...this.#watches].some(({ roomIds }) => roomIds.length > 0);
   }
 
   /**
@@ -82,6 +86,7 @@ export class WatchedRooms {
 
   /** There is a connection. */
   onOpen() {
+    this.#isEnded = false;
     this.#sentList = "[]";
     this.#clearTimer();
     this.#send();
@@ -92,10 +97,14 @@ export class WatchedRooms {
     this.#clearTimer();
   }
 
-  /** Ends all watches. */
-  stop() {
-    this.#watches.clear();
+  /** The connection has ended: nothing is known of the rooms. Their watches go on with the next connection. */
+  onEnd() {
+    this.#isEnded = true;
     this.#clearTimer();
+    const known = [...this.#summaries.keys()];
+    this.#summaries.clear();
+    this.#refused.clear();
+    this.#update(known);
   }
 
   /**
@@ -130,6 +139,7 @@ export class WatchedRooms {
     if (!Array.isArray(roomIds) || roomIds.some((id) => typeof id !== "string" || !id)) {
       throw new TypeError("watchRooms wants an array of room ids");
     }
+    this.#isEnded = false;
     watch.roomIds = [...roomIds];
     this.#updateOne(watch);
     this.#schedule();
@@ -159,7 +169,7 @@ export class WatchedRooms {
       this.#onError({ code: "TOO_LARGE", message: `${wanted.length} rooms; only the first ${MAX_ROOMS} are watched.` });
     }
     const answer = await this.#ask({ type: "watch", rooms });
-    if (!answer.success && answer.code === "RATE_LIMITED") this.#sendAgain(answer.retryAfterMs ?? LIST_INTERVAL_MS);
+    if (!answer.success && REPEATED_CODES.includes(answer.code)) this.#sendAgain(answer.retryAfterMs ?? LIST_INTERVAL_MS);
   }
 
   #onTimer() {

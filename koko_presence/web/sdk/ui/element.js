@@ -12,17 +12,17 @@ import { attempt, wake } from "./frames.js";
 import { styleSheet } from "./styles.js";
 import { onTexts, textsFor } from "./texts.js";
 import { shownName } from "./words.js";
+import { EMPTY_SNAPSHOT } from "../empty-snapshot.js";
 import { MAIN_TARGET } from "../targets.js";
 
 const DRAW_INTERVAL_MS = 70; // between two reads of the room
 const PATIENCE_MS = 3000; // a target that is not in the page for longer is worth a warning
 
-/** What a component shows without a room. */
-const EMPTY = /** @type {RoomSnapshot} */ ({
-  roomId: "", status: "closed", error: null, transport: "websocket", self: null, others: [], playback: null, syncEnabled: false,
-  controller: null, controllerSessionId: null, requests: [], synced: null, following: true, shownMedia: {}, isBlocked: false, rights: null, returned: null,
-  presence: {},
-});
+/**
+ * What a component shows without a room.
+ * @type {RoomSnapshot}
+ */
+const EMPTY = { ...EMPTY_SNAPSHOT, status: "closed" };
 
 /** Where a server renders, there is no HTMLElement to extend, and no element is made. */
 const PageElement = globalThis.HTMLElement ?? /** @type {typeof HTMLElement} */ (/** @type {unknown} */ (class {}));
