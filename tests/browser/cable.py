@@ -26,6 +26,8 @@ class Cable:
         self._flows.set()
         self._is_plugged = True
         self._swallows = False
+        self._moves = threading.Event()
+        self._moves.set()
         self.blocks_websockets = False  # as some proxies of companies do
         self.blocked = 0  # WebSockets that were refused
         self.held = threading.Event()
@@ -54,6 +56,7 @@ class Cable:
 
     def plug(self) -> None:
         self._is_plugged = True
+        self._moves.set()
         if self._swallows:
             self._swallows = False
             self.cut()  # bytes are missing in what was open meanwhile
@@ -62,8 +65,13 @@ class Cable:
         """Take all bytes, of new connections too, and pass none on, until `plug`: no end ever learns of it."""
         self._swallows = True
 
+    def stall(self) -> None:
+        """Keep all bytes, and pass them on at `plug`: a network that is silent for a while."""
+        self._moves.clear()
+
     def close(self) -> None:
         self.release()
+        self._moves.set()
         self._listener.close()
         self.cut()
 
@@ -107,6 +115,7 @@ class Cable:
                 if self._film_bytes is not None and film > self._film_bytes:
                     self.held.set()
                     self._flows.wait()
+                self._moves.wait()
                 target.sendall(data)
         except OSError:
             pass  # the connection was cut

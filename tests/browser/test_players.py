@@ -322,6 +322,23 @@ def test_a_pause_without_a_connection_does_not_pull_the_room_back(viewer: Viewer
     ]
 
 
+def test_a_pause_that_a_silent_network_delivers_late_does_not_pull_the_room_back(viewer: Viewer, cable: Cable) -> None:
+    """The connection stays open, and all bytes arrive: the pause 3 s after it was made."""
+    ann = viewer("ann")
+    ben = viewer("ben", base=cable.url)
+    ann.evaluate(SYNC % (1, 1))
+    wait_in_step(ann, ben)
+    cable.stall()
+    ben.evaluate("film.pause(); window.pausedAt = room.clock.now(); 0")
+    ben.wait_for_function("room.getSnapshot().playback.isPlaying === false")
+    ben.wait_for_function("room.clock.now() > pausedAt + 3000")
+    version, position = ann.evaluate("[room.getSnapshot().playback.version, room.position()]")
+    cable.plug()
+    ben.wait_for_function("room.status === 'live' && !film.paused && inStep()")
+    assert ann.evaluate("[film.paused, room.getSnapshot().playback.version]") == [False, version]
+    assert ann.evaluate("room.position()") > position
+
+
 @pytest.mark.parametrize("rate", [0.0625, 16])
 def test_rates_at_the_ends_of_the_range_throw_nothing(viewer: Viewer, rate: float) -> None:
     ann, ben = viewer("ann"), viewer("ben")

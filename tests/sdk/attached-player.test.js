@@ -236,7 +236,7 @@ test("reports: once a second while it plays, every 5 s in a pause, at once on a 
   socket.clear();
   await time.advance(10_000);
   assert.ok(reports().length >= 9 && reports().length <= 11, `${reports().length}`);
-  assert.deepEqual(Object.keys(reports()[0]).sort(), ["action", "at", "buffering", "currentTime", "follow", "isPlaying", "playbackRate"]);
+  assert.deepEqual(Object.keys(reports()[0]).sort(), ["action", "at", "buffering", "currentTime", "follow", "isPlaying", "maxAgeMs", "playbackRate"]);
   await command({ isPlaying: false });
   await time.advance(300);
   assert.equal(reports().at(-1).isPlaying, false);
@@ -271,8 +271,49 @@ test("at the end of the film nothing is started again, and its pause is no comma
   await video.play();
   video.currentTime = 0; // as a browser does for a play at the end
   await time.advance(100);
-  const { at, ...command } = commands()[0];
+  const { at, maxAgeMs, ...command } = commands()[0];
   assert.deepEqual([commands().length, command], [1, { action: "sync", isPlaying: true, currentTime: 0, playbackRate: 1, duration: 600 }]);
+});
+
+test("a command of the page's own buttons says how long the attached film is, so that the room ends there [H20]", async () => {
+  const { room, commands } = await watching(state({ isPlaying: false }));
+  await time.advance(3000);
+  const acts = [
+    { action: "play" }, { action: "seek", currentTime: 30 }, { action: "rate", playbackRate: 2 }, { action: "pause" },
+    { action: "sync", isPlaying: true, currentTime: 5, playbackRate: 1 }, { action: "play", duration: 90 }, { action: "enable" },
+  ];
+  for (const command of acts) {
+    room.playback(command);
+    await time.advance(300);
+  }
+  assert.deepEqual(commands().map(({ duration }) => duration), [600, 600, 600, 600, 600, 90, undefined]);
+  assert.ok(commands().every(({ target }) => target === undefined));
+});
+
+test("of several players the one that is meant says how long its film is, none that shows another film than the room", async () => {
+  const media = { main: { mediaId: "a" }, right: { mediaId: "b" } };
+  const there = await inside([row("jane")], { playback: state(), media, type: "comparison" });
+  const attach = (duration, options) => there.room.attach(Object.assign(new Video(time), { duration }), options);
+  attach(60, { target: "right", mediaId: "b" });
+  const left = attach(50, { mediaId: "a" });
+  await time.advance(1000);
+  const told = async (command) => {
+    there.socket.clear();
+    there.room.playback(command);
+    await time.advance(300);
+    const { target, mediaId, duration } = there.socket.of("playback").find(({ data }) => data.action === command.action).data;
+    return [target, mediaId, duration];
+  };
+  assert.deepEqual(await told({ action: "play" }), [undefined, "a", 50]);
+  assert.deepEqual(await told({ action: "play", target: "right" }), ["right", "b", 60]);
+  assert.deepEqual(await told({ action: "play", target: "right", mediaId: "older" }), ["right", "older", undefined]);
+  assert.deepEqual(await told({ action: "play", target: "up" }), ["up", undefined, undefined]);
+  left.setMediaId("x");
+  await time.advance(300);
+  assert.deepEqual(await told({ action: "pause" }), [undefined, "a", undefined]);
+  left();
+  await time.advance(300);
+  assert.deepEqual(await told({ action: "play" }), ["right", "b", 60]);
 });
 
 test("a late joiner after the end stands at the end", async () => {
@@ -303,7 +344,7 @@ test("all that is done in one turn is one command, and it is not undone: a jump 
   video.currentTime = 12;
   await video.play();
   await time.advance(3000);
-  const [{ at, ...command }, ...more] = commands();
+  const [{ at, maxAgeMs, ...command }, ...more] = commands();
   assert.deepEqual([command, more], [{ action: "sync", isPlaying: true, currentTime: 12, playbackRate: 1, duration: 600 }, []]);
   assert.deepEqual([video.paused, room.getSnapshot().playback.isPlaying, video.seeks.filter((to) => to === 12).length], [false, true, 1]);
 });

@@ -142,6 +142,34 @@ test("after a loss the room is joined again, the same session, and what is shown
   assert.equal(made.enter("video_1"), room);
 });
 
+test("what is shown again after a loss stays in the film in which it was made [H19]", async () => {
+  const media = (main) => ({ main: { mediaId: main }, right: { mediaId: "other" } });
+  const { room, socket } = await inside([row("jane")], { media: media("cut-1") });
+  room.updateCursor({ timestamp: 1, target: "right" });
+  room.updateSelection({ startTime: 1, endTime: 2 });
+  const shown = (connection) => [...connection.of("cursor"), ...connection.of("selection")].map(({ data }) => data);
+  assert.deepEqual(shown(socket), [{ timestamp: 1, target: "right" }, { startTime: 1, endTime: 2 }]);
+  await time.advance(2000);
+  await socket.say(event("media_changed", "jane", { target: "main", medium: { mediaId: "cut-2" }, playback: {} }));
+  assert.deepEqual(shown(socket).length, 2, "the server does the same by itself");
+  await socket.lose();
+  const again = await back({ resumed: false });
+  await joined(again, [row("jane")], { media: media("cut-2") });
+  assert.deepEqual(shown(again), [{ timestamp: 1, target: "right" }, { startTime: 1, endTime: 2, mediaId: "cut-1" }]);
+  room.updateSelection({ startTime: 3, endTime: 4 });
+  await again.lose();
+  const third = await back({ resumed: false });
+  await joined(third, [row("jane")], { media: media("cut-3") }); // replaced meanwhile
+  assert.deepEqual(shown(third)[1], { startTime: 3, endTime: 4, mediaId: "cut-2" });
+  third.clear();
+  room.updateSelection({ startTime: 5, endTime: 6 });
+  await time.advance(100);
+  await third.say(event("media_changed", "jane", { target: "main", medium: { mediaId: "cut-4" }, playback: {} }));
+  await time.advance(100);
+  const last = { startTime: 5, endTime: 6 };
+  assert.deepEqual(shown(third), [last, { ...last, mediaId: "cut-3" }], "it may have arrived after the change");
+});
+
 test("a resumed session has its status still", async () => {
   const { room, socket } = await inside();
   room.setStatus("busy");
@@ -370,7 +398,7 @@ test("a command shows at once, the answer settles it [H2]", async () => {
   await settle();
   assert.deepEqual([room.getSnapshot().playback.isPlaying, room.position()], [false, 12]);
   const [{ id, data }] = socket.of("playback");
-  assert.deepEqual(data, { action: "pause", at: room.clock.now() });
+  assert.deepEqual(data, { action: "pause", at: room.clock.now(), maxAgeMs: 2000 });
   await socket.say({ type: "ack", id, success: true, isPlaying: false, currentTime: 12.01, playbackRate: 1, anchor: 5, version: 4 });
   assert.deepEqual([(await answer).version, room.position(), room.getSnapshot().playback.version], [4, 12.01, 4]);
 });
@@ -439,6 +467,91 @@ test("commands without a connection become one state, which counts only if nobod
   assert.ok(Math.abs(data.currentTime - 50) < 0.01);
   await again.say({ type: "error", id, code: "STALE", message: "", roomId: "video_1", state: { ...playing, version: 9 } });
   assert.equal(room.getSnapshot().playback.version, 9);
+});
+
+const serverNow = () => performance.timeOrigin + performance.now();
+
+test("commands and reports say how late they may arrive, and a command that came too late is taken back [H4]", async () => {
+  const { room, socket } = await inside([row("jane")], { playback: { ...playing, anchor: serverNow() } });
+  const answer = room.playback({ action: "pause" });
+  room.playback({ action: "report", isPlaying: true, currentTime: 10, playbackRate: 1 });
+  await settle();
+  const [pause, report] = socket.of("playback");
+  assert.deepEqual([pause.data.action, pause.data.maxAgeMs, pause.data.at], ["pause", 2000, serverNow()]);
+  assert.deepEqual([report.data.action, report.data.maxAgeMs, report.data.at], ["report", 2000, serverNow()]);
+  assert.equal(room.getSnapshot().playback.isPlaying, false);
+  await time.advance(4000);
+  const state = { ...playing, anchor: serverNow() - 4000 };
+  socket.clear();
+  await socket.say({ type: "error", id: pause.id, code: "STALE", message: "", roomId: "video_1", state });
+  assert.deepEqual([(await answer).code, room.getSnapshot().playback.isPlaying, room.position()], ["STALE", true, 14]);
+  await time.advance(6000);
+  assert.ok(socket.of("heartbeat").length > 0, "the clock is measured: it may be wrong");
+  const { code } = await room.playback({ action: "play", maxAgeMs: 0 });
+  assert.equal(code, "INVALID_DATA");
+});
+
+test("of the commands without a connection those that are old are dropped, each by its own time [H16]", async () => {
+  const { room, socket } = await inside([row("jane")], { playback: { ...playing, anchor: serverNow() } });
+  await socket.lose();
+  const answers = [];
+  const give = (command) => room.playback(command).then(({ code, success }) => answers.push([command.action, code ?? success]));
+  give({ action: "pause" });
+  give({ action: "disable" });
+  await time.advance(100); // the next attempt begins, and hangs
+  await time.advance(6900);
+  assert.deepEqual(answers, [["pause", "OFFLINE"], ["disable", "OFFLINE"]]);
+  give({ action: "seek", currentTime: 50 });
+  give({ action: "resync" });
+  const again = Socket.last;
+  again.open();
+  await settle();
+  await joined(again, [row("jane")], { playback: { ...playing, anchor: serverNow() - 7000 } });
+  const sent = again.of("playback").map(({ data: { action, isPlaying, currentTime } }) => [action, isPlaying, currentTime]);
+  assert.deepEqual(sent, [["resync", undefined, undefined], ["sync", true, 50]]);
+  assert.deepEqual([room.getSnapshot().playback.isPlaying, room.position()], [true, 50]);
+});
+
+test("commands without a connection keep the film that they were meant for, and its duration [H19, H20]", async () => {
+  const media = { main: { mediaId: "cut-1" }, right: { mediaId: "other" } };
+  const { room, socket } = await inside([row("jane")], { playback: playing, media });
+  await socket.lose();
+  room.playback({ action: "play", target: "right", duration: 90, startDelayMs: "auto" });
+  room.playback({ action: "seek", currentTime: 30, target: "right" });
+  await settle();
+  const again = await back();
+  await joined(again, [row("jane")], { playback: { ...playing, isPlaying: false }, media: { ...media, right: { mediaId: "newer" } } });
+  const [{ data }] = again.of("playback");
+  assert.deepEqual([data.target, data.mediaId, data.duration, data.isPlaying], ["right", "other", 90, true]);
+});
+
+test("an own event that comes before its answer counts where the answer has no state", async () => {
+  const waits = { ...playing, isPlaying: false, waitingFor: ["jane"] };
+  const { room, socket } = await inside([row("jane")], { playback: waits, rights: { control: true } });
+  const answer = room.playback({ action: "disable" });
+  await settle();
+  const [{ id }] = socket.of("playback");
+  const synced = { ...playing, version: 4, serverTime: playing.anchor, syncEnabled: false, action: "disable" };
+  await socket.say(event("playback_synced", "me", synced, { sessionId: "s0" }));
+  await socket.say({ type: "ack", id, success: true, syncEnabled: false });
+  await answer;
+  const { syncEnabled, playback } = room.getSnapshot();
+  assert.deepEqual([syncEnabled, playback.isPlaying, playback.waitingFor, playback.version], [false, true, undefined, 4]);
+});
+
+test("the state that a resync asks for counts, also while another command is open", async () => {
+  const { room, socket } = await inside([row("jane")], { playback: playing });
+  const step = room.playback({ action: "pause" });
+  const resync = room.playback({ action: "resync" });
+  await settle();
+  const [first, second] = socket.of("playback").map(({ id }) => id);
+  const synced = (action, more) => event("playback_synced", "me", { ...playing, serverTime: 5, syncEnabled: true, action, ...more }, { sessionId: "s0" });
+  await socket.say(synced("pause", { isPlaying: false, currentTime: 7, version: 4 }));
+  await socket.say({ type: "ack", id: first, success: true, isPlaying: false, currentTime: 7, playbackRate: 1, anchor: 5, version: 4 });
+  await socket.say(synced("resync", { isPlaying: false, currentTime: 9, version: 6 }));
+  await socket.say({ type: "ack", id: second, success: true });
+  await Promise.all([step, resync]);
+  assert.deepEqual([room.getSnapshot().playback.currentTime, room.getSnapshot().playback.version], [9, 6]);
 });
 
 test("control: who has it, who asks, what becomes of it", async () => {

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { EMPTY_SNAPSHOT } from "../../koko_presence/web/sdk/empty-snapshot.js";
 import { RoomStore } from "../../koko_presence/web/sdk/store.js";
+import { isIn } from "../../koko_presence/web/sdk/targets.js";
 import { event, row, snapshot } from "./fake.js";
 
 function made(users = [row("jane"), row("tom")], more = {}) {
@@ -103,6 +104,27 @@ test("selection and cursor come, change and go", () => {
   fold(event("cursor_moved", "tom", { hidden: true, color: "#123456" }));
   assert.deepEqual([person("tom").selection, person("tom").cursor], [undefined, undefined]);
   assert.equal(person("tom").lastActiveAt, "2025-01-15T10:00:01.000Z");
+});
+
+test("cursors and selections stay in the film that is replaced [H19]", () => {
+  const media = { main: { mediaId: "cut-1" }, right: { mediaId: "other" } };
+  const span = { startTime: 10, endTime: 20 };
+  const users = [row("jane", "jane-1", { selection: span }), row("tom", "tom-1", { cursor: { timestamp: 1, mediaId: "cut-0" }, selection: { ...span, target: "right" } })];
+  const { fold, get, person } = made(users, { media });
+  const changed = (target, medium) => fold(event("media_changed", "ann", { target, medium, playback: {} }));
+  fold(event("cursor_moved", "jane", { timestamp: 5, target: "main", color: "#123456" }));
+  const tom = person("tom");
+  changed("main", { mediaId: "cut-1", title: "The same film" });
+  assert.equal(person("jane").selection, span);
+  changed("main", { mediaId: "cut-2" });
+  assert.deepEqual(person("jane").selection, { ...span, mediaId: "cut-1" });
+  assert.deepEqual(person("jane").cursor, { timestamp: 5, target: "main", mediaId: "cut-1" });
+  assert.equal(person("tom"), tom, "nothing of him is there");
+  changed("right", null);
+  assert.deepEqual(person("tom").selection, { ...span, target: "right", mediaId: "other" });
+  fold(event("selection_changed", "jane", { ...span, color: "#123456" }));
+  const seen = (target) => [isIn(get(), target, person("jane").cursor), isIn(get(), target, person("jane").selection)];
+  assert.deepEqual(seen("main"), [false, true]);
 });
 
 test("rows of compact cursors mean what cursor_moved means [B12]", () => {

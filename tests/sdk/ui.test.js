@@ -6,6 +6,7 @@ import { arrangeNames, placeOf } from "../../koko_presence/web/sdk/ui/name-place
 import { apply, compose, inverse, pictureRect } from "../../koko_presence/web/sdk/picture-place.js";
 import { GERMAN } from "../../koko_presence/web/sdk/ui/de.js";
 import { ENGLISH } from "../../koko_presence/web/sdk/ui/english.js";
+import { needsResync } from "../../koko_presence/web/sdk/ui/watch.js";
 import { arrivals, connectionWords, freeControlWords, initials, inkOn, shownName, titleOf, typingSentence, viewerWords, waitingSentence } from "../../koko_presence/web/sdk/ui/words.js";
 
 const FILM = { width: 1280, height: 720 };
@@ -203,6 +204,18 @@ test("what a viewer does [H7]", () => {
   assert.equal(says("other_media", 0, true), "other version");
   assert.equal(says("synced", 0, false, false), "reconnecting");
   assert.equal(viewerWords({ connected: true }, false), "not watching");
+});
+
+test("Resync is about the player of this page, not of another tab of the user", () => {
+  const session = (sessionId, state) => ({ sessionId, viewerSync: state && { state, driftMs: 0 } });
+  const tabs = (own, other) => ({
+    following: true, playback: {},
+    self: { sessionId: "s0", viewerSync: { state: other }, sessions: [session("s1", other), session("s0", own)] },
+  });
+  assert.deepEqual([needsResync(tabs("synced", "paused")), needsResync(tabs("paused", "synced"))], [false, true]);
+  assert.deepEqual([needsResync(tabs(undefined, "behind")), needsResync(tabs("ended", "behind"))], [false, false], "no player here");
+  assert.deepEqual([needsResync({ ...tabs("synced"), following: false }), needsResync({ ...tabs("behind"), playback: null })], [true, false]);
+  assert.equal(needsResync({ following: true, playback: {}, self: null }), false);
 });
 
 test("who came and who went", () => {

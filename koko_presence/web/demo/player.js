@@ -23,7 +23,6 @@ export function startPlayer(room, options) {
 
   /** Whether a command is for all. */
   const isTogether = () => room.getSnapshot().following === true && room.mayControl && room.status === "live";
-  const duration = () => video.duration || undefined;
 
   function toggle() {
     const isAtEnd = video.ended || video.currentTime >= video.duration - END_S;
@@ -32,16 +31,16 @@ export function startPlayer(room, options) {
       if (video.paused) video.play();
       else video.pause();
     } else if (isAtEnd) {
-      room.playback({ action: "sync", isPlaying: true, currentTime: 0, playbackRate: 1, duration: duration() });
+      room.playback({ action: "sync", isPlaying: true, currentTime: 0, playbackRate: 1 });
     } else {
-      room.playback({ action: video.paused ? "play" : "pause", currentTime: video.currentTime, duration: duration() });
+      room.playback({ action: video.paused ? "play" : "pause", currentTime: video.currentTime });
     }
   }
 
   /** @param {number} seconds */
   function go(seconds) {
     const currentTime = Math.min(Math.max(seconds, 0), video.duration || 0);
-    if (isTogether()) room.playback({ action: "seek", currentTime, duration: duration() });
+    if (isTogether()) room.playback({ action: "seek", currentTime });
     else video.currentTime = currentTime;
   }
 

@@ -309,6 +309,23 @@ export class AttachedPlayer {
     return this.#toRoom(position + frames * interval, this.#isAhead(state));
   }
 
+  /**
+   * The film in the player, for commands; undefined if that is none that the room could go by.
+   * @returns {Pick<PlaybackCommand, "duration" | "target" | "mediaId"> | undefined}
+   */
+  get film() {
+    return this.#showsOther || this.#live.isLive ? undefined : this.#filmIn(this.#player.getState());
+  }
+
+  /** @param {PlayerState} state */
+  #filmIn(state) {
+    return {
+      ...(endOf(state.duration) !== undefined && { duration: endOf(state.duration) }),
+      ...(this.target !== MAIN_TARGET && { target: this.target }),
+      ...(this.mediaId !== undefined && { mediaId: this.mediaId }),
+    };
+  }
+
   // --- what the room does ----------------------------------------------------------------------------------------------
 
   get #medium() {
@@ -645,12 +662,7 @@ export class AttachedPlayer {
     const isAhead = (pauses && !seeks) || !(plays || state.paused);
     const currentTime = this.#toRoom(shown ?? state.currentTime, isAhead);
     const playbackRate = changesRate ? state.playbackRate : this.#roomRate;
-    const film = {
-      currentTime,
-      ...(endOf(state.duration) !== undefined && { duration: endOf(state.duration) }),
-      ...(this.target !== MAIN_TARGET && { target: this.target }),
-      ...(this.mediaId !== undefined && { mediaId: this.mediaId }),
-    };
+    const film = { currentTime, ...this.#filmIn(state) };
     const isPlaying = !state.paused;
     if (Number(plays || pauses) + Number(seeks) + Number(changesRate) > 1) return { ...film, action: "sync", isPlaying, playbackRate };
     if (seeks) return { ...film, action: "seek" };

@@ -7,6 +7,7 @@ export const MAX_RATE = 16;
 export const MAX_SECONDS = 1e6;
 const MAX_STEP_FRAMES = 1000;
 const MAX_DELAY_MS = 2000;
+const LONGEST_AGE_MS = 60_000;
 
 /** The fields that an action needs. @type {Record<string, readonly string[]>} */
 const REQUIRED = {
@@ -35,6 +36,7 @@ const CHECKS = {
     `a number of frames from -${MAX_STEP_FRAMES} to ${MAX_STEP_FRAMES}, not 0`,
     (value) => Number.isInteger(value) && value !== 0 && Math.abs(value) <= MAX_STEP_FRAMES,
   ],
+  maxAgeMs: [`whole ms from 1 to ${LONGEST_AGE_MS}`, (value) => Number.isInteger(value) && isBetween(value, 1, LONGEST_AGE_MS)],
   startDelayMs: [`"auto", or ms from 0 to ${MAX_DELAY_MS}`, (value) => value === "auto" || isBetween(value, 0, MAX_DELAY_MS)],
 };
 

@@ -18,12 +18,12 @@ import { Following } from "./follow.js";
 import { parseFrameRate } from "./frames.js";
 import { playerOf } from "./player.js";
 import { MAIN_TARGET, positionOf } from "./playback-position.js";
-import { RoomPlayback } from "./room-playback.js";
+import { CHANGING, FRESH_MS, RoomPlayback } from "./room-playback.js";
 
 const REPORT_MS = 1000; // steady; five times as often on a change [H6]
 /** A change of these is reported sooner. */
 const TOLD_AT_ONCE = /** @type {const} */ (["isPlaying", "buffering", "follow", "target", "mediaId"]);
-const FRESH_REPORT_MS = 1500; // the server rejects reports that are older [H4]
+const FRESH_REPORT_MS = 1500; // one that has waited for longer is not sent; the next one is soon due
 
 export class SharedPlayback {
   control;
@@ -102,7 +102,22 @@ export class SharedPlayback {
       else this.#offerReport(command);
       return undefined;
     }
-    return this.#playback.command(this.#byShownFrame(command));
+    return this.#playback.command(this.#aboutFilm(this.#byShownFrame(command)));
+  }
+
+  /**
+   * With what the attached player knows of its film, where the command does not say it: how long it is, so that the room ends
+   * where the players do [H20].
+   * @param {PlaybackCommand} command
+   * @returns {PlaybackCommand}
+   */
+  #aboutFilm(command) {
+    if (!CHANGING.includes(command.action) || command.duration !== undefined) return command;
+    const { target, mediaId } = command;
+    const player = target ? [...this.#attached].find((each) => each.target === target) : this.#mainPlayer;
+    const film = player?.film;
+    const isOther = mediaId !== undefined && film?.mediaId !== undefined && film.mediaId !== mediaId;
+    return isOther ? command : { ...command, ...film };
   }
 
   /**
@@ -221,6 +236,7 @@ export class SharedPlayback {
 
   /** @param {PlaybackReport & { at: number }} report */
   #sendReport(report) {
-    if (this.#context.room.clock.now() - report.at < FRESH_REPORT_MS) this.#context.send("playback", report);
+    if (this.#context.room.clock.now() - report.at >= FRESH_REPORT_MS) return;
+    this.#context.send("playback", { maxAgeMs: FRESH_MS, ...report });
   }
 }

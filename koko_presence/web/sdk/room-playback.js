@@ -15,11 +15,11 @@ import { frameAt, middleOfFrame, middleOfFrameAt, parseFrameRate } from "./frame
 import { MAIN_TARGET, positionOf } from "./playback-position.js";
 
 const SEEK_MS = 200; // the server's limit [H11]
-/** A command that could not be sent for so long is dropped: the room has moved on. */
-const FRESH_MS = 2000;
+/** A command that could not be sent for so long is dropped, and the server refuses one that arrives later: the room has moved on. */
+export const FRESH_MS = 2000;
 
 /** Commands that change the playback. */
-const CHANGING = ["sync", "play", "pause", "seek", "rate", "step"];
+export const CHANGING = ["sync", "play", "pause", "seek", "rate", "step"];
 
 /**
  * A command with the time of the user's action.
@@ -43,6 +43,11 @@ export class RoomPlayback {
    * @type {Playback | null}
    */
   #confirmed = null;
+  /**
+   * The state of the last own event that came while a command was open: not every answer has the state.
+   * @type {Partial<Playback> | null}
+   */
+  #ownEvent = null;
   /** @type {Set<OpenCommand>} */
   #open = new Set();
   /**
@@ -100,13 +105,16 @@ export class RoomPlayback {
     const { store } = this.#context;
     if (message.type === "joined") {
       this.#confirmed = store.snapshot.playback; // also an older one: the server may have been restarted
+      this.#ownEvent = null;
       this.#sendWaiting(); // before showing: a player would follow a command that is too old, and stay behind
       this.#show();
     } else if (message.type === "playback_synced") {
       store.patch({ syncEnabled: message.data.syncEnabled });
       // own commands are settled by the answer to the last of them [H2]
       const isOwn = message.sessionId === store.snapshot.self?.sessionId;
-      if (!this.#open.size || !isOwn) this.#learn({ ...message.data, anchor: message.data.serverTime });
+      const state = { ...message.data, anchor: message.data.serverTime };
+      if (this.#open.size && isOwn) this.#ownEvent = state;
+      else this.#learn(state);
     } else if (message.type === "media_changed") {
       this.#learn(message.data.playback);
     } else if (message.type === "error") {
@@ -131,7 +139,7 @@ export class RoomPlayback {
   #learnFromRefusal(state) {
     const known = /** @type {Playback | null | undefined} */ (state);
     if (!known?.anchor) return;
-    this.#confirmed = null; // the server's word, also if its count began anew
+    this.#confirmed = this.#ownEvent = null; // the server's word, also if its count began anew
     this.#learn({ ...known });
     this.#context.notify();
   }
@@ -189,7 +197,7 @@ export class RoomPlayback {
    */
   #complete(command) {
     const { room, store } = this.#context;
-    const timed = /** @type {TimedCommand} */ ({ at: room.clock.now(), ...command });
+    const timed = /** @type {TimedCommand} */ ({ at: room.clock.now(), maxAgeMs: FRESH_MS, ...command });
     if (!((timed.duration ?? 0) > 0 && Number.isFinite(timed.duration))) delete timed.duration;
     const mediaId = store.snapshot.media?.[timed.target ?? MAIN_TARGET]?.mediaId;
     if (mediaId !== undefined && CHANGING.includes(timed.action)) timed.mediaId ??= mediaId;
@@ -220,6 +228,11 @@ export class RoomPlayback {
   #settle(open, answer) {
     this.#open.delete(open);
     if (answer.success) this.#learn(answer);
+    else if (answer.code === "STALE") this.#context.measureClock(); // it may be wrong, as after a sleep of the computer
+    if (this.#ownEvent && !this.#open.size) {
+      this.#learn(this.#ownEvent);
+      this.#ownEvent = null;
+    }
     this.#show(); // without a refused command nothing of it is left
     open.resolve(answer);
   }
@@ -248,29 +261,30 @@ export class RoomPlayback {
 
   /**
    * Sends what was given without a connection as one state, which counts only if no other user has sent a command since [H16].
-   * Commands that are old are dropped, and the player follows the room.
+   * Commands that are old are dropped, each by its own time, and the player follows the room.
    */
   #sendWaiting() {
-    const waiting = this.#waiting;
-    const last = waiting.at(-1);
-    if (!last) return;
-    if (this.#context.room.clock.now() - last.command.at > FRESH_MS) {
-      this.#settleWaiting(TOO_OLD);
-      return;
-    }
+    const oldest = this.#context.room.clock.now() - FRESH_MS;
+    const waiting = this.#waiting.filter(({ command }) => command.at >= oldest);
+    this.#drop(this.#waiting.filter(({ command }) => command.at < oldest));
     this.#waiting = [];
     const changing = waiting.filter(({ isShown }) => isShown);
     for (const open of waiting) if (!open.isShown) this.#send(open);
-    const playback = changing.reduce((/** @type {Playback | null} */ state, { command }) => this.#after(state, command), this.#confirmed);
+    const last = changing.at(-1);
+    if (!last) return;
+    const playback = /** @type {Playback} */ (changing.reduce(
+      // a start that was to be delayed is late enough
+      (/** @type {Playback | null} */ state, { command }) => this.#after(state, { ...command, startDelayMs: 0 }),
+      this.#confirmed,
+    ));
     for (const open of changing) this.#open.delete(open);
-    if (!playback) { // only the server knows when a start that it times begins
-      for (const open of changing) open.resolve(TOO_OLD);
-      return;
-    }
     const { isPlaying, currentTime, playbackRate, anchor: at } = playback;
+    const { target, mediaId } = last.command;
+    const ofTarget = changing.filter(({ command }) => command.duration && command.target === target);
+    const duration = ofTarget.at(-1)?.command.duration;
     const baseVersion = this.#baseVersion || undefined;
     const one = {
-      command: this.#complete({ action: "sync", isPlaying, currentTime, playbackRate, at, baseVersion }),
+      command: this.#complete({ action: "sync", isPlaying, currentTime, playbackRate, at, baseVersion, target, mediaId, duration }),
       isShown: true,
       resolve: (/** @type {Answer<any>} */ answer) => {
         for (const { resolve } of changing) resolve(answer);
@@ -281,11 +295,13 @@ export class RoomPlayback {
     this.#send(one);
   }
 
-  /** @param {Answer<any>} answer */
-  #settleWaiting(answer) {
-    const waiting = this.#waiting.splice(0);
-    for (const open of waiting) this.#open.delete(open); // all of them before the state is shown
-    for (const open of waiting) this.#settle(open, answer);
+  /**
+   * Takes back commands that are too old to be sent.
+   * @param {readonly OpenCommand[]} late
+   */
+  #drop(late) {
+    for (const open of late) this.#open.delete(open); // all of them before the state is shown
+    for (const open of late) this.#settle(open, TOO_OLD);
   }
 
   /** @param {Answer<any>} answer */
@@ -293,6 +309,7 @@ export class RoomPlayback {
     const unanswered = [...this.#open];
     this.#seeks.isWaiting = false;
     this.#waiting = [];
+    this.#ownEvent = null;
     this.#open.clear(); // without showing what is taken back: the players stay as they are
     for (const { resolve } of unanswered) resolve(answer);
   }

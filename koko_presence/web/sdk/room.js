@@ -23,7 +23,7 @@ import { Emitter } from "./events.js";
 import { OwnPresence, tooLarge } from "./own-presence.js";
 import { LEFT } from "./requests.js";
 import { SendSlot } from "./send-slot.js";
-import { RoomStore } from "./store.js";
+import { inMedium, RoomStore } from "./store.js";
 
 const TYPING_REFRESH_MS = 3000; // sent so often while keys are pressed
 const TYPING_LIFE_MS = 5000; // the server ends it after this time [G1]
@@ -160,7 +160,9 @@ export class RoomClient {
   receive(message) {
     if (!this.isLive && message.type !== "joined" && message.type !== "error") return;
     if (message.type === "cursors") return this.#onCursors(message);
+    const { media } = this.#store.snapshot;
     this.#store.apply(message);
+    if (message.type === "joined" || message.type === "media_changed") this.#keepShown(media);
     if (message.type === "joined") this.#onJoined(message);
     else if (message.type === "server_notice" && message.sendIntervalMs) this.#limitRate(message.sendIntervalMs);
     else if (message.type === "kicked") this.#onKicked(message.reason);
@@ -383,6 +385,21 @@ export class RoomClient {
   #show(slot, value) {
     if (value) slot.offer(clamp(this.#media?.withMedium(value) ?? value));
     else if (slot.value) slot.offer(null); // what is cleared is not cleared again
+  }
+
+  /**
+   * What the user shows stays in the film in which it was made, also when it is sent again after a reconnect [H19].
+   * @param {RoomSnapshot["media"]} before The films before the last message.
+   */
+  #keepShown(before = {}) {
+    const { media } = this.#store.snapshot;
+    for (const [target, { mediaId }] of Object.entries(before)) {
+      if (media?.[target]?.mediaId === mediaId) continue;
+      for (const slot of /** @type {SendSlot<any>[]} */ ([this.#cursor, this.#selection])) {
+        const value = inMedium(slot.value, target, mediaId);
+        if (value !== slot.value) slot.amend(value); // the server does the same for what has arrived
+      }
+    }
   }
 
   /**

@@ -5,6 +5,9 @@
 
 import { localNow } from "./clock.js";
 
+/** A value that was sent so recently may not have arrived. */
+const UNDER_WAY_MS = 1000;
+
 /**
  * Sends a value when `intervalMs` have passed since the one before it. A newer value replaces one that waits, and the last
  * value is always sent [E1]. While `maySend` returns false a value waits without a timer, until the next `trySend`.
@@ -49,6 +52,15 @@ export class SendSlot {
     this.intervalMs = intervalMs;
     this.isWaiting = true;
     this.trySend();
+  }
+
+  /**
+   * Takes a value that says the same more exactly. It is sent if the one before it waits, or may still be under way.
+   * @param {Value} value
+   */
+  amend(value) {
+    this.value = value;
+    if (localNow() - this.#sentAt < UNDER_WAY_MS) this.offer(value);
   }
 
   /** Sends a waiting value if it may be sent: now, or when its interval is over. */

@@ -5,15 +5,30 @@
 
 /**
  * @import { Cursors, CursorRow, Joined, RoomMessage } from "./messages.js"
- * @import { Member, Person, RoomEvents, RoomSnapshot } from "./types.js"
+ * @import { Cursor, Member, Person, RoomEvents, RoomSnapshot, Selection } from "./types.js"
  */
 
 import { EMPTY_SNAPSHOT } from "./empty-snapshot.js";
+
+/** The target of what names none [H17]; playback-position.js, which has it too, is loaded only where films are shown. */
+const MAIN_TARGET = "main";
 
 /** State of shared playback before anything is known of it. */
 const NO_PLAYBACK = {
   playback: null, controller: null, controllerSessionId: null, synced: null, media: undefined, settings: undefined,
 };
+
+/**
+ * A cursor or selection with the film that it is in, if it is in that target and names none.
+ * @template {Cursor | Selection | null | undefined} Place
+ * @param {Place} place
+ * @param {string} target
+ * @param {string} mediaId
+ * @returns {Place}
+ */
+export function inMedium(place, target, mediaId) {
+  return !place || place.mediaId !== undefined || (place.target || MAIN_TARGET) !== target ? place : { ...place, mediaId };
+}
 
 export class RoomStore {
   /**
@@ -207,8 +222,22 @@ export class RoomStore {
 
   /** @param {RoomEvents["media_changed"]} event */
   #applyMedia({ data: { target, medium } }) {
-    const { [target]: _, ...others } = this.#snapshot.media ?? {};
+    const { [target]: before, ...others } = this.#snapshot.media ?? {};
+    if (before && before.mediaId !== medium?.mediaId) this.#keepPlaces(target, before.mediaId);
     this.patch({ media: medium ? { ...others, [target]: medium } : others });
+  }
+
+  /**
+   * The film of a target is replaced: what is shown there without a film was made in that one, and stays in it [H19].
+   * @param {string} target
+   * @param {string} mediaId
+   */
+  #keepPlaces(target, mediaId) {
+    for (const member of this.#members.values()) {
+      const cursor = inMedium(member.cursor, target, mediaId);
+      const selection = inMedium(member.selection, target, mediaId);
+      if (cursor !== member.cursor || selection !== member.selection) this.#put({ ...member, cursor, selection });
+    }
   }
 
   /** @param {RoomEvents["room_changed"]} event */

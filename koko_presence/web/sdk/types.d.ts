@@ -169,6 +169,8 @@ export type Answer<T = {}> = ({ readonly success: true } & T) | ({ readonly succ
 export type PlaybackCommand = {
   /** Your estimate of the server's ms at the user's action; filled in by default. */
   at?: number;
+  /** How long after `at` it may arrive, ms; later it is refused with `STALE`. 2000 by default. */
+  maxAgeMs?: number;
   duration?: number;
   baseVersion?: number;
   target?: string;

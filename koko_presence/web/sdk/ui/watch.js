@@ -14,6 +14,16 @@ const RETURN_MS = 8000; // for so long it is shown how the connection came back
 /** States of a viewer who needs no help. */
 const IN_STEP = ["synced", "ended"];
 
+/**
+ * Whether "Resync" would change what this page shows. Other sessions of the user do not count.
+ * @param {Pick<RoomSnapshot, "self" | "following" | "playback">} snapshot
+ */
+export function needsResync({ self, following, playback }) {
+  const own = self?.sessions.find(({ sessionId }) => sessionId === self.sessionId);
+  const isInStep = following === true && [...IN_STEP, "unknown"].includes(own?.viewerSync?.state ?? "unknown");
+  return playback !== null && !isInStep;
+}
+
 /** What the user can do about control. */
 const CONTROL_ACTIONS = /** @type {const} */ ({
   release: { label: "releaseControl", method: "releaseControl" },
@@ -114,7 +124,7 @@ export class KokoWatch extends KokoElement {
   /** @protected */
   draw() {
     const { texts, snapshot, room } = this;
-    const { status, type = "", self, playback, requests, following, isBlocked, rights } = snapshot;
+    const { status, type = "", requests, isBlocked, rights } = snapshot;
     const { status: connection, error } = room?.getSnapshot() ?? { status: "live", error: null };
     const isLive = status === "live";
     const hasPlayback = !WITHOUT_PLAYBACK.includes(type);
@@ -126,8 +136,7 @@ export class KokoWatch extends KokoElement {
       button.disabled = !isLive;
       button.ariaLabel = texts.reactWith(button.value);
     }
-    const isInStep = following === true && [...IN_STEP, "unknown", undefined].includes(self?.viewerSync?.state);
-    this.#resync.hidden = !isBlocked && (!playback || isInStep);
+    this.#resync.hidden = !isBlocked && !needsResync(snapshot);
     setText(this.#resync, isBlocked ? texts.clickToPlay : texts.resync);
     this.#keepFocus(() => this.#requests.show(this.#hasControl || rights?.moderate ? requests : []));
     this.#faces.hidden = status === "closed" || rights?.broadcast === false;
