@@ -218,6 +218,18 @@ def test_at_the_end_all_have_ended_and_none_is_shown_as_paused(viewer: Viewer, k
     wait_in_step(ann, ben)
 
 
+def test_at_the_end_all_have_ended_with_the_pages_own_buttons_too(viewer: Viewer) -> None:
+    """Their commands name no duration; the attached player knows it [H20]."""
+    ann, ben = viewer("ann"), viewer("ben")
+    ann.evaluate(
+        "room.playback({action: 'seek', currentTime: film.duration - 1.5}); room.playback({action: 'play'}); 0"
+    )
+    for page in (ann, ben):
+        page.wait_for_function("film.ended && room.getSnapshot().playback.ended")
+        page.wait_for_function("['ended', 'synced'].includes(room.self.viewerSync?.state)")
+        assert page.evaluate("room.position() <= film.duration") is True
+
+
 def test_a_film_that_loops_is_refused_in_words_and_still_follows(viewer: Viewer) -> None:
     ann, ben = viewer("ann"), viewer("ben", attributes="loop")
     ann.evaluate(SYNC % (27, 1))
