@@ -114,9 +114,9 @@ cdef class CounterSet:
         self._received[type_] += 1
         self._drop(type_, error.code)
 
-    def sent(self, bytes message not None):
-        """Count a message, framed or not, that is sent to one client outside `fan_out`."""
-        hot.sent[kind_of(message)] += 1
+    def sent(self, bytes message not None, Py_ssize_t clients=1):
+        """Count a message, framed or not, that is sent to so many clients outside `fan_out`."""
+        hot.sent[kind_of(message)] += clients
 
     def refused(self, message, str code not None):
         """Count a client message, or one of type `message`, that was answered with an error; `code` is a key of

@@ -39,6 +39,7 @@ cdef class Outbox:
     cpdef write(self, bytes frames)
     cpdef send(self, bytes message)
     cpdef write_frame(self, bytes frame)
+    cpdef write_frames(self, tuple frames, bytes joined)
     cdef bint wraps(self)
     cpdef flush(self)
     cdef merge(self, mark, bytes frame)

@@ -177,6 +177,14 @@ cdef class Outbox:
         else:
             self.send(payload_of(frame))
 
+    cpdef write_frames(self, tuple frames, bytes joined):
+        """Append messages that are frames already. `joined` has them all, so that many outboxes share its bytes."""
+        if self._wrap is None:
+            self.write(joined)
+        else:
+            for frame in frames:
+                self.send(payload_of(frame))
+
     cdef merge(self, mark, bytes frame):
         if self._merged is None:
             self._merged = {}

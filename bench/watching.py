@@ -1,10 +1,11 @@
-"""Compares clients that watch rooms without being in them with as many members of the same rooms: memory of the server
-for each, and its CPU time while users enter and leave the rooms.
+"""Compares clients that watch rooms without being in them with as many members of the same rooms, and with connections
+that do neither: memory of the server for each, and its CPU time while users enter and leave the rooms.
 
 python -m bench.watching                     2,000 clients, 200 rooms, 20 changes a second
 python -m bench.watching --changes 160       each room changes nearly every second, as often as summaries are sent
 
-The members send a cursor in `--cursor-s` seconds each; watchers have nothing to send.
+The members send a cursor in `--cursor-s` seconds each; watchers have nothing to send. Watchers either have the same
+list of all rooms, as people who look at the same page, or each a list of its own, which lacks two rooms.
 """
 
 import argparse
@@ -120,7 +121,12 @@ def main() -> None:
     options = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    watch = say(type="watch", rooms=[f"project_{room}" for room in range(options.rooms)])
+    room_ids = [f"project_{room}" for room in range(options.rooms)]
+    watch = say(type="watch", rooms=room_ids)
+    pairs = list(itertools.islice(itertools.combinations(room_ids, 2), options.clients + WARM))
+
+    def watch_own(sock: socket.socket, number: int) -> None:
+        sock.sendall(say(type="watch", rooms=[room for room in room_ids if room not in pairs[number % len(pairs)]]))
 
     def join(sock: socket.socket, number: int) -> None:
         sock.sendall(say(type="join", roomId=f"project_{number % options.rooms}"))
@@ -128,7 +134,9 @@ def main() -> None:
     print(f"{options.clients} clients, {options.rooms} rooms, {options.changes:g} changes a second")
     print("| clients | memory of each | server | sent |\n|---|---|---|---|", flush=True)
     rows = {
+        "connections, in no room": (lambda sock, number: None, 0.0),
         f"watchers of {options.rooms} rooms": (lambda sock, number: sock.sendall(watch), 0.0),
+        f"watchers of {options.rooms - 2} rooms, each others": (watch_own, 0.0),
         "members, without a cursor": (join, 0.0),
         f"members, a cursor each {options.cursor_s:g} s": (join, options.cursor_s),
     }

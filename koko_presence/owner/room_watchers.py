@@ -17,7 +17,7 @@ from koko_presence.rooms.context import ShardContext
 from koko_presence.rooms.room import Room
 from koko_presence.rooms.snapshot_view import summary
 
-SUMMARY_INTERVAL_S = 1.25  # for clients at least a second: an edge may keep a summary for 0.25 s to send it with others
+SUMMARY_INTERVAL_S = 1.0  # to an edge, which collects summaries and keeps this interval for its clients by itself
 
 
 class _WatchedRoom:

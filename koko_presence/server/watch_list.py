@@ -26,11 +26,12 @@ from koko_presence.protocol.messages import Watch
 from koko_presence.protocol.models import MessageId, RefusedRoom, RoomType
 
 from .room_checks import CHECKS_AT_ONCE, await_grant, check_room_id, checked_type, refused_room
-from .room_summaries import RoomSummaries, WatchedRoom
+from .room_summaries import PORTION_BYTES, RoomSummaries, WatchedRoom, WatchGroup
 from .session_ports import EdgeServices, SessionContext
 
-PORTION_BYTES = 64 * 1024  # of summaries, until it is looked whether the client takes them
 RECHECK_S = 5.0  # until an undecided check is repeated, at most twice that
+
+NO_ROOMS: frozenset[str] = frozenset()  # shared: an empty set takes 216 bytes
 
 
 class WatchingHub(EdgeServices, Protocol):
@@ -68,26 +69,28 @@ class WatchingSession(SessionContext, Protocol):
 
 
 class _Checks:
-    """Access checks under way: `on_grant` is called for each room with the answer, then `on_done`."""
+    """Access checks under way: `on_grant` is called for each room with the answer, `on_answers` after one or several of
+    these calls, then `on_done`."""
 
-    __slots__ = ("is_done", "on_done", "on_grant", "open", "waiting")
+    __slots__ = ("is_done", "on_answers", "on_done", "on_grant", "open", "waiting")
 
     def __init__(
         self,
         room_ids: Iterable[str],
         on_grant: Callable[[str, Grant], object],
         on_done: Callable[[], object],
+        on_answers: Callable[[], object] = lambda: None,
     ) -> None:
         self.waiting = deque(room_ids)
         self.open = 0
-        self.on_grant, self.on_done = on_grant, on_done
+        self.on_grant, self.on_answers, self.on_done = on_grant, on_answers, on_done
         self.is_done = False
 
 
 class WatchList:
     """The list of one session. Its session and the edge's `RoomSummaries` call it."""
 
-    __slots__ = ("_bucket", "_due", "_lists", "_recheck_at", "_rechecks", "_rooms", "_session", "_undecided")
+    __slots__ = ("_bucket", "_due", "_group", "_lists", "_recheck_at", "_rechecks", "_session", "_undecided")
 
     def __init__(self, session: WatchingSession) -> None:
         limits = session.hub.limits
@@ -95,15 +98,15 @@ class WatchList:
         self._bucket = TokenBucket(limits.watch_hz, limits.watch_burst)
         self._lists = 0  # that have come
         self._rechecks = 0  # that have begun
-        self._rooms: tuple[WatchedRoom, ...] = ()
-        self._due: dict[WatchedRoom, None] = {}  # whose summaries the client has to get, the longest waiting first
-        self._undecided: set[str] = set()  # rooms whose last check had no answer
+        self._group: WatchGroup | None = None  # of the sessions with the same list
+        self._due: dict[WatchedRoom, None] | None = None  # whose summaries it has to get, the oldest first
+        self._undecided = NO_ROOMS  # rooms whose last check had no answer
         self._recheck_at = inf
 
     @property
     def room_ids(self) -> list[str]:
-        """The rooms that the session watches, in the order of its list."""
-        return [watched.room_id for watched in self._rooms]
+        """The rooms that the session watches, ordered by id."""
+        return list(self._types())
 
     def release(self) -> None:
         """Release the session; the connection is closed."""
@@ -172,28 +175,16 @@ class WatchList:
             self.recheck()
 
     def _replace(self, wanted: Mapping[str, RoomType | None]) -> None:
-        kept: dict[str, WatchedRoom] = {}
-        for watched in self._rooms:
-            if watched.room_id in wanted and wanted[watched.room_id] == watched.room_type:
-                kept[watched.room_id] = watched
-            else:
-                self._drop(watched)
-        summaries = self._session.hub.room_summaries
-        self._rooms = tuple(
-            kept.get(room_id) or summaries.add(room_id, room_type, self) for room_id, room_type in wanted.items()
-        )
-        self._undecided.intersection_update(wanted)
+        if self._due is not None:
+            keys = wanted.items()
+            self._due = {each: None for each in self._due if (each.room_id, each.room_type) in keys} or None
+        self._group = self._session.hub.room_summaries.replace(self, self._group, wanted)
+        if self._undecided:
+            self._undecided = self._undecided.intersection(wanted)
 
     def _types(self) -> dict[str, RoomType | None]:
         """The rooms of the list, each with the type as which it is watched."""
-        return {watched.room_id: watched.room_type for watched in self._rooms}
-
-    def _remove(self, room_id: str) -> None:
-        self._replace({each: room_type for each, room_type in self._types().items() if each != room_id})
-
-    def _drop(self, watched: WatchedRoom) -> None:
-        self._due.pop(watched, None)
-        self._session.hub.room_summaries.remove(watched, self)
+        return {} if self._group is None else {each.room_id: each.room_type for each in self._group.watched}
 
     def _send(self, id: MessageId | None, room_ids: list[str], refused: list[RefusedRoom]) -> None:
         self._session.send(Watching(id=id, rooms=room_ids, refused=refused))
@@ -212,6 +203,7 @@ class WatchList:
             else:
                 checks.open += 1
                 session.hub.await_answer(await_grant(session, answer, partial(self._on_grant, checks, room_id)))
+        checks.on_answers()
         if not checks.waiting and not checks.open and not checks.is_done:
             checks.is_done = True
             checks.on_done()
@@ -233,31 +225,41 @@ class WatchList:
 
     def _recheck(self, room_ids: list[str], then: Callable[[bool | None], object] = lambda allowed: None) -> None:
         refused: list[RefusedRoom] = []
+        closed: set[str] = set()  # rooms to be taken out
+        allowed: dict[str, RoomType | None] = {}
 
         def on_grant(room_id: str, grant: Grant) -> None:
             if grant.allow:
-                self._undecided.discard(room_id)
-                room_type = checked_type(room_id, grant)
-                if any(each.room_id == room_id and each.room_type != room_type for each in self._rooms):
-                    self._replace(self._types() | {room_id: room_type})
+                self._undecided -= {room_id}
+                allowed[room_id] = checked_type(room_id, grant)
             elif grant.retry_after_s is not None:
                 self._note_undecided(room_id)
             else:
                 refused.append(refused_room(room_id, grant.refusal()))
-                self._remove(room_id)
+                closed.add(room_id)
             then(None if not grant.allow and grant.retry_after_s is not None else grant.allow)
+
+        def on_answers() -> None:
+            types = self._types()
+            wanted = {each: allowed.get(each, room_type) for each, room_type in types.items() if each not in closed}
+            if wanted != types:
+                self._replace(wanted)
+            closed.clear()
+            allowed.clear()
 
         def on_done() -> None:
             if refused:
                 self._send(None, self.room_ids, refused)
 
-        self._advance(_Checks(room_ids, on_grant, on_done))
+        self._advance(_Checks(room_ids, on_grant, on_done, on_answers))
 
     def take_out(self, room_id: str, reason: str) -> None:
         """Take a room out of the list, and tell the client; lists under way are checked again."""
         self._rechecks += 1
-        if room_id in self.room_ids:
-            self._remove(room_id)
+        types = self._types()
+        if room_id in types:
+            del types[room_id]
+            self._replace(types)
             self._send(None, self.room_ids, [refused_room(room_id, PresenceError("FORBIDDEN", reason))])
 
     def _note_undecided(self, room_id: str) -> None:
@@ -268,14 +270,14 @@ class WatchList:
             # spread by connection number: many sessions become undecided at the same time
             self._recheck_at = now + RECHECK_S * (1.0 + session.connection % 16 / 16.0)
             session.hub.wake(session.connection, now)
-        self._undecided.add(room_id)
+        self._undecided |= {room_id}
 
     def recheck_undecided(self, now: float) -> float:
         """Repeat the checks without an answer when it is due. Returns the monotonic second of the next time, infinity
         for none."""
         if now >= self._recheck_at:
             undecided = [room_id for room_id in self.room_ids if room_id in self._undecided]
-            self._undecided.clear()
+            self._undecided = NO_ROOMS
             self._recheck_at = inf
             self._recheck(undecided)
         return self._recheck_at
@@ -284,17 +286,21 @@ class WatchList:
 
     def add_due(self, watched: WatchedRoom) -> bool:
         """Add a room whose summary the client has to get; returns whether it had none to get before."""
-        due = self._due
-        is_first = not due
-        due[watched] = None
-        return is_first
+        if self._due is None:
+            self._due = {watched: None}
+            return True
+        self._due[watched] = None
+        return False
 
     def deliver(self) -> bool:
         """Write the newest summaries that the client has to get, up to `PORTION_BYTES`, and none while it has not taken
         what was written before. Returns whether some are left."""
         outbox, due = self._session.outbox, self._due
+        if due is None or self._group is None:
+            return False
+        due.update(dict.fromkeys(self._group.claim(self)))
         if outbox.is_backed_up():
-            return bool(due)
+            return True
         count = written = 0
         for watched in due:
             counters.sent(watched.frame)
@@ -303,5 +309,14 @@ class WatchList:
             written += len(watched.frame)
             if written >= PORTION_BYTES:
                 break
-        self._due = dict.fromkeys(islice(due, count, None))  # a new one: a dict that was large stays large
-        return bool(self._due)
+        self._due = dict.fromkeys(islice(due, count, None)) or None  # a new one: a dict that was large stays large
+        return self._due is not None
+
+    def write(self, frames: tuple[bytes, ...], joined: bytes) -> bool:
+        """Write these summaries, joined in `joined`, unless others are due, or the client has not taken what was
+        written before; returns whether they were written."""
+        outbox = self._session.outbox
+        if self._due is not None or outbox.is_backed_up():
+            return False
+        outbox.write_frames(frames, joined)
+        return True

@@ -93,6 +93,18 @@ def test_an_outbox_that_wraps_messages_gets_each_of_them_in_order(items: list[tu
         assert frames_in(b"".join(writes[name])) == own
 
 
+@given(st.lists(st.binary(min_size=1, max_size=200), min_size=1, max_size=6))
+def test_joined_frames_are_one_write_and_are_wrapped_one_by_one(texts: list[bytes]) -> None:
+    stage = Stage()
+    boxes = {"a": stage.subscription.outboxes["a"], "b": wrapped(stage, "b")}
+    frames = tuple(frame_text(text) for text in texts)
+    for box in boxes.values():
+        box.write_frames(frames, b"".join(frames))
+    writes = stage.flush([])
+    assert writes["a"] == [b"".join(frames)]
+    assert frames_in(b"".join(writes["b"])) == [each for text in texts for each in (text.upper(), b"2" + text)]
+
+
 def test_an_outbox_that_wraps_messages_keeps_the_newest_values_while_it_is_slow() -> None:
     stage = Stage()
     box = wrapped(stage, "a")
