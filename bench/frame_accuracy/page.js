@@ -41,12 +41,12 @@ const viewer = {
     document.getElementById("films").append(video);
     if (!video.readyState) await new Promise((done) => video.addEventListener("loadeddata", done, { once: true }));
     if (startMs || seekMs) slowDown(video, { startMs, seekMs });
-    const film = { video, rate, shown: null, log: null, states: null };
-    for (const type of STATES) video.addEventListener(type, () => film.states?.push([wallNow(), type]));
+    const film = { video, rate, shown: null, log: [], states: [] };
+    for (const type of STATES) video.addEventListener(type, () => film.states.push([wallNow(), type]));
     video.requestVideoFrameCallback(function next(now, { mediaTime, expectedDisplayTime, presentedFrames }) {
       const frame = numberOf(video);
       film.shown = { mediaTime, presentedFrames, frame };
-      film.log?.push([performance.timeOrigin + expectedDisplayTime, Math.round(mediaTime * rate), frame, presentedFrames]);
+      film.log.push([performance.timeOrigin + expectedDisplayTime, Math.round(mediaTime * rate), frame, presentedFrames]);
       video.requestVideoFrameCallback(next);
     });
     viewer.films.push(film);
@@ -92,7 +92,7 @@ const viewer = {
       const { log, states, video: { paused } } = film;
       film.log = [];
       film.states = [];
-      return { frames: log ?? [], states: states ?? [], paused, at: wallNow() };
+      return { frames: log, states, paused, at: wallNow() };
     });
   },
   takeEvents() {

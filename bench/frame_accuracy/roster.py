@@ -57,12 +57,12 @@ class Roster:
         if before is None:
             return
         returns = list(returns)
-        if before.color != identity.color:
-            self.violations.append(f"{user} has changed from {before} to {identity}")
-        elif before.session_id != identity.session_id:
+        if before.session_id != identity.session_id:
             self.new_identities += 1
             if not any(not each.resumed and each.away_ms >= self._grace_ms - NOTICE_MS for each in returns):
                 self.violations.append(f"{user} was {before} and is {identity}, with {returns}")
+        elif before.color != identity.color:
+            self.violations.append(f"{user} has changed from {before} to {identity}")
         elif any(not each.resumed for each in returns):
             self.violations.append(f"{user} is {identity} as before, and says {returns}")
 

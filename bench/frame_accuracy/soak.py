@@ -382,7 +382,9 @@ class Soaking:
             self.roster.judge(
                 present, silent, {each.session_id: each.user_id for each in room.users.values()}, wall_ms()
             )
-        self.result.identities = self.roster.violations
+        for violation in self.roster.violations[len(self.result.identities) :]:
+            self.say(violation)
+        self.result.identities = [*self.roster.violations]
         self.result.new_identities = self.roster.new_identities
 
     async def _say_states(self) -> None:
@@ -400,7 +402,7 @@ class Soaking:
             client, room = self.rooms.get(number, (None, None))
             if client is None or room is None:
                 continue  # it has left, or has not joined yet
-            if client.status != "online":
+            if client.status != "online" or client.session_id != room.session_id:  # lost, or not in the room again yet
                 self._lost_at.setdefault(name, wall_ms())
                 silent.append(name)
                 continue
