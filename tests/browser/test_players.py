@@ -242,13 +242,13 @@ def test_a_film_that_loops_is_refused_in_words_and_still_follows(viewer: Viewer)
 def test_another_source_keeps_the_rate_and_the_position_of_the_room(viewer: Viewer, kind: str) -> None:
     """The browser resets speed, position and play state of an element whose source changes."""
     ann, ben = viewer("ann", kind=kind), viewer("ben", kind=kind)
-    ann.evaluate(SYNC % (2, 1.5))
+    ann.evaluate(SYNC % (2, 0.5))  # slow: on a busy machine it may take longer than the film at its own speed
     wait_in_step(ann, ben)
     ben.evaluate("film.src = '/demo/clip.mp4?quality=2'; 0")
-    ben.wait_for_function("film.readyState > 2 && film.playbackRate > 1.3")
+    ben.wait_for_function("film.readyState > 2 && film.playbackRate < 0.7")
     wait_in_step(ann, ben)
     assert commands(ben) == []
-    assert ann.evaluate("room.getSnapshot().playback.playbackRate") == 1.5
+    assert ann.evaluate("room.getSnapshot().playback.playbackRate") == 0.5
 
 
 @KINDS
