@@ -230,7 +230,8 @@ class WatchList:
 
         def on_grant(room_id: str, grant: Grant) -> None:
             if grant.allow:
-                self._undecided -= {room_id}
+                if room_id in self._undecided:
+                    self._undecided -= {room_id}
                 allowed[room_id] = checked_type(room_id, grant)
             elif grant.retry_after_s is not None:
                 self._note_undecided(room_id)
