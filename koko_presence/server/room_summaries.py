@@ -267,8 +267,9 @@ class RoomSummaries:
     def repeat(self, room_ids: Iterable[str], now: float) -> None:
         """Tell the new owners of these rooms that this edge watches them."""
         wanted = set(room_ids)
-        for watched in self._rooms.values():
-            if watched.room_id in wanted:
+        for key, watched in list(self._rooms.items()):
+            # an owner that is this worker answers at once, and a session may end its watching by that
+            if watched.room_id in wanted and self._rooms.get(key) is watched:
                 self._send(watched, watches=True)
 
     def on_summary(self, message: SummaryChanged) -> None:

@@ -440,8 +440,8 @@ def test_a_change_without_a_summary_would_be_found(monkeypatch: pytest.MonkeyPat
     change = RoomWatchers.note_change
 
     def note(self: RoomWatchers, room_id: str, room: Any, now: float) -> None:
-        watched = self._rooms.get(room_id)
-        if watched is not None and now >= watched.sent_at + 1.25:
+        by_type = self._rooms.get(room_id, {})
+        if by_type and all(now >= watched.sent_at + 1.25 for watched in by_type.values()):
             change(self, room_id, room, now)
 
     monkeypatch.setattr(RoomWatchers, "note_change", note)
