@@ -2,6 +2,7 @@
 implements the two that need no request: the token's claim `rooms`, and access for all. The module holds no state.
 """
 
+import logging
 from collections.abc import Awaitable, Collection, Mapping
 from typing import Literal, Protocol, TypeVar
 
@@ -10,6 +11,8 @@ from msgspec import Struct
 from koko_presence.auth.identity import Identity
 from koko_presence.protocol.errors import NOT_CHECKED, NOT_CHECKED_RETRY_S, PresenceError
 from koko_presence.protocol.models import RoomSettings, RoomType
+
+log = logging.getLogger("koko_presence.access")
 
 Value = TypeVar("Value")
 
@@ -104,7 +107,16 @@ class ClaimsAccess(Access):
         if not identity.rooms_known:
             return UNSURE
         scopes = scopes_for(identity, room_id)
-        return NO if scopes is None or "join" not in scopes else granted(scopes)
+        if scopes is None or "join" not in scopes:
+            lacking = "no entry for it" if scopes is None else "an entry for it without the scope join"
+            log.debug(
+                "no access to the room %s: the claim rooms of the token of %s has %s",
+                room_id,
+                identity.user_id,
+                lacking,
+            )
+            return NO
+        return granted(scopes)
 
 
 class AllowAll(Access):

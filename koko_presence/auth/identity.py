@@ -27,6 +27,12 @@ class TokenRefused(Exception):
         super().__init__(reason)
         self.came = came
 
+    @property
+    def sentence(self) -> str:
+        """The text with the full stop of a sentence, unless it ends with a question mark."""
+        text = str(self)
+        return text if text.endswith("?") else f"{text}."
+
 
 class VerifierUnavailable(TokenRefused):
     """The token cannot be checked now; the client may retry after `retry_after_s` seconds. `is_silence`: the server

@@ -49,6 +49,8 @@ def looks_signed(token: str) -> bool:
 def read_header(token: str) -> Header:
     """Return the header of a signed token. Errors: `TokenRefused`."""
     check_length(token)
+    if token.startswith(("{", '"')):
+        raise TokenRefused("it is JSON: send the token that is in it, such as its field `token`", FORM)
     parts = token.count(".") + 1
     if parts == 5:
         raise TokenRefused("it is encrypted (JWE): sign it instead", FORM)

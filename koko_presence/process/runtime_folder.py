@@ -242,4 +242,5 @@ _ANOTHER_HOST = "Set server.host to an address of this machine, or to 0.0.0.0 or
 def no_operator_port(config: Config, error: OSError) -> str:
     """The message for an operator port that cannot be opened, with the remedy."""
     address = authority(config.operator.host, config.operator.port)
-    return f"cannot open the operator port {address}: {error.strerror or error}. Set operator.port to a free one"
+    remedy = "Set operator.port (KOKO_PRESENCE_OPERATOR_PORT) to a free one"
+    return f"cannot open the operator port {address}: {error.strerror or error}. {remedy}"

@@ -242,7 +242,7 @@ class Authentication:
         else:
             counters.auth("refused")
             text, retry_after_s = f"The {what} was refused", None
-        error = PresenceError("UNAUTHENTICATED", f"{text}: {refused}.", retry_after_s=retry_after_s)
+        error = PresenceError("UNAUTHENTICATED", f"{text}: {refused.sentence}", retry_after_s=retry_after_s)
         self._session.refuse(error, message.id)
 
     def _identify(self, message: Auth, now_s: float) -> Identity | Awaitable[Identity]:

@@ -267,7 +267,9 @@ def test_a_taken_operator_port_is_exit_2_with_one_line(workers: int) -> None:
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE_S)
         assert done.returncode == 2
         (line,) = done.stderr.splitlines()
-        assert f"operator port 127.0.0.1:{port}" in line and "Set operator.port" in line
+        assert (
+            f"operator port 127.0.0.1:{port}" in line and "Set operator.port (KOKO_PRESENCE_OPERATOR_PORT) to" in line
+        )
         # several demos may run on one machine
         command += ["--dev"]
         with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as demo:

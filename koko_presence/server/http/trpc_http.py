@@ -56,10 +56,10 @@ PREFLIGHT = {
 def unauthorized(refused: TokenRefused) -> TrpcError:
     """The tRPC error of a missing or refused token, or of one that cannot be checked now."""
     if isinstance(refused, TooManyQueries):
-        return trpc.from_presence(PresenceError("RATE_LIMITED", f"{refused}.", retry_after_s=refused.retry_after_s))
+        return trpc.from_presence(PresenceError("RATE_LIMITED", refused.sentence, retry_after_s=refused.retry_after_s))
     if isinstance(refused, VerifierUnavailable):
-        return trpc.from_presence(PresenceError("UNAVAILABLE", f"{refused}.", retry_after_s=refused.retry_after_s))
-    return trpc.from_presence(PresenceError("UNAUTHENTICATED", f"The token was refused: {refused}."))
+        return trpc.from_presence(PresenceError("UNAVAILABLE", refused.sentence, retry_after_s=refused.retry_after_s))
+    return trpc.from_presence(PresenceError("UNAUTHENTICATED", f"The token was refused: {refused.sentence}"))
 
 
 class CanCall(Protocol):

@@ -1,5 +1,7 @@
 """Access to rooms by a token's claims: patterns, scopes, room types by name."""
 
+import logging
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,6 +46,18 @@ def test_a6_claims(room: str, allow: bool, control: bool, broadcast: bool, moder
         moderator,
     )
     assert grant.reason == ("" if allow else REFUSED)
+
+
+@pytest.mark.parametrize(
+    ("room", "lacking"), [("elsewhere", "no entry for it"), ("half", "an entry for it without the scope join")]
+)
+def test_the_log_of_level_debug_says_what_a_token_lacks(
+    room: str, lacking: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "koko_presence.access")
+    assert ClaimsAccess().check(who(ROOMS), "video_2", None).allow and not caplog.messages
+    assert ClaimsAccess().check(who(ROOMS), room, None).reason == REFUSED
+    assert caplog.messages == [f"no access to the room {room}: the claim rooms of the token of ann has {lacking}"]
 
 
 @given(

@@ -47,6 +47,7 @@ def turned(part: int) -> str:
 
 
 MALFORMED = "it is not a well-formed JWT: was it cut or changed on its way?"
+JSON = "it is JSON: send the token that is in it, such as its field `token`"
 PARTS = "it is not a JWT, which has three parts; this has {}. Is it a session id?"
 ALGORITHM = "it is not signed with HS256, as auth.algorithms asks"
 SIGNATURE = "its signature does not match: was it made with another secret?"
@@ -66,6 +67,8 @@ REFUSED: list[tuple[str, str, str]] = [
     ("empty", "", PARTS.format(1)),
     ("an opaque session id", "abc", PARTS.format(1)),
     ("two parts", "a.b", PARTS.format(2)),
+    ("the answer that it is in", f'{{"token":"{make()}"}}', JSON),
+    ("a JSON text", f'"{make()}"', JSON),
     ("four parts", make() + ".x", PARTS.format(4)),
     ("five parts, a JWE", "a.b.c.d.e", "it is encrypted (JWE): sign it instead"),
     ("not base64", "!!!.???.***", MALFORMED),
