@@ -75,7 +75,8 @@ def ours(said: list[str]) -> list[str]:
 
 
 def error_of(page: Page) -> dict[str, Any]:
-    page.wait_for_function("room.getSnapshot().error")
+    # on a busy machine the first one may be that nothing has come for 5 s
+    page.wait_for_function("!/^$|within 5 s/.test(room.getSnapshot().error?.message ?? '')")
     found: dict[str, Any] = page.evaluate("room.getSnapshot().error")
     return found
 

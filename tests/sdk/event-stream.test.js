@@ -8,11 +8,18 @@ import { Socket, Time, event, finish, later, page, presence, row, settle, snapsh
 
 let time;
 let server;
+let warnings;
+const { warn } = console;
 beforeEach(() => {
   time = new Time();
   server = new Server();
+  warnings = [];
+  console.warn = (text) => warnings.push(text);
 });
-afterEach(() => finish(time));
+afterEach(async () => {
+  console.warn = warn;
+  await finish(time);
+});
 
 /** Answers requests: `streams` and `posts` have them in their order. */
 class Server {
@@ -362,7 +369,7 @@ test("a request that fails is a lost connection", async () => {
   assert.deepEqual([(await answer).code, room.status], ["OFFLINE", "reconnecting"]);
 });
 
-test("the session storage of the page remembers it", async () => {
+test("the session storage of the page remembers it, for this address", async () => {
   const stored = new Map();
   globalThis.sessionStorage = { getItem: (key) => stored.get(key) ?? null, setItem: (key, value) => stored.set(key, value) };
   later(() => delete globalThis.sessionStorage);
@@ -372,6 +379,29 @@ test("the session storage of the page remembers it", async () => {
   await settle();
   await server.stream.hello();
   assert.deepEqual([Socket.all.length, server.streams.length, room.getSnapshot().transport], [sockets, 2, "sse"]);
+  presence({ url: "ws://server/other" }).enter("video_1", { type: "video" });
+  await settle();
+  assert.deepEqual([Socket.all.length, server.streams.length, Socket.last.url], [sockets + 1, 2, "ws://server/other"]);
+});
+
+test("the console is told once that streams are used, and again after a reload, whether or not anything listens to errors", async () => {
+  const stored = new Map();
+  globalThis.sessionStorage = { getItem: (key) => stored.get(key) ?? null, setItem: (key, value) => stored.set(key, value) };
+  later(() => delete globalThis.sessionStorage);
+  const warned = () => warnings.filter((text) => text.includes("server-sent events"));
+  const { presence: made } = await inside();
+  assert.match(warned()[0], /^koko-presence: No WebSocket opens at ws:\/\/server\/presence, so this tab uses server-sent events, /);
+  assert.match(warned()[0], /Does a proxy on the way pass WebSockets on/);
+  await server.stream.end();
+  await time.advance(time.waits[0]);
+  await server.stream.hello({ resumed: true });
+  assert.deepEqual([made.status, server.streams.length, warned().length], ["live", 2, 1]);
+  const reloaded = presence();
+  reloaded.on("error", () => {});
+  reloaded.enter("video_1", { type: "video" });
+  await settle();
+  await server.stream.hello();
+  assert.equal(warned().length, 2);
 });
 
 test("a server that answers neither to WebSockets nor with a stream is told, and tried again late, by WebSocket", async () => {

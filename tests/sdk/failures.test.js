@@ -60,12 +60,13 @@ test("a server that is not there: in the snapshot while it tries, an event at ea
 const atItsLimit = { status: 503, headers: { "retry-after": "10", "content-type": "text/plain; charset=utf-8" } };
 for (const [what, answer, message] of [
   ["an origin that is not listed", () => Response.json({ error: "This page's origin is not on the list." }), /origin/],
-  ["a wrong path", () => Response.json({ error: "Nothing here. The WebSocket is at /presence." }, { status: 404 }), /at \/presence/],
+  ["a wrong path", () => Response.json({ error: "Nothing here. The WebSocket is at /presence." }, { status: 404 }),
+    /^Nothing here. The WebSocket is at \/presence. \(status 404 at http:\/\/server\/presence\)$/],
   ["a server at its limits", () => new Response("The server has no room.", atItsLimit), /no room/],
-  ["the page of another server", () => new Response("<!doctype html>"), /server\/presence \(status 200\) is no presence server/],
+  ["the page of another server", () => new Response("<!doctype html>"), /^What answers at http:\/\/server\/presence \(status 200\) is no presence server: is the path right/],
   ["another interface", () => Response.json(["hello"]), /is no presence server/],
   ["a long error of another interface", () => Response.json({ error: "x".repeat(1000) }), /^x{300}$/],
-  ["an error of another interface", () => Response.json({ error: { code: 7 } }, { status: 400 }), /\(status 400\) is no presence/],
+  ["an error of another interface", () => Response.json({ error: { code: 7 } }, { status: 400 }), /\(status 400\) is no presence server: is the path right/],
 ]) {
   test(`${what} is told with the server's reason`, async () => {
     answering({ "http://server/presence?why=": answer });
@@ -96,9 +97,88 @@ test("a server that answers something else than an authentication is given up li
   assert.equal(errorOf(room).code, "UNREACHABLE");
 });
 
-test("`auth` that gives nothing is told", async () => {
-  const { room } = await entering({ auth: () => undefined });
-  assert.deepEqual([room.status, errorOf(room).code], ["connecting", "TOKEN"]);
+for (const [what, token, message] of [
+  ["nothing", undefined, /^`auth` gives undefined in place of a token, or null if there is no user. Is it in the answer of the route/],
+  ["JSON", '{"token":"e30.e30.e30"}', /^`auth` gives JSON, or a page, in place of the token: return .* `\(await answer.json\(\)\).token`/],
+  ["JSON of a text", '"e30.e30.e30"', /gives JSON/],
+  ["a page", "\n<!doctype html>", /or a page/],
+]) {
+  test(`\`auth\` that gives ${what} is told what to do, and asked again`, async () => {
+    const { room } = await entering({ auth: () => token });
+    assert.deepEqual([room.status, errorOf(room).code, Socket.all.length], ["connecting", "TOKEN", 0]);
+    assert.match(errorOf(room).message, message);
+  });
+}
+
+test("`auth` whose route answers with a page says that it is no JSON", async () => {
+  const { room } = await entering({ auth: async () => (await new Response("<!doctype html>").json()).token });
+  assert.match(errorOf(room).message, /^SyntaxError: .*is not valid JSON. The route of `auth` gives no JSON: does a proxy lead to your back end\?$/);
+});
+
+test("a proxy whose server does not run is told with its status, and tried again soon", async () => {
+  answering({ "http://server/presence?why=": () => new Response("", { status: 502 }) });
+  const { room } = await entering();
+  await Socket.last.lose();
+  const message = "What answers at http://server/presence (status 502) is no presence server: does the presence server behind the proxy run?";
+  assert.deepEqual([errorOf(room), time.waits[0]], [{ code: "UNREACHABLE", message }, 125]);
+});
+
+test("what the first attempt waits for is told after 5 s, while it goes on", async () => {
+  let give;
+  const { made, room, errors } = await entering({ auth: () => new Promise((resolve) => (give = resolve)) });
+  const seen = [];
+  room.subscribe(() => seen.push(errorOf(room)));
+  await time.advance(4999);
+  assert.deepEqual([errorOf(room), errors], [null, []]);
+  await time.advance(1);
+  const missing = { code: "TOKEN", message: "`auth` has not answered within 5 s." };
+  assert.deepEqual([errors, seen, made.error], [[], [missing], missing]); // no failure, so no event
+  give("token");
+  await settle();
+  Socket.last.open();
+  await settle();
+  await Socket.last.say({ ...snapshot(), id: Socket.last.of("join")[0].id });
+  assert.deepEqual([room.status, errorOf(room), errors.length], ["live", null, 0]);
+});
+
+test("a socket that does not open in 5 s is told with its address; later attempts have the failure before them", async () => {
+  const { room, errors } = await entering();
+  await time.advance(5000);
+  const message = "ws://server/presence has not answered within 5 s.";
+  assert.deepEqual([errorOf(room), Socket.last.closedWith], [{ code: "UNREACHABLE", message }, null]);
+  await time.advance(10_000);
+  assert.deepEqual(errors.map((error) => error.message), ["ws://server/presence has not answered within 15 s."]);
+  await time.advance(time.waits[0]);
+  await time.advance(5000);
+  assert.deepEqual(errorOf(room), errors[0]);
+});
+
+test("the reason of a close frame keeps its own punctuation", async () => {
+  for (const [reason, shown = reason] of [["Made with another secret?"], ["Bye."], ["going away", "going away."]]) {
+    const { presence: made, room, socket } = await inside();
+    socket.onclose({ code: 4409, reason });
+    await settle();
+    assert.equal(errorOf(room).message, `Closed. The server closed the connection: ${shown}`);
+    made.close();
+  }
+});
+
+test("a room that is closed to the user: the console, not the user, is told where a developer looks", async () => {
+  const { room } = await entering({}, { listens: false });
+  Socket.last.open();
+  await settle();
+  const message = "This room is not open to you. Ask your application for access.";
+  await Socket.last.say({ type: "error", id: 1, code: "FORBIDDEN", message, roomId: "video_1" });
+  assert.deepEqual([room.status, errorOf(room).message, warnings.length], ["closed", message, 1]);
+  assert.match(warnings[0], /for access. Has the token's claim `rooms`, or your back end's answer, "join" for video_1\? \(Said once/);
+});
+
+test("nor does the console guess where access could not be checked", async () => {
+  await entering({}, { listens: false });
+  Socket.last.open();
+  await settle();
+  await Socket.last.say({ type: "error", id: 1, code: "FORBIDDEN", message: "Later.", roomId: "video_1", retryAfterMs: 400 });
+  assert.match(warnings[0], /FORBIDDEN: Later. \(Said once/);
 });
 
 test("no token: what `auth` threw is in the snapshot", async () => {
@@ -139,8 +219,8 @@ test("a join without an answer is repeated", async () => {
 
 test("the final error has the server's reason", async () => {
   for (const [code, more, message, cause] of [
-    [1003, { type: "error", code: "BINARY_NOT_SUPPORTED", message: "Send text." }, "Closed: Send text.", "BINARY_NOT_SUPPORTED"],
-    [4409, null, "Closed: The server closed the connection: replaced by a newer connection.", "LOST"],
+    [1003, { type: "error", code: "BINARY_NOT_SUPPORTED", message: "Send text." }, "Closed. Send text.", "BINARY_NOT_SUPPORTED"],
+    [4409, null, "Closed. The server closed the connection: replaced by a newer connection.", "LOST"],
   ]) {
     const { presence: made, room, socket } = await inside();
     const errors = [];

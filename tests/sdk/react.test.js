@@ -201,6 +201,22 @@ test("useStatus and useError: whether the room is live, and why not", async () =
   assert.equal(place.textContent, "closed KICKED");
 });
 
+for (const [what, listener, told] of [["without a listener the console is", undefined, 1], ["with one it is not", () => {}, 0]]) {
+  test(`what ends the room, with useError: ${what} told`, async () => {
+    const { warn } = console;
+    const warned = [];
+    console.warn = (text) => warned.push(text);
+    try {
+      const Line = () => `${useError(listener)?.code}`;
+      await show(h(Line));
+      await say({ type: "kicked", roomId: "video_1", reason: "Enough." });
+      assert.deepEqual([place.textContent, warned.length], ["KICKED", told]);
+    } finally {
+      console.warn = warn;
+    }
+  });
+}
+
 test("useEvent calls the listener of the last render, subscribed once", async () => {
   const heard = [];
   let subscriptions = 0;

@@ -12,7 +12,7 @@
 
 import { PageActivity } from "./activity.js";
 import { localNow } from "./clock.js";
-import { refusalOf } from "./refusal.js";
+import { notPresenceServer, refusalOf } from "./refusal.js";
 import { Silence } from "./silence.js";
 import { TIMER_ADDRESS, WorkerTimer } from "./worker-timer.js";
 
@@ -20,6 +20,7 @@ const FIRST_WAIT_MS = 250; // full jitter between 0 and this, doubled at each at
 const LONGEST_WAIT_MS = 20_000; // ... up to this
 const STABLE_MS = 5000; // a connection that was shorter does not reset the wait
 const ATTEMPT_MS = 15_000; // token, handshake and `authenticated` together
+const SLOW_MS = 5000; // what the first attempt waits for so long is said, and it goes on
 const PONG_MS = 10_000; // no answer and no other message for so long: the connection is dead
 const MIN_HEARTBEAT_MS = 5500; // none is answered within 5 s of the one before [D3]; the rest is for a network's jitter
 /** After so long a loss others may have seen the user leave: the grace of a server with the default configuration [D2]. */
@@ -36,7 +37,7 @@ const LONGEST_RENEWAL_WAIT_MS = 10_000; // ... up to this, until the server cuts
 const REASON_MS = 5000; // for the server's reason after a WebSocket that did not open
 const MAX_BLOCKED = 2; // so many WebSockets in a row that did not open although the server takes this page: then server-sent events
 const BLOCKED_DISTANCE_MS = 5000; // those within this time count as one: a moment's fault of a network or a proxy blocks nothing
-const TRANSPORT_KEY = "koko-presence.transport"; // in the session storage, so that a reload does not try WebSockets again
+const TRANSPORT_KEY = "koko-presence.transport "; // and the address, in the session storage: a reload does not try WebSockets there again
 const FULL_BYTES = 16_384; // with more bytes waiting for the network, newer values replace older ones here
 
 /** Codes with which the client closes: 1000 is a leave, another one lets the session be resumed [D2]. */
@@ -54,6 +55,11 @@ const TOKEN_REFUSED = 4401;
  */
 const SIGNED_OUT = { code: "SIGNED_OUT", message: "`auth` gives null: there is no user. Enter the room again after a sign-in." };
 
+/** What `auth` gives, or throws, where the answer of its route is not what it expects. */
+const NO_FIELD = "Is it in the answer of the route, which may be an error?";
+const NO_JSON = "The route of `auth` gives no JSON: does a proxy lead to your back end?";
+const NO_TEXT = "`auth` gives JSON, or a page, in place of the token: return the field that has it, such as `(await answer.json()).token`.";
+
 /** The meaning of close codes [L7]. After one that is in none of these lists: reconnect at once, with the resume token. */
 const FINAL_CODES = [NO_ADDRESS, 1000, 1003, 4403, 4409];
 const LATER_CODES = [HANDSHAKE_REFUSED, 1011, 4400, 4429]; // after the server's retryAfterMs, or a long wait
@@ -65,10 +71,12 @@ const LATER_CODES = [HANDSHAKE_REFUSED, 1011, 4400, 4429]; // after the server's
  * @property {(hello: Authenticated) => void} onOpen At each new connection, before its status is `live`.
  * @property {(message: RoomMessage) => void} onMessage
  * @property {() => void} onLost At each loss, and at each attempt that fails; `error` has the reason.
+ * @property {() => void} onSlow The first attempt takes long; `error` has what it waits for.
  * @property {(error: PresenceError | null) => void} onEnd It will not reconnect: with an error for good, with null because of `stop`. It
  *   may be started again by what is called here.
  * @property {(status: PresenceStatus) => void} onStatus
  * @property {(error: PresenceError) => void} onError A failure that the server has not reported in a message.
+ * @property {(warning: string) => void} onStreams A stream is live for the first time: what a developer should know of it.
  * @property {(direction: "sent" | "received", message: object) => void} onTraffic At each message over the socket.
  * @property {() => void} onAttentionLost The user looks at something else than the page.
  */
@@ -133,8 +141,10 @@ export class Connection {
   /** WebSockets in a row that did not open although the server takes this page. */
   #blockedSockets = 0;
   #blockedAt = -Infinity;
-  /** A stream was live in this session of the page. */
-  #usesStreams = didUseStreams();
+  /** A stream for this address was live in this session of the page. */
+  #usesStreams;
+  /** That streams are used was told. */
+  #isStreamsTold = false;
   /** Number of the present attempt; callbacks of an earlier one are ignored. */
   #attempt = 0;
   /** Attempts since the last stable connection. */
@@ -175,6 +185,8 @@ export class Connection {
    * @type {ReturnType<typeof setTimeout> | undefined}
    */
   #deadline;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #slowTimer;
   /**
    * After it others may have seen the user leave.
    * @type {ReturnType<typeof setTimeout> | undefined}
@@ -210,6 +222,7 @@ export class Connection {
     this.#worker = worker;
     this.#clock = clock;
     this.#handlers = handlers;
+    this.#usesStreams = this.#didUseStreams();
     this.transport = this.#usesStreams ? "sse" : "websocket";
     this.#silence = new Silence({ onSilence: () => this.#probe() });
     this.#activity = new PageActivity({
@@ -289,12 +302,13 @@ export class Connection {
     this.#retryTimer = undefined;
     const attempt = ++this.#attempt;
     this.#expectMessage(ATTEMPT_MS, () => this.#onAttemptTimeout());
+    if (!this.error) this.#slowTimer = setTimeout(() => this.#onSlowAttempt(), SLOW_MS);
     const { token, failure } = await this.#presentToken();
     if (attempt !== this.#attempt) return;
     if (failure) return this.#onAttemptFailed(CONNECTION_LOST, failure);
     if (token === null) return this.stop(SIGNED_OUT);
     this.#token = token;
-    const address = new URL(this.#url, globalThis.location?.href);
+    const address = this.#address;
     if (!this.#usesStreams) this.transport = this.#blockedSockets < MAX_BLOCKED ? "websocket" : "sse";
     try {
       const Socket = this.transport === "sse" ? (await import("./event-stream.js")).EventStreamSocket : this.#WebSocket;
@@ -309,11 +323,29 @@ export class Connection {
     }
   }
 
-  #onAttemptTimeout() {
+  /** @returns {URL} That of the WebSocket. */
+  get #address() {
+    return new URL(this.#url, globalThis.location?.href);
+  }
+
+  /**
+   * @param {number} ms
+   * @returns {PresenceError} What the present attempt has waited for so long.
+   */
+  #missingFor(ms) {
     const isToken = this.#token === undefined;
-    const missing = isToken ? "`auth` has not answered" : `${this.#url} has not answered`;
-    /** @type {PresenceError} */
-    const error = { code: isToken ? "TOKEN" : "UNREACHABLE", message: `${missing} within ${ATTEMPT_MS / 1000} s.` };
+    const missing = isToken ? "`auth`" : this.#address.href;
+    return { code: isToken ? "TOKEN" : "UNREACHABLE", message: `${missing} has not answered within ${ms / 1000} s.` };
+  }
+
+  /** Says what the first attempt waits for. It has not failed, so this is no event, and the console is not told. */
+  #onSlowAttempt() {
+    this.error = this.#missingFor(SLOW_MS);
+    this.#handlers.onSlow();
+  }
+
+  #onAttemptTimeout() {
+    const error = this.#missingFor(ATTEMPT_MS);
     if (!this.#socket || this.#isSocketOpen || this.transport === "sse") return this.#onAttemptFailed(CONNECTION_LOST, error);
     this.#closeSocket(CLOSE_AND_RESUME);
     this.#onUnopened(CONNECTION_LOST, error);
@@ -326,9 +358,10 @@ export class Connection {
    */
   async #onUnopened(closeCode, unreachable) {
     const attempt = this.#attempt;
+    clearTimeout(this.#slowTimer);
     const question = new AbortController();
     this.#expectMessage(REASON_MS, () => question.abort());
-    const refusal = await refusalOf(new URL(this.#url, globalThis.location?.href), question.signal);
+    const refusal = await refusalOf(this.#address, question.signal);
     if (attempt !== this.#attempt) return;
     const isBlocked = Boolean(refusal?.mayConnect) && this.transport === "websocket";
     if (!isBlocked) {
@@ -338,7 +371,8 @@ export class Connection {
       this.#blockedAt = localNow();
       if (this.#blockedSockets === MAX_BLOCKED) this.#failures = 0; // a stream is next, which has not failed yet
     }
-    this.#onAttemptFailed(refusal && !isBlocked ? HANDSHAKE_REFUSED : closeCode, refusal?.error ?? unreachable);
+    const isRefused = refusal?.error.code === "REFUSED" && !isBlocked;
+    this.#onAttemptFailed(isRefused ? HANDSHAKE_REFUSED : closeCode, refusal?.error ?? unreachable);
   }
 
   /**
@@ -371,7 +405,7 @@ export class Connection {
     socket.onmessage = ({ data }) => {
       const message = parse(data);
       if (message) return this.#onMessage(message);
-      this.#onAttemptFailed(HANDSHAKE_REFUSED, { code: "REFUSED", message: `What answers at ${address.href} is no presence server.` });
+      this.#onAttemptFailed(HANDSHAKE_REFUSED, { code: "REFUSED", message: notPresenceServer(address) });
     };
     socket.onclose = ({ code, reason }) => {
       const isAnswered = this.transport === "sse" ? this.isOnline || code !== CONNECTION_LOST : this.#isSocketOpen;
@@ -381,13 +415,27 @@ export class Connection {
     socket.onerror = () => {}; // its close follows
   }
 
-  /** WebSockets are not tried any more in this session of the page. */
+  /** WebSockets to this address are not tried any more in this session of the page. */
   #useStreams() {
+    const { href } = this.#address;
     this.#usesStreams = true;
     try {
-      sessionStorage.setItem(TRANSPORT_KEY, "sse");
+      sessionStorage.setItem(TRANSPORT_KEY + href, "sse");
     } catch {
       // not in Node, nor where the page may not store anything
+    }
+    if (this.#isStreamsTold) return;
+    this.#isStreamsTold = true;
+    this.#handlers.onStreams(`No WebSocket opens at ${href}, so this tab uses server-sent events, which send ten cursors a second at `
+      + "most. Does a proxy on the way pass WebSockets on (in Vite `ws: true`)? Another tab tries them again.");
+  }
+
+  /** Whether this page, before a reload, used server-sent events for the address. */
+  #didUseStreams() {
+    try {
+      return sessionStorage.getItem(TRANSPORT_KEY + this.#address.href) === "sse";
+    } catch {
+      return false;
     }
   }
 
@@ -401,11 +449,13 @@ export class Connection {
     if (!this.#auth) return { token: "" };
     try {
       const token = await this.#auth();
-      if (token === null || (token && typeof token === "string")) return { token };
-      const message = `\`auth\` gives ${typeof token} in place of a token, or null if there is no user.`;
-      return { failure: { code: "TOKEN", message } };
+      if (token === null) return { token };
+      if (!token || typeof token !== "string") {
+        return failedToken(`\`auth\` gives ${typeof token} in place of a token, or null if there is no user. ${NO_FIELD}`);
+      }
+      return /^\s*[{"<]/.test(token) ? failedToken(NO_TEXT) : { token };
     } catch (error) {
-      return { failure: { code: "TOKEN", message: `${error}` } };
+      return failedToken(error instanceof SyntaxError ? `${error}. ${NO_JSON}` : `${error}`);
     }
   }
 
@@ -426,7 +476,7 @@ export class Connection {
    */
   #reasonOf(closeCode, reason) {
     if (closeCode !== CONNECTION_LOST && this.#lastRefusal) return { ...this.#lastRefusal, closeCode };
-    const message = reason ? `The server closed the connection: ${reason}.` : "The connection was lost.";
+    const message = reason ? `The server closed the connection: ${reason.replace(/[^.?!]$/, "$&.")}` : "The connection was lost.";
     return { code: "LOST", message, closeCode };
   }
 
@@ -452,7 +502,7 @@ export class Connection {
     }
     if (FINAL_CODES.includes(closeCode) || this.#refusedTokens > MAX_REFUSED_TOKENS) {
       const cause = error && { cause: error };
-      return this.stop({ code: "CLOSED", message: `Closed: ${error?.message}`, closeCode, ...cause });
+      return this.stop({ code: "CLOSED", message: `Closed. ${error?.message}`, closeCode, ...cause });
     }
     if (this.status !== "lost") this.#setStatus(this.#resumeToken ? "reconnecting" : "connecting");
     if (attempt !== this.#attempt) return;
@@ -478,6 +528,7 @@ export class Connection {
     this.#attempt++;
     this.isOnline = false;
     clearTimeout(this.#deadline);
+    clearTimeout(this.#slowTimer);
     clearTimeout(this.#retryTimer);
     this.#retryTimer = undefined;
     this.#stopRenewal();
@@ -609,6 +660,7 @@ export class Connection {
     this.hello = hello;
     if (this.transport === "sse") this.#useStreams();
     this.error = null;
+    clearTimeout(this.#slowTimer);
     clearTimeout(this.#graceTimer);
     this.heardAt = hello.serverTime;
     this.#onlineAt = localNow();
@@ -714,11 +766,10 @@ function refusalIn(message) {
   return { code: /** @type {ErrorCode} */ (code), message: text, ...(retryAfterMs && { retryAfterMs }) };
 }
 
-/** Whether this page, before a reload, used server-sent events. */
-function didUseStreams() {
-  try {
-    return sessionStorage.getItem(TRANSPORT_KEY) === "sse";
-  } catch {
-    return false;
-  }
+/**
+ * @param {string} message
+ * @returns {FetchedToken}
+ */
+function failedToken(message) {
+  return { failure: { code: "TOKEN", message } };
 }

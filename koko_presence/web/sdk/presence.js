@@ -139,7 +139,11 @@ class PresenceClient {
         onOpen: (hello) => this.#onOpen(hello),
         onMessage: (message) => this.#onMessage(message),
         onLost: () => this.#onLost(),
+        onSlow: () => {
+          for (const room of this.#allRooms) room.onConnectionError();
+        },
         onEnd: (error) => this.#onEnd(error),
+        onStreams: (warning) => console.warn(`koko-presence: ${warning}`),
         onTraffic: (direction, message) => this.#showTraffic(direction, message),
         onStatus: (status) => {
           if (status !== "idle") for (const room of this.#allRooms) room.onConnectionStatus(status);
@@ -347,11 +351,13 @@ class PresenceClient {
    * Tells the console of each code once, if the application listens to errors nowhere.
    * @param {PresenceError} error What keeps a room from being live.
    */
-  #warn({ code, message }) {
+  #warn({ code, message, roomId, retryAfterMs }) {
     const isHeard = this.events.has("error") || this.#allRooms.some((room) => room.hasErrorListener);
     if (isHeard || this.#warned.has(code)) return;
     this.#warned.add(code);
-    console.warn(`koko-presence: ${code}: ${message} (Said once; presence.on("error", ...) gets all.)`);
+    const isClosed = code === "FORBIDDEN" && roomId !== undefined && !retryAfterMs;
+    const hint = isClosed ? ` Has the token's claim \`rooms\`, or your back end's answer, "join" for ${roomId}?` : "";
+    console.warn(`koko-presence: ${code}: ${message}${hint} (Said once; presence.on("error", ...) gets all.)`);
   }
 
   /** @param {PresenceError} error A request that was not sent. */

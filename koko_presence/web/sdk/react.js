@@ -339,7 +339,10 @@ export function createHooks(React) {
   function useEvent(type, listener) {
     const room = useRoom();
     const latest = useLatest(listener);
-    useEffect(() => room?.on(type, (/** @type {any} */ event) => latest.current?.(event)), [room, type]);
+    const isHeard = Boolean(listener); // without it the room is not told of a listener: the console is for errors that have none
+    useEffect(() => {
+      if (isHeard) return room?.on(type, (/** @type {any} */ event) => latest.current?.(event));
+    }, [room, type, isHeard]);
   }
 
   /**

@@ -2,7 +2,7 @@
 
 /** @import { PresenceError } from "./types.js" */
 
-const BLOCKED = "The server takes this page, but WebSockets are blocked on the way to it.";
+const BLOCKED = "The server takes this page, but WebSockets are blocked on the way to it: does a proxy not pass them on (in Vite `ws: true`)?";
 const SHOWN_CHARACTERS = 300;
 
 /**
@@ -11,7 +11,8 @@ const SHOWN_CHARACTERS = 300;
  * @param {URL} address Of the WebSocket.
  * @param {AbortSignal} signal Ends the request.
  * @returns {Promise<{ error: PresenceError, mayConnect: boolean } | undefined>} `mayConnect`: the server has nothing
- *   against this page, so something on the way refuses WebSockets. Undefined if the server cannot be reached, or stops.
+ *   against this page, so something on the way refuses WebSockets. The error is `UNREACHABLE` where a proxy answers for a
+ *   server that it does not reach. Undefined if nothing answers, or the server stops.
  */
 export async function refusalOf(address, signal) {
   const url = new URL(address.href.replace(/^ws/, "http"));
@@ -19,11 +20,37 @@ export async function refusalOf(address, signal) {
   const answer = await ask(url, signal);
   if (!answer) return undefined;
   const { status, body } = answer;
-  if (body?.stopping || (status >= 500 && !body)) return undefined; // it takes no connections; a proxy does not reach it
+  if (body?.stopping) return undefined; // it takes no connections
+  if (!body && status >= 500) return { mayConnect: false, error: { code: "UNREACHABLE", message: notPresenceServer(url, status) } };
   const mayConnect = status === 200 && Boolean(body) && !body?.error;
-  const reason = typeof body?.error === "string" ? body.error.slice(0, SHOWN_CHARACTERS)
-    : `What answers at ${url.origin}${url.pathname} (status ${status}) is no presence server.`;
-  return { mayConnect, error: { code: "REFUSED", message: mayConnect ? BLOCKED : reason } };
+  return { mayConnect, error: { code: "REFUSED", message: mayConnect ? BLOCKED : reasonIn(body?.error, url, status) } };
+}
+
+/**
+ * @param {unknown} error
+ * @param {URL} url
+ * @param {number} status
+ */
+function reasonIn(error, url, status) {
+  if (typeof error !== "string") return notPresenceServer(url, status);
+  const reason = error.slice(0, SHOWN_CHARACTERS);
+  return status === 404 ? `${reason} (status 404 at ${placeOf(url)})` : reason; // that of a presence server, or of another interface
+}
+
+/**
+ * @param {URL} address
+ * @param {number} [status] Of its answer to a request; undefined for a WebSocket that has opened.
+ * @returns {string} That something else answers there.
+ */
+export function notPresenceServer(address, status) {
+  const hint = Number(status) >= 500 ? "does the presence server behind the proxy run?"
+    : "is the path right, and does the proxy, if any, lead to the server?";
+  return `What answers at ${placeOf(address)}${status ? ` (status ${status})` : ""} is no presence server: ${hint}`;
+}
+
+/** @param {URL} address */
+function placeOf({ protocol, host, pathname }) {
+  return `${protocol}//${host}${pathname}`;
 }
 
 /**
