@@ -1,3 +1,4 @@
+# make help   this list
 # make run    a working demo; PORT=9000 for another port
 # make test   set-up, checks and the tests that a change needs; T=tests/unit/test_x.py for some
 # make test-fast    units, rules, cases and 200 simulated stories: about a minute, no browser
@@ -32,7 +33,10 @@ unexport PYTHONDONTWRITEBYTECODE
 
 TIERS := bench counts pages bundlers packaging systemd long
 
-.PHONY: run dev node test test-fast test-more $(TIERS:%=test-%) test-soak check format bench bench-check instructions debug setup dist pins generate clip clean install-systemd uninstall-systemd
+.PHONY: help run dev node test test-fast test-more $(TIERS:%=test-%) test-soak check format bench bench-check instructions debug setup dist pins generate clip clean install-systemd uninstall-systemd
+
+help:
+	@sed -n '/^#/!q; s/^# //p' Makefile
 
 run: setup
 	@exec $(BIN)/koko-presence serve --dev --port $(PORT)

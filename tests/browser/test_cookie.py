@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.pages]
 CHROMIUM = "chromium"
 
 SECTION = (ROOT / "docs" / "tokens.md").read_text().split("\n## Better Auth\n")[1].split("\n## ")[0]
-TOML, HTML, JSX = (re.findall(rf"^```{kind}\n(.*?)^```$", SECTION, re.M | re.S)[0] for kind in ("toml", "html", "jsx"))
+TOML, HTML, TSX = (re.findall(rf"^```{kind}\n(.*?)^```$", SECTION, re.M | re.S)[0] for kind in ("toml", "html", "tsx"))
 COOKIE = "better-auth.session_token"
 SESSIONS = {"cookie-of-jane": "Jane", "cookie-of-tom": "Tom"}
 
@@ -101,8 +101,8 @@ def at(url: str, text: str) -> str:
 def test_the_cookie_signs_in_with_the_kit_and_with_the_hooks(
     browser: Browser, context: BrowserContext, url: str, tmp_path: Path
 ) -> None:
-    source, out = tmp_path / "snippet.jsx", tmp_path / "bundle.js"
-    source.write_text(JSX)
+    source, out = tmp_path / "snippet.tsx", tmp_path / "bundle.js"
+    source.write_text(TSX)
     command = ["node", ROOT / "tests/sdk/bundle.js", source, out]
     subprocess.run(command, check=True, timeout=PATIENCE_S, env=os.environ)
     jane = open_page(context, url, HTML, "cookie-of-jane")

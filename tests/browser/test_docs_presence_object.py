@@ -21,7 +21,7 @@ def block(language: str, number: int = 0) -> str:
 
 def test_every_block_is_run_here() -> None:
     # the types are those of tests/sdk/types/use.ts
-    assert [language for language, _ in BLOCKS] == ["js", "html", "html", "jsx", "jsx", "ts"]
+    assert [language for language, _ in BLOCKS] == ["js", "html", "html", "tsx", "tsx", "ts"]
 
 
 def test_set_and_read(server: Server, context: BrowserContext, complaints: list[str]) -> None:
@@ -80,7 +80,7 @@ def test_a_lock(server: Server, context: BrowserContext, complaints: list[str]) 
 
 def test_react(server: Server, context: BrowserContext, complaints: list[str], tmp_path: Path) -> None:
     html = f"{EMPTY}<script type=module src=/bundle.js></script>"
-    page = open_page(context, server, html, complaints, bundle("jsx", block("jsx"), tmp_path))
+    page = open_page(context, server, html, complaints, bundle("tsx", block("tsx"), tmp_path))
     tom = other(context, server, complaints, "project_tools", "project")
     tom.wait_for_function("tom.others[0]?.presence?.tool === 'pen'")
     page.wait_for_function("document.querySelector('li')?.textContent === 'tom: nothing'")
@@ -103,11 +103,11 @@ def test_an_editor_shows_the_selections_of_others(
     server: Server, context: BrowserContext, complaints: list[str], tmp_path: Path
 ) -> None:
     html = f"{EMPTY}<script type=module src=/bundle.js></script>"
-    snippet = block("jsx", 1) + PROVIDER
-    jane = open_page(context, server, html, complaints, bundle("jsx", snippet, tmp_path))
+    snippet = block("tsx", 1) + PROVIDER
+    jane = open_page(context, server, html, complaints, bundle("tsx", snippet, tmp_path))
     jane.wait_for_function("window.room?.status === 'live'")
     for_tom = snippet.replace("jane", "tom").replace("Jane", "Tom")
-    tom = open_page(context, server, html, complaints, bundle("jsx", for_tom, tmp_path))
+    tom = open_page(context, server, html, complaints, bundle("tsx", for_tom, tmp_path))
     tom.wait_for_function("window.room?.others.length === 1")
     jane.wait_for_function("room.others.length === 1")
     jane.click(".cm-content")

@@ -12,7 +12,7 @@ from .test_docs_sdk import EMPTY, bundle, open_page, other
 pytestmark = [pytest.mark.browser, pytest.mark.pages]
 
 TEXT = (Path(__file__).parents[2] / "docs" / "react.md").read_text()
-(PAGE,) = re.findall(r"^```jsx\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+(PAGE,) = re.findall(r"^```tsx\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 HTML = f"{EMPTY}<script type=module src=/bundle.js></script>"
 
 
@@ -23,7 +23,7 @@ def shows(page: Page, selector: str, text: str) -> None:
 
 
 def test_the_documented_page(server: Server, context: BrowserContext, complaints: list[str], tmp_path: Path) -> None:
-    page = open_page(context, server, HTML, complaints, bundle("jsx", PAGE, tmp_path))
+    page = open_page(context, server, HTML, complaints, bundle("tsx", PAGE, tmp_path))
     shows(page, "#connection", "live")
     shows(page, "#count", "0")
     tom = other(context, server, complaints, "video_hooks")
@@ -40,7 +40,7 @@ def test_an_unmounted_composer_ends_typing_and_a_later_privacy_applies(
     server: Server, context: BrowserContext, complaints: list[str], tmp_path: Path
 ) -> None:
     page = open_page(
-        context, server, HTML, complaints, bundle("jsx", PAGE.replace("video_hooks", "video_composer"), tmp_path)
+        context, server, HTML, complaints, bundle("tsx", PAGE.replace("video_hooks", "video_composer"), tmp_path)
     )
     shows(page, "#connection", "live")
     tom = other(context, server, complaints, "video_composer")

@@ -71,7 +71,7 @@ def other(context: BrowserContext, server: Server, complaints: list[str], room: 
 
 def test_every_block_is_run_here() -> None:
     languages = [language for language, _ in BLOCKS if language != "js"]
-    assert sorted(languages) == ["html", "jsx", "jsx", "vue"]
+    assert sorted(languages) == ["html", "tsx", "tsx", "vue"]
 
 
 def test_plain_html(server: Server, context: BrowserContext, complaints: list[str]) -> None:
@@ -90,7 +90,7 @@ def test_plain_html(server: Server, context: BrowserContext, complaints: list[st
 
 def test_react(server: Server, context: BrowserContext, complaints: list[str], tmp_path: Path) -> None:
     html = f"{EMPTY}<script type=module src=/bundle.js></script>"
-    page = open_page(context, server, html, complaints, bundled("jsx", tmp_path))
+    page = open_page(context, server, html, complaints, bundled("tsx", tmp_path))
     tom = other(context, server, complaints, "video_react")
     page.wait_for_function("document.querySelector('#me').textContent === 'Jane'")
     page.wait_for_function("document.querySelector('#names').textContent === 'Tom'")
@@ -98,6 +98,12 @@ def test_react(server: Server, context: BrowserContext, complaints: list[str], t
     page.wait_for_function("document.querySelector('#typing').textContent === 'Tom is typing...'")
     page.type("textarea", "hello")
     tom.wait_for_function("tom.others[0].typingContext === 'comment'")
+    page.locator("video").hover()
+    tom.wait_for_function("tom.others[0].cursor?.timestamp === 0")
+    tom.evaluate("tom.updateCursor({ timestamp: 0, x: 0.5, y: 0.5 }); 0")
+    page.wait_for_function(
+        "document.querySelector('koko-cursors').shadowRoot.querySelector('.cursor')?.textContent === 'Tom'"
+    )
     page.click("button")
     tom.wait_for_function("tom.getSnapshot().playback?.isPlaying")
     page.wait_for_function("document.querySelector('button').textContent === 'Pause'")
@@ -105,7 +111,7 @@ def test_react(server: Server, context: BrowserContext, complaints: list[str], t
 
 def test_react_with_two_films(server: Server, context: BrowserContext, complaints: list[str], tmp_path: Path) -> None:
     html = f"{EMPTY}<script type=module src=/bundle.js></script>"
-    page = open_page(context, server, html, complaints, bundled("jsx", tmp_path, 1))
+    page = open_page(context, server, html, complaints, bundled("tsx", tmp_path, 1))
     tom = other(context, server, complaints, "comparison_react", "comparison")
     tom.wait_for_function("tom.others.length === 1")
     tom.evaluate("""async () => {
@@ -160,10 +166,10 @@ def test_the_first_page_of_the_package(
     (code,) = re.findall(r"^```js\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     address = "wss://presence.example.org/presence"
     assert code.count(address) == 1
-    script = bundle("jsx", code.replace(address, f"{server.url}/presence"), tmp_path)
+    script = bundle("tsx", code.replace(address, f"{server.url}/presence"), tmp_path)
     with urlopen(f"{server.url}/dev/token?user=jane&name=Jane") as answer:
         token = json.load(answer)["token"]
-    context.route("**/api/presence-token", lambda route: route.fulfill(body=token))
+    context.route("**/api/presence-token", lambda route: route.fulfill(json={"token": token}))
     html = "<!doctype html><video muted width=640 height=360></video><script type=module src=/bundle.js></script>"
     page = open_page(context, server, html, complaints, script)
     tom = other(context, server, complaints, "video_123")

@@ -1,4 +1,4 @@
-/** A documented snippet as one script for a browser: node bundle.js SNIPPET.jsx|.vue OUT. The packages are the real ones. */
+/** A documented snippet as one script for a browser: node bundle.js SNIPPET.tsx|.vue OUT. The packages are the real ones. */
 
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
@@ -17,7 +17,7 @@ const vue = {
       const { descriptor } = parse(await readFile(path, "utf8"));
       return { contents: compileScript(descriptor, { id: "snippet", inlineTemplate: true }).content, loader: "js", resolveDir: here };
     });
-    onLoad({ filter: /\.jsx$/ }, async ({ path }) => ({ contents: await readFile(path, "utf8"), loader: "jsx", resolveDir: here }));
+    onLoad({ filter: /\.tsx$/ }, async ({ path }) => ({ contents: await readFile(path, "utf8"), loader: "tsx", resolveDir: here }));
   },
 };
 const entry = snippet.endsWith(".vue")

@@ -57,7 +57,7 @@ def vite(tmp_path: Path) -> dict[str, Any]:
 def test_vite_passes_on_what_the_server_has_and_keeps_the_host(vite: dict[str, Any]) -> None:
     assert set(vite) == {*WS_PATHS, "/dev/token"}
     for path, to in vite.items():
-        assert to == ({"target": SERVER, "ws": True} if path in WS_PATHS else SERVER)
+        assert to == {"target": SERVER} | ({"ws": True} if path in WS_PATHS else {}), "the short form sets changeOrigin"
     page, hosts = "http://localhost:5173", {"kept": "localhost:5173", "changeOrigin": "127.0.0.1:8080"}
     allowed = {
         name: Origins().allow(lambda header, host=host: {"origin": [page], "host": [host]}.get(header, []))  # type: ignore[misc]
@@ -94,6 +94,20 @@ def test_the_token_route_signs_tokens_that_the_server_accepts(tmp_path: Path) ->
     )  # fmt: skip
     assert who.rooms == {"project_7": ("join", "broadcast")} and who.issued_at_s
     assert printed(script, PRESENCE_SECRET=SECRET, NOBODY="1")[:2] == [401, None]
+
+
+def test_the_pages_function_understands_each_answer_of_the_route(tmp_path: Path) -> None:
+    """Of a signed-in user, of none, and of a route that is not there."""
+    script = tmp_path / "print.mjs"
+    script.write_text(
+        f"{snippet('auth')}"
+        'const answers = [Response.json({ token: "a.b.c" }), Response.json({ error: "Sign in." }, { status: 401 }),'
+        '  new Response("<!doctype html>", { status: 404 })];'
+        "globalThis.fetch = async () => answers.shift();"
+        "const told = [await auth(), await auth(), await auth().catch(({ message }) => message)];"
+        "console.log(JSON.stringify(told));"
+    )
+    assert printed(script) == ["a.b.c", None, "no token: status 404"]
 
 
 def test_a_page_names_the_servers_own_address_and_the_token_of_dev() -> None:
