@@ -206,10 +206,11 @@ def announce(config: Config, port: int, *, dev: bool) -> None:
         print(f"Token: {scheme}://{address}/dev/token?user=ID&name=NAME   Stop with Ctrl-C", file=out)
 
 
-def serving_fields(config: Config, port: int) -> dict[str, str]:
-    """The addresses of the service, as fields of a log line."""
+def serving_fields(config: Config, port: int, *, dev: bool) -> dict[str, str]:
+    """The addresses of the service and the origins of pages that may connect, as fields of a log line."""
     address, safe = authority(config.server.host, port), "s" if config.server.tls_cert else ""
-    return {"address": address, "websocket": f"ws{safe}://{address}/presence"}
+    origins = ", ".join(("this machine" if dev else "the server's own", *config.server.origins))
+    return {"address": address, "websocket": f"ws{safe}://{address}/presence", "origins": origins}
 
 
 def authority(host: str, port: int) -> str:

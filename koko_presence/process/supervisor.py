@@ -481,7 +481,7 @@ class Supervisor(Service):
                 log.warning("not ready: %s", reason)
         elif not self._announced:
             self._announced, self._was_whole = True, not missing
-            log.info("serving", extra=runtime_folder.serving_fields(self._config, self._port))
+            log.info("serving", extra=runtime_folder.serving_fields(self._config, self._port, dev=self._dev))
             runtime_folder.announce(self._config, self._port, dev=self._dev)
             self._notifier.ready(status)
         elif not self._rolling:

@@ -136,7 +136,7 @@ class SingleProcessServer(Service):
             load_ahead()
             calm_collector()
             log_capacity(self._worker)
-            log.info("serving", extra=runtime_folder.serving_fields(config, port))
+            log.info("serving", extra=runtime_folder.serving_fields(config, port, dev=self._dev))
             await self._serve_until_stopped(port)
         await self.close_operator_port()
         await self._worker.stop()
