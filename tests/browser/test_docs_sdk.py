@@ -127,6 +127,21 @@ def test_react_with_two_films(server: Server, context: BrowserContext, complaint
     tom.wait_for_function("tom.others[0].cursor?.target === 'right' && tom.others[0].cursor.mediaId === 'cut-2'")
 
 
+def test_the_component_for_next(server: Server, context: BrowserContext, complaints: list[str], tmp_path: Path) -> None:
+    """By itself: that Next serves the package is tested in test_bundlers.py."""
+    (code,) = re.findall(r"^```tsx next\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    show = 'createRoot(document.querySelector("#app")!).render(<Film id="video_next" src="/demo/clip.mp4" />);'
+    script = bundle("tsx", f'{code}\nimport {{ createRoot }} from "react-dom/client";\n{show}', tmp_path)
+    with urlopen(f"{server.url}/dev/token?user=jane&name=Jane") as answer:
+        token = json.load(answer)["token"]
+    context.route("**/api/presence-token", lambda route: route.fulfill(json={"token": token}))
+    page = open_page(context, server, f"{EMPTY}<script type=module src=/bundle.js></script>", complaints, script)
+    tom = other(context, server, complaints, "video_next")
+    page.wait_for_function("document.querySelector('#names').textContent === 'Tom'")
+    page.locator("video").hover()
+    tom.wait_for_function("tom.others[0]?.cursor?.timestamp === 0")
+
+
 def test_vue(server: Server, context: BrowserContext, complaints: list[str], tmp_path: Path) -> None:
     html = f"{EMPTY}<script type=module src=/bundle.js></script>"
     page = open_page(context, server, html, complaints, bundled("vue", tmp_path))

@@ -62,11 +62,11 @@ async function compiled(texts) {
 
 const blocks = new Map(PAGES.flatMap((page) => {
   const text = readFileSync(new URL(`../../docs/${page}.md`, import.meta.url), "utf8");
-  return [...text.matchAll(/^```tsx\n(.*?)^```$/gms)].map(([, block], i) => [`${page}-${i}.tsx`, block]);
+  return [...text.matchAll(/^```tsx(?: next)?\n(.*?)^```$/gms)].map(([, block], i) => [`${page}-${i}.tsx`, block]);
 }));
 
 test("every example of docs for React compiles as strict TypeScript", async () => {
-  assert.deepEqual([...blocks.keys()], ["sdk-0.tsx", "sdk-1.tsx", "react-0.tsx", "presence-object-0.tsx", "presence-object-1.tsx", "tokens-0.tsx"]);
+  assert.deepEqual([...blocks.keys()], ["sdk-0.tsx", "sdk-1.tsx", "sdk-2.tsx", "react-0.tsx", "presence-object-0.tsx", "presence-object-1.tsx", "tokens-0.tsx"]);
   assert.equal(await compiled(blocks), "");
 });
 

@@ -98,7 +98,7 @@ test("a server that answers something else than an authentication is given up li
 });
 
 for (const [what, token, message] of [
-  ["nothing", undefined, /^`auth` gives undefined in place of a token, or null if there is no user. Is it in the answer of the route/],
+  ["nothing", undefined, /^`auth` gives undefined in place of a token, or null if there is no user. Is it the field `token` of the route's answer\?$/],
   ["JSON", '{"token":"e30.e30.e30"}', /^`auth` gives JSON, or a page, in place of the token: return .* `\(await answer.json\(\)\).token`/],
   ["JSON of a text", '"e30.e30.e30"', /gives JSON/],
   ["a page", "\n<!doctype html>", /or a page/],
@@ -106,6 +106,47 @@ for (const [what, token, message] of [
   test(`\`auth\` that gives ${what} is told what to do, and asked again`, async () => {
     const { room } = await entering({ auth: () => token });
     assert.deepEqual([room.status, errorOf(room).code, Socket.all.length], ["connecting", "TOKEN", 0]);
+    assert.match(errorOf(room).message, message);
+  });
+}
+
+for (const [what, answer, token] of [
+  ["JSON", () => Response.json({ token: "a.b.c" }), "a.b.c"],
+  ["a text", () => new Response("a.b.c\n"), "a.b.c"],
+  ["a text as JSON", () => Response.json("a.b.c"), "a.b.c"],
+]) {
+  test(`\`auth\` that is an address: the route answers with ${what}, and is asked with cookies`, async () => {
+    const asked = [];
+    globalThis.location = { href: "https://app.example/film" };
+    const { fetch } = globalThis;
+    later(() => {
+      globalThis.fetch = fetch;
+      delete globalThis.location;
+    });
+    globalThis.fetch = async (url, { credentials, cache }) => {
+      asked.push([url.href, credentials, cache]);
+      return answer();
+    };
+    await entering({ auth: "/api/token" });
+    Socket.last.onopen();
+    assert.deepEqual([Socket.last.of("auth")[0].token, asked], [token, [["https://app.example/api/token", "include", "no-store"]]]);
+  });
+}
+
+for (const [what, answer, code, message] of [
+  ["401 ends the room: there is no user", () => Response.json({ error: "Sign in." }, { status: 401 }), "SIGNED_OUT", /there is no user/],
+  ["404 is told, with what it says", () => Response.json({ error: "No such page." }, { status: 404 }), "TOKEN",
+    /^Error: http:\/\/app\/token answers with status 404: No such page\.$/],
+  ["500 is told", () => new Response("oops", { status: 500 }), "TOKEN", /^Error: http:\/\/app\/token answers with status 500$/],
+  ["a page is told", () => new Response("<!doctype html>"), "TOKEN", /gives JSON, or a page/],
+  ["JSON without a token is told", () => Response.json({ jwt: "a.b.c" }), "TOKEN", /gives undefined .* the field `token`/],
+  ["an empty answer is told", () => new Response(null, { status: 204 }), "TOKEN", /in place of a token/],
+  ["no answer is told", () => Promise.reject(new TypeError("Failed to fetch")), "TOKEN", /^TypeError: Failed to fetch$/],
+]) {
+  test(`\`auth\` that is an address: ${what}`, async () => {
+    answering({ "http://app/token": answer });
+    const { room } = await entering({ auth: "http://app/token" });
+    assert.deepEqual([room.status, errorOf(room).code, Socket.all.length], [code === "TOKEN" ? "connecting" : "closed", code, 0]);
     assert.match(errorOf(room).message, message);
   });
 }
@@ -158,7 +199,7 @@ test("the reason of a close frame keeps its own punctuation", async () => {
     const { presence: made, room, socket } = await inside();
     socket.onclose({ code: 4409, reason });
     await settle();
-    assert.equal(errorOf(room).message, `Closed. The server closed the connection: ${shown}`);
+    assert.equal(errorOf(room).message, `The server closed the connection: ${shown}`);
     made.close();
   }
 });
@@ -219,8 +260,8 @@ test("a join without an answer is repeated", async () => {
 
 test("the final error has the server's reason", async () => {
   for (const [code, more, message, cause] of [
-    [1003, { type: "error", code: "BINARY_NOT_SUPPORTED", message: "Send text." }, "Closed. Send text.", "BINARY_NOT_SUPPORTED"],
-    [4409, null, "Closed. The server closed the connection: replaced by a newer connection.", "LOST"],
+    [1003, { type: "error", code: "BINARY_NOT_SUPPORTED", message: "Send text." }, "Send text.", "BINARY_NOT_SUPPORTED"],
+    [4409, null, "The server closed the connection: replaced by a newer connection.", "LOST"],
   ]) {
     const { presence: made, room, socket } = await inside();
     const errors = [];
@@ -346,7 +387,9 @@ test("a missing address or a wrong option throws at the call", () => {
     [{ url: "", auth }, /`url` is missing/],
     [{ url: "http://[nonsense", auth }, /Invalid URL/],
     [{ url: "file:///presence", auth }, /file: is no address of a server/],
-    [{ url: "/presence", auth: "token" }, /`auth` is a function/],
+    [{ url: "/presence", auth: 5 }, /`auth` is the address of a route/],
+    [{ url: "/presence", auth: "" }, /`auth` is the address/],
+    [{ url: "/presence", auth: "eyJhbGciOiJIUzI1NiJ9.e30.e30" }, /it is no token/],
     [{ url: "/presence", auth, signal: true }, /`signal`/],
   ]) assert.throws(() => createPresence(options), { name: "TypeError", message });
   assert.equal(createPresence({ url: "/presence", auth }).status, "idle", "on a server that renders there is no address of the page");

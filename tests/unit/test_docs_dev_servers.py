@@ -70,9 +70,13 @@ def test_next_passes_on_the_same(tmp_path: Path, vite: dict[str, Any]) -> None:
     (tmp_path / "next.config.mjs").write_text(snippet("next"))
     script = tmp_path / "print.mjs"
     script.write_text('import config from "./next.config.mjs"; console.log(JSON.stringify(await config.rewrites()));')
-    for base, environment in ((SERVER, {}), ("https://p.example.com", {"PRESENCE_URL": "https://p.example.com"})):
+    development = {"NODE_ENV": "development"}
+    for base, environment, paths in (
+        (SERVER, development, set(vite)),
+        ("https://p.example.com", {"PRESENCE_URL": "https://p.example.com", "NODE_ENV": "production"}, set(WS_PATHS)),
+    ):
         rewrites = printed(script, **environment)
-        assert {each["source"].removesuffix("/:path*") for each in rewrites} == set(vite)
+        assert {each["source"].removesuffix("/:path*") for each in rewrites} == paths
         assert all(each["destination"] == base + each["source"] for each in rewrites)
 
 

@@ -252,7 +252,9 @@ class HttpSide:
             if not origins().allow(values_of(request)):
                 refused_origins.note(origin)
             elif origin:
-                response.headers.update({"Access-Control-Allow-Origin": origin[0], "Vary": "Origin"})
+                # pages ask with the cookies of their back end's route, which has the place of this one later
+                allowed = {"Access-Control-Allow-Origin": origin[0], "Access-Control-Allow-Credentials": "true"}
+                response.headers.update({**allowed, "Vary": "Origin"})
             return response
 
         self._routes["/dev/token"] = dev_token

@@ -26,7 +26,9 @@ export function checkPresenceOptions(options) {
   checkObject("createPresence", options);
   const { url, auth, signal } = options;
   check(url !== undefined && url !== "", "createPresence: `url` is missing, such as wss://presence.example.org/presence or /presence.");
-  check(typeof auth === "function" || auth === undefined, "createPresence: `auth` is a function that returns a token.");
+  const isAddress = typeof auth === "string" && auth !== "" && !/^eyJ[\w-]*\./.test(auth);
+  check(typeof auth === "function" || auth === undefined || isAddress,
+    "createPresence: `auth` is the address of a route that answers with a token, or a function that returns one; it is no token.");
   check(!signal || typeof signal.addEventListener === "function", "createPresence: `signal` is the signal of an AbortController.");
   const { protocol } = new URL(url, globalThis.location?.href ?? "http://localhost"); // a server that renders has no address
   const example = "give an address such as wss://presence.example.org/presence";

@@ -14,6 +14,7 @@ import { PageActivity } from "./activity.js";
 import { localNow } from "./clock.js";
 import { notPresenceServer, refusalOf } from "./refusal.js";
 import { Silence } from "./silence.js";
+import { tokenFrom } from "./token-route.js";
 import { TIMER_ADDRESS, WorkerTimer } from "./worker-timer.js";
 
 const FIRST_WAIT_MS = 250; // full jitter between 0 and this, doubled at each attempt ...
@@ -56,7 +57,7 @@ const TOKEN_REFUSED = 4401;
 const SIGNED_OUT = { code: "SIGNED_OUT", message: "`auth` gives null: there is no user. Enter the room again after a sign-in." };
 
 /** What `auth` gives, or throws, where the answer of its route is not what it expects. */
-const NO_FIELD = "Is it in the answer of the route, which may be an error?";
+const NO_FIELD = "Is it the field `token` of the route's answer?";
 const NO_JSON = "The route of `auth` gives no JSON: does a proxy lead to your back end?";
 const NO_TEXT = "`auth` gives JSON, or a page, in place of the token: return the field that has it, such as `(await answer.json()).token`.";
 
@@ -338,7 +339,7 @@ export class Connection {
     return { code: isToken ? "TOKEN" : "UNREACHABLE", message: `${missing} has not answered within ${ms / 1000} s.` };
   }
 
-  /** Says what the first attempt waits for. It has not failed, so this is no event, and the console is not told. */
+  /** Says what the first attempt waits for. It has not failed, so this is no event. */
   #onSlowAttempt() {
     this.error = this.#missingFor(SLOW_MS);
     this.#handlers.onSlow();
@@ -448,7 +449,7 @@ export class Connection {
   async #fetchToken() {
     if (!this.#auth) return { token: "" };
     try {
-      const token = await this.#auth();
+      const token = await (typeof this.#auth === "string" ? tokenFrom(this.#auth) : this.#auth());
       if (token === null) return { token };
       if (!token || typeof token !== "string") {
         return failedToken(`\`auth\` gives ${typeof token} in place of a token, or null if there is no user. ${NO_FIELD}`);
@@ -502,7 +503,7 @@ export class Connection {
     }
     if (FINAL_CODES.includes(closeCode) || this.#refusedTokens > MAX_REFUSED_TOKENS) {
       const cause = error && { cause: error };
-      return this.stop({ code: "CLOSED", message: `Closed. ${error?.message}`, closeCode, ...cause });
+      return this.stop({ code: "CLOSED", message: error?.message ?? "The connection is closed.", closeCode, ...cause });
     }
     if (this.status !== "lost") this.#setStatus(this.#resumeToken ? "reconnecting" : "connecting");
     if (attempt !== this.#attempt) return;

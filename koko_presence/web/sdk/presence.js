@@ -140,6 +140,7 @@ class PresenceClient {
         onMessage: (message) => this.#onMessage(message),
         onLost: () => this.#onLost(),
         onSlow: () => {
+          console.info(`koko-presence: still connecting: ${this.connection.error?.message}`);
           for (const room of this.#allRooms) room.onConnectionError();
         },
         onEnd: (error) => this.#onEnd(error),

@@ -137,7 +137,7 @@ export interface RoomSnapshot<App extends AppTypes = AppTypes> {
  * Codes of the SDK itself: `INVALID_DATA` (a playback command with a wrong number, or no player to attach), `LIVE` (a live stream
  * is not kept in step), `LOOP` (the `loop` of an attached film was switched off), `OFFLINE` (no connection in time, or
  * a later value replaced it), `TIMEOUT` (no answer in 15 s), `TOKEN` (your `auth` failed; it is tried again), `SIGNED_OUT` (your `auth` gives null), `UNREACHABLE` (no
- * server answers; it is tried again), `REFUSED` (the server is full, or refuses this page; it is tried again), `LOST` (the
+ * server answers; it is tried again), `REFUSED` (the server is full, refuses this page, or is no presence server; it is tried again), `LOST` (the
  * connection was lost; only in the snapshot), `KICKED` (from this room), `CLOSED` (the connection is over, see `closeCode` and
  * `cause`), `REPLACED` (a seek by a later one), `LOAD` (media.js could not be loaded), `NOT_IN_ROOM` (a hook before the room is
  * entered, a call after it was left).
@@ -414,10 +414,12 @@ export interface PresenceOptions {
   /** `wss://host/presence`, or an address relative to the page. */
   url: string | URL;
   /**
-   * Returns a token; called at the first connection, before a token ends and when one is refused. null: there is no user, so
-   * the presence closes (error `SIGNED_OUT`) and does not come back by itself. Absent: the cookie of the page signs in.
+   * The address of a route of your back end that answers with a token, `{ "token": "..." }` or the text alone, and with status 401
+   * if there is no user; or a function that returns a token, or null. It is asked at the first connection, before a token ends and
+   * when one is refused. Without a user the presence closes (error `SIGNED_OUT`) and does not come back by itself. Absent: the
+   * cookie of the page signs in.
    */
-  auth?: () => Promise<string | null> | string | null;
+  auth?: string | (() => Promise<string | null> | string | null);
   /** Least time between two cursors of a room, ms. Default 50; the server may ask for more. */
   throttleMs?: number;
   /** The user is idle after this time without interaction, ms. Default 120000. */

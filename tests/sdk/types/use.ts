@@ -24,6 +24,7 @@ const presence: Presence = createPresence({
 createPresence({ url: "/presence", auth: () => "token", worker: false });
 createPresence({ url: "/presence" }); // the cookie signs in
 createPresence({ url: "/presence", auth: async () => null });
+createPresence({ url: "/presence", auth: "/api/presence-token" });
 // @ts-expect-error a token is a string
 createPresence({ url: "/presence", auth: async () => 5 });
 
