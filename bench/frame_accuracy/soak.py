@@ -178,7 +178,9 @@ async def simulated_player(number: int, url: str, soak: "Soaking", rng: random.R
     """A member that is always in step: it reports the room's position once a second."""
     name = f"player{number}"
     token = functools.partial(soak.token_of, name)
-    async with PresenceClient(url, token, min_backoff_s=0.1, max_backoff_s=1.0) as client:
+    async with AsyncExitStack() as stack:
+        client = await _connected(url, token)
+        stack.push_async_callback(client.close)
         client.on("error", lambda error: soak.client_error(number, error))
         room = await client.join(ROOM, "video")
         if number == 0:
@@ -190,6 +192,16 @@ async def simulated_player(number: int, url: str, soak: "Soaking", rng: random.R
                 position = room.playback.position(client.server_now_ms())
                 room.report(room.playback.is_playing, position, room.playback.playback_rate)
             await asyncio.sleep(1.0 + rng.uniform(0, 0.05))
+
+
+async def _connected(url: str, token: Callable[[], str]) -> PresenceClient:
+    """A client that is connected: it comes while the net may be lost."""
+    while True:
+        client = PresenceClient(url, token, min_backoff_s=0.1, max_backoff_s=1.0)
+        with contextlib.suppress(PresenceOffline):
+            await client.connect()
+            return client
+        await asyncio.sleep(0.5)
 
 
 class Soaking:
