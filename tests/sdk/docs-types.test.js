@@ -51,7 +51,7 @@ async function compiled(texts) {
     await writeFile(join(folder, "tsconfig.json"), JSON.stringify({
       compilerOptions, files: ["others.d.ts", ...texts.keys()],
     }));
-    await run(join(PACKAGES, ".bin/tsc"), ["-p", folder], { cwd: folder });
+    await run(join(PACKAGES, ".bin/tsc"), ["-p", folder, "--pretty", "false"], { cwd: folder });
     return "";
   } catch (error) {
     return error.stdout || String(error);
