@@ -106,6 +106,7 @@ class OwnershipTransfer:
         self._users: dict[str, GatheredUser] = {}
         self._gathered: set[str] = set()  # the keys of both
         self._lost_workers = False
+        self._gave_up_before = False  # a worker was given up before a later view made this change begin again
         self._unconfirmed = Unconfirmed()
         self._recovered_rooms: set[str] = set()  # rooms taken over without their owner's final record
         self.unacknowledged: list[Command] = []
@@ -124,6 +125,11 @@ class OwnershipTransfer:
     def recovering(self) -> bool:
         """Whether a change of owners is under way."""
         return self._change.stage != STABLE
+
+    @property
+    def _gave_up(self) -> bool:
+        """Whether a worker was given up since owners were last stable; between changes, in the last one."""
+        return self._gave_up_before or self._change.gave_up
 
     def stop(self) -> None:
         """Stop the timer."""
@@ -201,6 +207,7 @@ class OwnershipTransfer:
         self._change.forget(lost)
         self._unconfirmed.forget(lost)
         self._lost_workers = self._lost_workers or bool(lost)
+        self._gave_up_before = self.recovering and self._gave_up
         self._change.begin(view, now)
         if self._owners is None:
             self._own_by(self._change.rings[0])
@@ -458,7 +465,10 @@ class OwnershipTransfer:
             take_over_room(bus.shard, room_id, room, reporting_edges, self._change.target.view.ids, now)
             if made:
                 self._unconfirmed.note_room(bus.shard, room_id, room.presences, reporting_edges)
-                if room_id in self._recovered_rooms and room_id in bus.shard.rooms:
+                # An edge that was given up may not have received the last events, although the record has them: their
+                # owner has not waited for it, and may be gone before they arrive.
+                is_unsure = room_id in self._recovered_rooms or self._gave_up
+                if is_unsure and room_id in bus.shard.rooms:
                     bus.shard.rooms[room_id].repeat_private(now)
             bus.replicas.rooms.pop(room_id, None)
             received_seq = bus.received_seqs.pop(room_id, None)

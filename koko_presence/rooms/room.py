@@ -594,8 +594,8 @@ class Room(RoomState):
 
     def repeat_private(self, now: float) -> None:
         """Repeat the snapshot to users with an invisible session, because the last events of the previous owner may be
-        lost. A client that misses a numbered event detects the gap, but the events of invisible sessions, which only
-        their user's other sessions receive, have no number [K7]."""
+        lost, or some edge may have missed them. A client that misses a numbered event detects the gap, but the events
+        of invisible sessions, which only their user's other sessions receive, have no number [K7]."""
         for person in self.people.values():
             if len(person.members) > 1 and person.visible_count < len(person.members):
                 for member in person.members.values():
