@@ -18,7 +18,7 @@ from .bus import EdgePort
 from .peer import PeerConnection
 from .placement import room_key
 
-SNAPSHOT_WITHIN_S = 1.0  # cursors and selections are passed on again after that in any case
+SNAPSHOT_WITHIN_S = 1.0  # what `strip_unknown` drops is passed on again after that in any case
 
 
 class Ownership(Protocol):
@@ -133,17 +133,25 @@ class StreamFence:
         self._awaiting_snapshot[room_id] = set(subscriptions[room_id].subscribers), now + SNAPSHOT_WITHIN_S
 
     def strip_unknown(self, flush: RoomFlush, now: float) -> RoomFlush:
-        """Return the flush, without cursors and selections while snapshots are awaited: these may belong to members
-        that the clients have not received yet, and a snapshot has both."""
+        """Return the flush, without cursors, selections and changes of presence objects while snapshots are awaited,
+        those ahead of the last awaited snapshot in this flush included: they may belong to members that the clients
+        have not received yet, and a snapshot has all three."""
         if not self._awaiting_snapshot or flush.room_id not in self._awaiting_snapshot:
             return flush
         sessions, until = self._awaiting_snapshot[flush.room_id]
-        sessions.difference_update(item.only for item in flush.items if item.attach)
-        if not sessions:
+        known_from = 0  # the place behind the last awaited snapshot
+        for at, item in enumerate(flush.items, 1):
+            if item.attach and item.only in sessions:
+                sessions.remove(item.only)
+                known_from = at
+        if sessions:
+            known_from = len(flush.items)
+        else:
             del self._awaiting_snapshot[flush.room_id]
-        if not sessions or now >= until:
+        if now >= until:
             return flush
-        return RoomFlush(flush.room_id, [item for item in flush.items if not item.merge], flush.timestamp)
+        items = [item for at, item in enumerate(flush.items) if at >= known_from or not item.merge]
+        return RoomFlush(flush.room_id, items, flush.timestamp)
 
     def settle(self, now: float) -> None:
         """Pass on the flushes that have waited: the change of owners is over. Rooms that still waited for a snapshot
