@@ -542,6 +542,14 @@ def merge_live_session(user: User, record: SessionRecord, *, notify_rooms: bool)
     return replaced
 
 
+def merge_reported_name(user: User, records: Collection[SessionRecord]) -> None:
+    """Apply the name and image of the newest token among these reports of edges: a lost owner may have been the only
+    one that had received it. Once for all reports, because each change of a known name is sent to the rooms."""
+    newest = max(records, key=lambda record: record.user_info.issued_at_s, default=None)
+    if newest is not None:
+        user.take_repeated_user_info(newest.session_id, newest.user_info)
+
+
 def leave_left_rooms(user: User, record: SessionRecord) -> None:
     """Leave the rooms that the session's edge reports as left, after the user was restored from a record: a lost owner
     may not have replicated these leaves."""

@@ -253,6 +253,8 @@ def take_over_user(
         for edge in reporting_edges:
             named.setdefault(edge, set())
     reconcile.suspend_absent_sessions(user, edges, named, now, {} if made else gathered.newest)
+    reported = [record for _, records in sorted(gathered.sessions_by_edge.items()) for record in records]
+    reconcile.merge_reported_name(user, reported)
     if changed or (made and delayed):  # rooms may show an outdated profile
         user.publish_profile(min(user.sessions, default=""), changed=True, interacted=False)
     shard.changed_user(user, now)

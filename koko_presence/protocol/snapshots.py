@@ -187,7 +187,8 @@ class SessionRecord(Struct, array_like=True, kw_only=True):
     """One session of a user. In an owner's record `rooms` has the version of each membership. An edge sends the record
     of a session that is connected there, with `NOT_SUBSCRIBED`, `SUBSCRIBED` or `JOINING` for each room. `left`, from
     an edge only, holds the rooms whose owner has confirmed a leave recently, with the reason. A room in neither may
-    just have been joined by a call at another edge. `stream`: it is connected by an event stream [M6c]."""
+    just have been joined by a call at another edge. `stream`: it is connected by an event stream [M6c].
+    `user_info`, from an edge only, is what the session's token says of the user."""
 
     session_id: str
     edge: int
@@ -207,6 +208,7 @@ class SessionRecord(Struct, array_like=True, kw_only=True):
     rooms: dict[str, int]
     left: dict[str, str] = {}
     stream: bool = False
+    user_info: UserInfo = UserInfo()
 
 
 class UserRecord(Struct, array_like=True, kw_only=True):

@@ -663,6 +663,7 @@ class Session:
             rooms=self.memberships.record(called),
             left=self.memberships.recently_left(self.hub.clock()),
             stream=self.is_stream,
+            user_info=self.identity.user_info,
         )
 
     def send(self, message: Any) -> None:

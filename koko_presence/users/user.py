@@ -317,9 +317,10 @@ class User:
                 session.connected = True
                 self.end_grace(command.session_info.session_id)
                 self._resume_in_other_rooms(command.session_info.session_id, command.room_id, subscribed=subscribed)
-        # the token of a socket has said it before; if it was issued in the same second as a later one, that one counts
-        if command.by_call or not self.user_info.name or command.user_info.issued_at_s > self.user_info.issued_at_s:
+        if command.by_call:
             self.take_user_info(command.session_info.session_id, command.user_info)
+        else:
+            self.take_repeated_user_info(command.session_info.session_id, command.user_info)
         if command.privacy is not None:  # even when the join fails: the edge has applied it
             self.apply_privacy(command.session_info.session_id, command.privacy)
             if command.by_call:
@@ -427,6 +428,12 @@ class User:
             return
         self.user_info = user_info
         self.publish_profile(session_id, changed=bool(known.name) and user_info.shows != known.shows, interacted=False)
+
+    def take_repeated_user_info(self, session_id: str, user_info: UserInfo) -> None:
+        """Show this name and image, which the token of a socket has said before, unless another token has said
+        otherwise. If both were issued in the same second, the one known here came later, and counts."""
+        if not self.user_info.name or user_info.issued_at_s > self.user_info.issued_at_s:
+            self.take_user_info(session_id, user_info)
 
     def report(self, command: ReportActivity) -> None:
         """Apply a session's activity; the user's is the best of the connected ones [D10]."""

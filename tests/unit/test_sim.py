@@ -449,9 +449,11 @@ def test_a_change_without_a_summary_would_be_found(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_name_that_is_lost_with_its_owner_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted fault: neither records nor the reports of rooms and edges have the name."""
     whole = reconcile.user_record
     monkeypatch.setattr(reconcile, "user_record", lambda user: structs.replace(whole(user), user_info=UserInfo()))
     monkeypatch.setattr(member_confirmation, "reconcile_shown", lambda user, command: None)
+    monkeypatch.setattr(reconcile, "merge_reported_name", lambda user, records: None)
     found("has token|with a worker went user|shows user|is shown")
 
 
