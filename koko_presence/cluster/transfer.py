@@ -478,6 +478,8 @@ class OwnershipTransfer:
                 # The last events of its previous owner had not arrived here.
                 if received_seq is not None and received_seq != taken.flushed_seq:
                     lagging_edges = lagging_edges | {bus.me}
+                if made and self._may_show_the_gone(room, taken):
+                    lagging_edges = lagging_edges | set(taken.edges_with_members())
                 for edge_id in sorted(lagging_edges):
                     bus.resend_snapshots(taken, edge_id, now)
                 for _, presence in sorted(room.presences.items()):  # after the snapshots, which introduce their members
@@ -495,6 +497,17 @@ class OwnershipTransfer:
             for confirmation in _confirmations(found, lambda room, user: True):
                 bus.send(confirmation, now)
             bus.dispatch_effects(now)
+
+    def _may_show_the_gone(self, gathered: GatheredRoom, taken: Room) -> bool:
+        """Return whether clients in a restored room may see members that are not there for them any more, although
+        their edges have received all numbers of the room."""
+        if gathered.best is None:
+            return False
+        # Without visible members the room has no numbers. A lost owner has not sent all edges that the last one left.
+        if not taken.shown and taken.id in self._recovered_rooms:
+            return True
+        # Their leaves were sent by an owner that stalled, whose flushes the stream fence drops.
+        return not gathered.best.members.keys() <= taken.members.keys()
 
     def _grant_routes(self, room_id: str) -> None:
         room = self._bus.shard.rooms[room_id]
