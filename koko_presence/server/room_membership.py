@@ -194,17 +194,17 @@ class RoomMembership:
     that was sent and has no answer. `repeated_at`: when it was repeated after the loss of an owner, so that a second
     answer may arrive; `refused_at`: when the first of two answers refused it. `leave`: the last leave, sent at
     `leave_at`, and its stage `leave_stage`: `SENT`, `ACKNOWLEDGED` to the client by the edge, or `ANSWERED` by the
-    owner. `grant`: the last change of permissions, sent at `granted_at`; it has no answer. `undecided`: the last access
-    check had no answer. `outdated`: the join was sent with an earlier token. `held`: the client's messages for the room
-    that wait for the join. `cursor` and `selection`: the newest values that wait for the session's rates [E2]. `route`:
-    the compiled route of the session's cursors. `hidden_presence`: its presence object was changed while it was
-    invisible [P3].
+    owner. `superseded_leave`: the leave before the join that was sent, in case the join is refused. `grant`: the last
+    change of permissions, sent at `granted_at`; it has no answer. `undecided`: the last access check had no answer.
+    `outdated`: the join was sent with an earlier token. `held`: the client's messages for the room that wait for the
+    join. `cursor` and `selection`: the newest values that wait for the session's rates [E2]. `route`: the compiled
+    route of the session's cursors. `hidden_presence`: its presence object was changed while it was invisible [P3].
     """
 
     __slots__ = (
         "began_at", "cursor", "grant", "granted_at", "held", "hidden_presence", "join", "leave", "leave_at",
         "leave_stage", "outdated",
-        "refused_at", "repeated_at", "room_id", "route", "selection", "state", "undecided",
+        "refused_at", "repeated_at", "room_id", "route", "selection", "state", "superseded_leave", "undecided",
     )  # fmt: skip
 
     def __init__(self, room_id: str) -> None:
@@ -217,6 +217,7 @@ class RoomMembership:
         self.leave: LeaveRoom | None = None
         self.leave_at = 0.0
         self.leave_stage = ""
+        self.superseded_leave: LeaveRoom | None = None
         self.grant: ChangeGrant | None = None
         self.granted_at = 0.0
         self.undecided = False
@@ -287,6 +288,8 @@ class RoomMembership:
         """Record a join that is sent; it carries its own permissions, and it supersedes an earlier leave."""
         self.join = command
         self.repeated_at = self.refused_at = self.grant = None
+        if self.leave_stage == SENT:
+            self.superseded_leave = self.leave
         self._forget_leave()
 
     def note_repeated(self, now: float) -> None:
@@ -314,9 +317,13 @@ class RoomMembership:
         return began_at
 
     def end_join(self) -> None:
-        """Record that the join is answered, or refused by the access check."""
+        """Record that the join is refused, by the owner or by the access check. While the stream of the membership
+        before has not ended, the leave before the join has no answer: it counts again, and is repeated when an owner is
+        lost."""
         self.began_at = None
         self.outdated = False
+        if self.state == LEAVING and self.leave is None and self.superseded_leave is not None:
+            self.leave, self.leave_stage = self.superseded_leave, SENT
 
     def note_entered(self) -> None:
         """Drop the record of an answered leave: the session is in the room again, over its socket or by a call."""
@@ -334,6 +341,7 @@ class RoomMembership:
         """Record a leave that is sent; it supersedes a join."""
         self.join = self.began_at = None
         self.leave, self.leave_at, self.leave_stage = command, now, SENT
+        self.superseded_leave = None
 
     def note_acknowledged(self) -> None:
         """Record that the edge has acknowledged the leave to the client before the owner."""

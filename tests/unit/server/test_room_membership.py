@@ -157,6 +157,9 @@ class Scene:
 
     leave_unanswered = owner_lost
 
+    def expired(self) -> None:
+        self.session.memberships.expire(self.world.now + LEAVING_S)
+
     def routed(self) -> None:
         route = self.owners.cursor_route(ROOM, self.session.session_id)
         assert route is not None
@@ -196,9 +199,9 @@ HISTORIES: dict[tuple[str, str], str] = {
     (ABSENT, "attached_after_refusal"): "join granted owner_lost refused",
     (ABSENT, "owner_lost"): "resumed leave",
     (LEAVING, "attached_after_refusal"): "join granted attached leave join granted owner_lost refused",
-    (LEAVING, "owner_lost"): "join granted attached leave join granted refused",
+    (LEAVING, "owner_lost"): "join granted attached leave expired",
     (SUBSCRIBED, "leave_unanswered"): "resumed leave attached",
-    (CHECKING_LEAVING, "owner_lost"): "join granted attached leave join granted refused join typing",
+    (CHECKING_LEAVING, "owner_lost"): "join granted attached leave expired join typing",
 }
 # for each cell of the table: the next state, what the client is sent, and which commands go to the owners
 EXPECTED: dict[str, dict[str, tuple[str, str, str]]] = {
@@ -493,6 +496,17 @@ def test_the_second_answer_to_a_repeated_join_is_awaited_for_a_while() -> None:
     assert list(it.session.memberships.rooms) == [ROOM]
     it.session.memberships.expire(it.world.now + LEAVING_S)
     assert it.session.memberships.rooms == {}
+
+
+def test_a_leave_counts_again_when_the_join_behind_it_is_refused() -> None:
+    """The client was never told that it is out: the edge had forgotten the leave at the join."""
+    it = scene(JOINING_LEAVING, "refused")
+    it.refused()
+    it.told()
+    it.owner_lost()
+    assert it.membership.state == ABSENT
+    assert it.told() == ("left", "LeaveRoom")
+    assert_consistent(it)
 
 
 def test_all_memberships_end_with_the_session() -> None:
