@@ -140,21 +140,24 @@ class Hub:
         if self.sessions.get(session.session_id) is session:
             del self.sessions[session.session_id]
             for room_id in session.memberships.end():
-                subscription = self.subscriptions.get(room_id)
-                if subscription is not None:
-                    subscription.drop(session.session_id)
-                    if not subscription.subscribers:
-                        del self.subscriptions[room_id]
+                self._drop_subscriber(session.session_id, room_id)
         session.memberships.end()
         session.end_watching()
 
     def unsubscribe(self, session: SubscribedSession, room_id: str) -> None:
         """Remove the session from a room's subscription and drop what its outbox holds back of the room: the client
         gets nothing more of it."""
+        self._drop_subscriber(session.session_id, room_id)
+        session.outbox.forget(room_id)
+
+    def _drop_subscriber(self, session_id: str, room_id: str) -> None:
+        """Remove a session from a room's subscription, and the subscription with its last subscriber. The room's owner
+        may be lost, so that no flush follows which would remove it; as long as it is here, so is the room's replica."""
         subscription = self.subscriptions.get(room_id)
         if subscription is not None:
-            subscription.drop(session.session_id)
-        session.outbox.forget(room_id)
+            subscription.drop(session_id)
+            if not subscription.subscribers:
+                del self.subscriptions[room_id]
 
     def wake(self, connection: int, at: float) -> None:
         """Call `on_tick` of the connection's session at monotonic second `at`."""
