@@ -21,7 +21,7 @@ class ActivityWatch:
         self._limits = limits
         self._rate_limiter = rate_limiter
         self._rate_limiter.active = True
-        self._idle_since = now
+        self._idle_since = 0.0  # 0.0: it has not been idle
         self.activity: Activity = "active"
         # the last interaction or heartbeat `active`; cursors of the compiled path, of an active session, are left out
         self.acted_at = now
@@ -59,6 +59,11 @@ class ActivityWatch:
         elif self.activity == "away" and activity == "idle":
             return None  # still idle, only longer
         return self._become(activity, now)
+
+    def acted_after(self, idle_at: float) -> bool:
+        """Return whether the session has acted since the user was set to idle at `idle_at`. In the session that did
+        this, an act that was read together with it counts, too: the session was idle at that moment, and is not now."""
+        return self.acted_at > idle_at or (self.activity == "active" and self._idle_since == idle_at)
 
     def lapse(self, now: float) -> Activity | None:
         """Become idle after `idle_after_s` without activity, then away after another `away_after_s`."""

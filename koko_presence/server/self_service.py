@@ -195,9 +195,8 @@ def note_acted(session: SelfServiceSession, acted: SessionActed, now: float) -> 
     _on_privacy(session, acted)
     if acted.beat:
         _on_beat(session, acted, now)
-    elif (
-        acted.idle_at and session.activity.acted_at > acted.idle_at
-    ):  # the owner may have the session as active already
+    elif acted.idle_at and session.activity.acted_after(acted.idle_at):
+        # the owner may have the session as active already
         session.memberships.report("active", now, interacted=False)
     elif acted.idle_at:
         session.memberships.report(session.activity.declare("idle", now), now, interacted=False)

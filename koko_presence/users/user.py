@@ -458,17 +458,19 @@ class User:
             session.activity = command.activity
         self.idle_at = command.at if data.status == "idle" else 0.0
         if self.idle_at:
-            self._make_idle(command.session_id)
+            # The edge of a call's session gets the activity itself. That of a socket's session has it, but the session
+            # may have acted since: a command that is repeated after the loss of an owner may come behind that report.
+            self._make_idle(except_for=command.session_id if command.by_call else "")
         self.activity = self.liveliest()
         self.publish_profile(command.session_id, changed=self.profile.shows != before, interacted=True)
         return {"success": True, "status": self.profile.status, "statusMessage": self.status_message}
 
-    def _make_idle(self, session_id: str) -> None:
-        """Make all active sessions idle, and notify their edges; session `session_id` is that of the command."""
+    def _make_idle(self, except_for: str) -> None:
+        """Make all active sessions idle, and notify their edges, except that of session `except_for`."""
         for each, session in self.sessions.items():
             if session.activity == "active":
                 session.activity = "idle"
-            if each != session_id:
+            if each != except_for:
                 self.send_idle_to_edge(each)
 
     def send_idle_to_edge(self, session_id: str) -> None:

@@ -521,6 +521,16 @@ def test_d8_idle_is_shown_for_a_user_with_several_tabs_and_stays(tabs: tuple[Cli
     assert shown(bob) == []
 
 
+def test_d8_an_act_read_together_with_the_status_ends_idle(tabs: tuple[Client, Client, Client]) -> None:
+    first, _, bob = tabs
+    first.post({"type": "status", "data": {"status": "idle"}})
+    first.post({"type": "heartbeat", "status": "active"})
+    bob.world.sleep(0.1)
+    assert shown(bob)[-1:] == [("active", "active")]
+    bob.send(type="get_active", roomId="video_123")
+    assert {row["status"] for row in bob.last("active")["users"] if row["userId"] == "ann"} == {"active"}
+
+
 @pytest.mark.parametrize("how", ["cursor", "heartbeat active", "status", "another tab joins"])
 def test_d8_a_later_act_in_any_tab_ends_idle(tabs: tuple[Client, Client, Client], how: str) -> None:
     first, second, bob = tabs
