@@ -58,6 +58,7 @@ class Person:
         self.cursors: list[tuple[str, str, float]] = []  # room, session and timestamp of each cursor received
         self.words = 0
         self.privacy: dict[str, bool] = {}  # as it has to be in this tab; each `auth` repeats it
+        self.privacy_ids: dict[str, str] = {}  # by switch: the id of the change that `privacy` has it from
         self.watches: list[str] = []  # rooms that it watches without joining them
         self.summaries: dict[str, tuple[int, list[str]]] = {}  # of these: number of users, and the first of them
         self.objects: dict[str, dict[str, dict[str, Any]]] = {}  # room -> session -> presence object
@@ -143,7 +144,7 @@ class Person:
     def hide(self, what: str, value: bool, scope: str) -> None:
         """Switch `invisible` or `shareCursor`, for this tab or for all tabs of the user."""
         self.words += 1
-        self.privacy[what] = value
+        self.privacy[what], self.privacy_ids[what] = value, f"privacy {self.words}"
         for other in self.story.people if scope == "user" else ():
             if other is not self and other.user == self.user:
                 other.privacy.pop(what, None)  # the other tab must not undo this when it connects again
@@ -272,6 +273,10 @@ class Person:
         elif kind == "room_summary":
             self.summaries[room] = (message["userCount"], [row["userId"] for row in message["users"]])
         elif kind == "error":
+            # a refused change, as of a user whose presence is off, must not be made by the next `auth` after all
+            for what in [what for what, id in self.privacy_ids.items() if id == message.get("id")]:
+                del self.privacy_ids[what]
+                self.privacy.pop(what, None)
             if message["code"] in ("ROOM_FULL", "TOO_MANY_ROOMS"):
                 self.wants.discard(room)
                 self.refused.add(room)

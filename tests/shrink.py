@@ -76,7 +76,8 @@ def simpler(script: Script) -> Iterator[Script]:
             yield replace(script, salt=salt)
     if script.workers > 2:
         yield replace(script, workers=script.workers - 1)
-    needed = 1 + max((int(each[0][1:]) for each in script.actions if each[0][0] == "p"), default=0)
+    people = (each[0][1:] for each in script.actions if each[0][0] == "p")
+    needed = 1 + max((int(number) for number in people if number.isdigit()), default=0)  # "presence" is no person
     if script.people > needed:
         yield replace(script, people=needed)
     for at, action in enumerate(script.actions):
