@@ -595,9 +595,10 @@ class Room(RoomState):
     def repeat_private(self, now: float) -> None:
         """Repeat the snapshot to users with an invisible session, because the last events of the previous owner may be
         lost, or some edge may have missed them. A client that misses a numbered event detects the gap, but the events
-        of invisible sessions, which only their user's other sessions receive, have no number [K7]."""
+        of invisible sessions, which only their user's other sessions receive, have no number, and neither has the
+        snapshot by which members learn that the room has ended for all others [K7]."""
         for person in self.people.values():
-            if len(person.members) > 1 and person.visible_count < len(person.members):
+            if not self.shown or (len(person.members) > 1 and person.visible_count < len(person.members)):
                 for member in person.members.values():
                     repeat_snapshot(self, member, now)
 
