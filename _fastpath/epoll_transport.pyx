@@ -119,9 +119,13 @@ cdef class ReadyQueue:
 
 cdef double data_came_at(Source source, double now) noexcept:
     """The monotonic second at which the newest data of a connection arrived, but not before it was accepted: unread
-    data have waited at least since then. 0.0 if the kernel does not report it."""
+    data have waited at least since then. 0.0 if it is not known: the kernel does not report when a connection has
+    ended, and its last data may be minutes old then."""
     cdef tcp_info info
     cdef unsigned int size = sizeof(info)
+    cdef int unread = 0
+    if ioctl(source._fd, FIONREAD, &unread) or unread == 0:
+        return 0.0
     if getsockopt(source._fd, IPPROTO_TCP, TCP_INFO, &info, &size):
         return 0.0
     return max(source._adopted_at, now - info.tcpi_last_data_recv / 1000.0)

@@ -35,6 +35,7 @@ cdef extern from "<unistd.h>" nogil:
 
 cdef extern from "<sys/ioctl.h>" nogil:
     int ioctl(int fd, unsigned long request, int* value)
+    unsigned long FIONREAD
     unsigned long TIOCOUTQ
 
 cdef extern from "<linux/sockios.h>" nogil:

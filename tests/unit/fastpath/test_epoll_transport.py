@@ -26,6 +26,7 @@ class Protocol(asyncio.Protocol):
         self.told: list[str] = []
         self.lost: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
         self.on_data: Callable[[], None] = lambda: None
+        self.on_eof: Callable[[], None] = lambda: None
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
@@ -36,6 +37,7 @@ class Protocol(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self.told.append("eof")
+        self.on_eof()
         return False
 
     def pause_writing(self) -> None:
@@ -691,6 +693,43 @@ def test_regression_the_descriptor_of_a_closed_connection_was_watched_for_a_new_
             await protocol.lost
             ours.close()
             theirs.close()
+
+    run(test())
+
+
+def test_idle_connections_that_end_together_have_not_waited_since_their_last_data() -> None:
+    """The kernel reports when the last data came, not when a connection ended: the clients of a proxy that ends seemed
+    to have waited for as long as they had been idle, and all grace periods were extended by that time."""
+
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        poller, waits = Poller(loop, Round()), list[tuple[float, float]]()
+        ended_at = 0.0
+
+        def work() -> None:
+            end = time.monotonic() + 0.002  # longer than such a round may take
+            while time.monotonic() < end:
+                pass
+            now = time.monotonic()
+            waits.append((poller.round.admission_waits_for(now), now - ended_at))
+
+        with socket.create_server(("127.0.0.1", 0)) as listening, contextlib.ExitStack() as ends:
+            clients = []
+            for _ in range(5):
+                clients.append(ends.enter_context(socket.create_connection(listening.getsockname())))
+                ours, _ = listening.accept()
+                ours.setblocking(False)
+                protocol = Protocol()
+                protocol.on_eof = work
+                poller.adopt(ours.detach(), protocol)
+                clients[-1].send(b"x")
+            await asyncio.sleep(0.2)
+            ended_at = time.monotonic()
+            for client in clients:
+                client.close()
+            await until(lambda: len(waits) == 5)
+            poller.close()
+        assert all(waited_s <= since_s for waited_s, since_s in waits) and max(waits)[0] > 0.0
 
     run(test())
 
