@@ -32,7 +32,9 @@ BEHIND_S = 2.5  # the cut of a link, and the tolerance after a delay of the serv
 LATE_S = 1.0  # how late the end of a grace period may be noticed: links are cut for 0.5 s at most
 PRIVACY = ("invisible", "shareCursor", "shareSelection")
 BATCH_S = 1.0  # docs/webhooks.md: events of a worker's last second are lost when it crashes
-MOST_UNASKED = 8  # the bound of unrequested snapshots of one room on one connection in a story
+# The bound of unrequested snapshots of one room on one connection in a story, besides those by which an invisible member
+# learns that the room has begun or ended for others [K7].
+MOST_UNASKED = 8
 
 
 class Broken(AssertionError):
@@ -56,7 +58,7 @@ class Witness:
 
     def __init__(self, story: Story) -> None:
         self._story = story
-        self._joins: Counter[tuple[str, str]] = Counter()  # person and room: joins sent, less joined received
+        self._joins: Counter[tuple[str, str]] = Counter()  # person and room: snapshots expected, less joined received
         self._leaves: Counter[tuple[str, str]] = Counter()  # person and room: all that other clients may see as a leave
         self._own_leaves: Counter[tuple[str, str]] = Counter()  # leaves sent, less left received
         self._seen_leaving: Counter[tuple[str, str, str]] = Counter()  # observer, person, room
@@ -122,7 +124,9 @@ class Witness:
             if self._own_leaves[person.name, room] < 0:  # one leave may be answered twice
                 self._own_leaves[person.name, room] = 0
                 self._unexplained.append((person, room, person, person.session, f"{person.name} was put out of {room}"))
-        elif kind == "user_left" and message["data"]["reason"] == "left":
+        if kind in ("user_joined", "user_left") and person.user in self._hiding:
+            self._joins[person.name, room] += 1  # the room may have begun or ended with it
+        if kind == "user_left" and message["data"]["reason"] == "left":
             leaver = self._person_of.get(message["sessionId"])
             if leaver is not None and leaver.user not in self._hiding:
                 key = (person.name, leaver.name, room)
