@@ -386,6 +386,61 @@ test("the scope of one privacy message is not that of what is said again: other 
   assert.deepEqual(again.of("join")[0].privacy, { invisible: false, shareCursor: false });
 });
 
+/** Answer the privacy messages of a socket with `codes`, in the order of `order`; an empty code is a success. */
+async function answerPrivacy(socket, codes, order) {
+  const asked = socket.of("privacy");
+  for (const i of order) {
+    const { id, data } = asked[i];
+    await socket.say(codes[i] ? { type: "error", id, code: codes[i], message: "" } : { type: "ack", id, success: true, ...data });
+  }
+}
+
+test("a change of privacy that is refused is not said again by the next connection", async () => {
+  const made = presence({ privacy: { shareCursor: false, scope: "user" } });
+  const room = made.enter("video_1", { privacy: { invisible: true } });
+  await settle();
+  Socket.last.open();
+  await settle();
+  await joined(Socket.last);
+  const answer = room.setPrivacy({ invisible: "no", scope: "user" });
+  await answerPrivacy(Socket.last, ["INVALID_DATA"], [0]);
+  assert.equal((await answer).code, "INVALID_DATA");
+  made.enter("video_1", { privacy: { shareSelection: false } }); // a second enter of a live room is a change, too
+  await answerPrivacy(Socket.last, ["", "RATE_LIMITED"], [1]);
+  room.setPrivacy({ shareCursor: 10n }); // cannot be sent
+  await settle();
+  await Socket.last.lose();
+  const again = await back();
+  assert.deepEqual(again.of("auth")[0].privacy, { shareCursor: false, scope: "user" });
+  assert.deepEqual(again.of("join")[0].privacy, { invisible: true });
+});
+
+test("of changes of privacy under way each refused one is taken out, in whatever order they are answered", async () => {
+  const changes = [{ invisible: true }, { invisible: false, shareCursor: false }, { shareCursor: true, shareSelection: false }];
+  for (const order of [[0, 1, 2], [2, 1, 0], [1, 0, 2], [1, 2, 0]]) {
+    for (const refused of [[], [0], [1], [2], [0, 1], [0, 2], [1, 2], [0, 1, 2]]) {
+      const { room, socket } = await inside([], {}, { privacy: { invisible: true, shareCursor: true } });
+      for (const change of changes) room.setPrivacy(change);
+      await answerPrivacy(socket, changes.map((_, i) => (refused.includes(i) ? "RATE_LIMITED" : "")), order);
+      await socket.lose();
+      const again = await back();
+      const kept = changes.filter((_, i) => !refused.includes(i));
+      assert.deepEqual(again.of("auth")[0].privacy, Object.assign({ invisible: true, shareCursor: true }, ...kept), `${order}, ${refused}`);
+    }
+  }
+});
+
+test("a change of privacy without an answer is said again, also beside a refused one", async () => {
+  const { room, socket } = await inside();
+  room.setPrivacy({ invisible: true });
+  room.setPrivacy({ shareCursor: false });
+  await answerPrivacy(socket, ["", "RATE_LIMITED"], [1]);
+  await socket.lose();
+  room.setPrivacy({ shareSelection: false });
+  const again = await back();
+  assert.deepEqual(again.of("auth")[0].privacy, { invisible: true, shareSelection: false });
+});
+
 // --- playback and control -----------------------------------------------------------------------------------------
 
 const playing = { isPlaying: true, currentTime: 10, playbackRate: 1, anchor: performance.timeOrigin, version: 3 };

@@ -92,6 +92,7 @@ import { checkEnter, checkListener, checkPresenceOptions } from "./arguments.js"
 import { localNow, ServerClock } from "./clock.js";
 import { Connection } from "./connection.js";
 import { Emitter } from "./events.js";
+import { OwnPrivacy } from "./own-privacy.js";
 import { RequestQueue } from "./requests.js";
 import { RoomClient } from "./room.js";
 import { WatchedRooms } from "./watched-rooms.js";
@@ -120,7 +121,6 @@ class PresenceClient {
    * @type {{ status: Status, statusMessage?: string | undefined } | undefined}
    */
   #status;
-  /** @type {Privacy | undefined} */
   #privacy;
   /** Codes of which the console was told. */
   #warned = new Set();
@@ -130,12 +130,12 @@ class PresenceClient {
     const { signal, throttleMs = 50, privacy } = options;
     this.#signal = signal;
     this.#throttleMs = throttleMs;
-    this.#privacy = privacy;
+    this.#privacy = new OwnPrivacy(privacy);
     this.connection = new Connection({
       options,
       clock: this.clock,
       handlers: {
-        authFields: () => ({ privacy: this.#privacy }),
+        authFields: () => ({ privacy: this.#privacy.value }),
         onOpen: (hello) => this.#onOpen(hello),
         onMessage: (message) => this.#onMessage(message),
         onLost: () => this.#onLost(),
@@ -297,12 +297,23 @@ class PresenceClient {
     return this.#requests.ask({ type: "status", data: status }, "status");
   }
 
-  /** @param {Privacy} change */
-  #setPrivacy(change) {
-    for (const room of this.#allRooms) room.rememberPrivacy(change);
+  /**
+   * The next connection says a change again, and so do the joins of rooms that were entered with a privacy, unless the server
+   * refuses it.
+   * @param {Privacy} change
+   */
+  async #setPrivacy(change) {
     // a scope applies to its own message only: in the next auth it would apply later settings of this tab to the others
-    this.#privacy = { ...this.#privacy, ...change, scope: undefined };
-    return this.#requests.ask({ type: "privacy", data: change }, "privacy");
+    const remembered = { ...change, scope: undefined };
+    const rooms = this.#allRooms;
+    for (const room of rooms) room.rememberPrivacy(remembered);
+    this.#privacy.add(remembered);
+    const answer = await this.#requests.ask({ type: "privacy", data: change }, "privacy");
+    // no answer is no refusal: it may have been done, or the next connection does it
+    const isRefused = !answer.success && answer.code !== "OFFLINE" && answer.code !== "TIMEOUT";
+    for (const room of rooms) room.settlePrivacy(remembered, isRefused);
+    this.#privacy.settle(remembered, isRefused);
+    return answer;
   }
 
   // --- the connection ----------------------------------------------------------------------------------------------

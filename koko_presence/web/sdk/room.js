@@ -21,6 +21,7 @@ import {
 } from "./arguments.js";
 import { Emitter } from "./events.js";
 import { OwnPresence, tooLarge } from "./own-presence.js";
+import { OwnPrivacy } from "./own-privacy.js";
 import { LEFT } from "./requests.js";
 import { SendSlot } from "./send-slot.js";
 import { inMedium, RoomStore } from "./store.js";
@@ -57,6 +58,8 @@ export class RoomClient {
   #context;
   /** The message that joins the room. */
   #joinMessage;
+  /** What the next join says of it. */
+  #privacy;
   /** When the room was last live, server ms. */
   #heardAt = 0;
   #store;
@@ -106,7 +109,8 @@ export class RoomClient {
   constructor(roomId, { type, privacy, presence }, context) {
     this.#roomId = roomId;
     this.#context = context;
-    this.#joinMessage = { type: "join", roomId, roomType: type, privacy };
+    this.#joinMessage = { type: "join", roomId, roomType: type };
+    this.#privacy = new OwnPrivacy(privacy);
     this.#store = new RoomStore(roomId);
     this.#notifiedSnapshot = this.#store.snapshot;
     this.#cursor = this.#addSlot((cursor) => this.#send("cursor", cursor));
@@ -140,7 +144,8 @@ export class RoomClient {
     this.#checkPresenceSize();
     const { value } = this.#presence;
     const presence = Object.keys(value).length ? value : undefined;
-    const answer = await this.#context.requests.ask({ ...this.#joinMessage, presence, data });
+    const privacy = this.#privacy.value;
+    const answer = await this.#context.requests.ask({ ...this.#joinMessage, privacy, presence, data });
     if (answer.success || this.#isOver) return;
     const { code, retryAfterMs } = answer;
     if (code !== "OFFLINE") this.#context.warn(answer);
@@ -202,8 +207,14 @@ export class RoomClient {
     const missing = Object.entries(presence ?? {}).filter(([key]) => !Object.hasOwn(this.#presence.value, key));
     if (missing.length) this.#setPresence(Object.fromEntries(missing));
     if (!privacy) return;
-    this.#joinMessage.privacy = { ...this.#joinMessage.privacy, ...privacy };
-    if (this.isLive) this.#context.setPrivacy(privacy);
+    if (this.isLive) {
+      if (!this.#privacy.value) this.#privacy = new OwnPrivacy({}); // from now on the joins of this room have a privacy
+      this.#context.setPrivacy(privacy);
+    } else {
+      const change = { ...privacy };
+      this.#privacy.add(change);
+      this.#privacy.settle(change, false); // the join says it
+    }
   }
 
   /** The user looks at something else. */
@@ -212,12 +223,20 @@ export class RoomClient {
   }
 
   /**
-   * The next join has the current privacy, or a reconnect would undo this change. A scope applies to its own message only.
+   * The next join has the current privacy, or a reconnect would undo this change.
    * @param {Privacy} change
    */
   rememberPrivacy(change) {
-    const { privacy } = this.#joinMessage;
-    if (privacy) this.#joinMessage.privacy = { ...privacy, ...change, scope: undefined };
+    if (this.#privacy.value) this.#privacy.add(change);
+  }
+
+  /**
+   * A change is answered.
+   * @param {Privacy} change
+   * @param {boolean} isRefused The next join is without it.
+   */
+  settlePrivacy(change, isRefused) {
+    this.#privacy.settle(change, isRefused);
   }
 
   /** @param {ConnectionStatus} status Of the connection. */
