@@ -280,10 +280,12 @@ class Room(RoomState):
         frame_rate: float | str | None = None,
         offset: float | None = None,
         keep_position: bool = False,
+        max_age_ms: int | None = FRESH_MS,
     ) -> None:
         """Set the medium of a target; None removes the target [H18]. `duration` and `offset` in seconds; `frame_rate` a
-        number or a fraction such as "24000/1001". Errors: `PresenceRefused`, `PresenceOffline`; ValueError when values
-        do not go together."""
+        number or a fraction such as "24000/1001". A message that a network has held back for more than `max_age_ms` is
+        STALE; None: it counts however late it arrives [H4]. Errors: `PresenceRefused`, `PresenceOffline`; ValueError
+        when values do not go together."""
         data = MediaData(
             target=target,
             media_id=media_id,
@@ -296,6 +298,8 @@ class Room(RoomState):
             else frame_rate,
             offset=UNSET if offset is None else offset,
             keep_position=keep_position,
+            at=self._at(),
+            max_age_ms=UNSET if max_age_ms is None else max_age_ms,
         )
         await self.request(MediaMessage(room_id=self.id, data=data))
 

@@ -397,7 +397,7 @@ class PlaybackMessage(RoomMessage, tag="playback", kw_only=True):
 
 class MediaData(Wire, kw_only=True):
     """The medium of a target, `main` when none is named [H17, H18]. Where the target has this `media_id` already, an
-    absent field keeps its value."""
+    absent field keeps its value. `at` is server time in ms [H4]."""
 
     target: TargetName | UnsetType = UNSET
     media_id: Annotated[MediaId | None, Meta(description="null removes the target.")]
@@ -412,6 +412,11 @@ class MediaData(Wire, kw_only=True):
     keep_position: Annotated[bool, Meta(description="Position and play state stay; else the room is paused at 0.")] = (
         False
     )
+    at: ServerMs | UnsetType = UNSET
+    max_age_ms: Annotated[
+        Annotated[int, Meta(ge=1, le=60_000)] | UnsetType,
+        Meta(description="How long after `at` it may arrive: later it is `STALE` and changes nothing."),
+    ] = UNSET
     base_version: Version | UnsetType = UNSET
 
     def __post_init__(self) -> None:

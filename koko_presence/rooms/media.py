@@ -14,7 +14,7 @@ from koko_presence.protocol.survey import SYSTEM
 from .member import Member
 from .message_handlers import Result, handles
 from .playback import Playback
-from .playback_sync import check_has_playback, check_may_play, end_wait, note_superseded
+from .playback_sync import check_age, check_has_playback, check_may_play, end_wait, note_superseded
 from .presence_state import spend, submit
 from .room import Room
 from .targets import named
@@ -23,13 +23,14 @@ from .targets import named
 @handles(MediaMessage)
 def handle_media(room: Room, member: Member, message: MediaMessage, now: float) -> Result:
     """presence.setMedia. Errors: SYNC_DISABLED in a room without playback, those of a playback command, FORBIDDEN where
-    the back end has set the media, STALE with the state for a `base_version` that is not the present one [H16],
-    INVALID_DATA for a fifth target."""
+    the back end has set the media, STALE with the state for a message that is older than its `max_age_ms` [H4] or a
+    `base_version` that is not the present one [H16], INVALID_DATA for a fifth target."""
     check_has_playback(room, member)
     check_may_play(room, member)
     if room.targets.from_back_end:
         raise PresenceError("FORBIDDEN", "The back end sets the media of this room.")
     data = message.data
+    check_age(room, data, now)
     if isinstance(data.base_version, int):
         playback = room.playback
         if data.base_version if playback is None else playback.is_late(data.base_version):

@@ -10,7 +10,7 @@ from math import inf
 from msgspec import UNSET, UnsetType
 
 from koko_presence._fastpath.wallclock import WallClock
-from koko_presence.protocol.messages import PlaybackData
+from koko_presence.protocol.messages import MediaData, PlaybackData
 from koko_presence.protocol.models import MAX_MEDIA_TIME_S, KnownPlayback, PlaybackRow, ViewerState
 
 from .targets import Targets, named
@@ -37,7 +37,7 @@ def acted_at(data: PlaybackData, wall: WallClock, now: float) -> float:
     return min(at, now) if abs(at - now) <= MAX_CLOCK_SKEW_S else now
 
 
-def is_too_old(data: PlaybackData, wall: WallClock, now: float) -> bool:
+def is_too_old(data: PlaybackData | MediaData, wall: WallClock, now: float) -> bool:
     """Return whether a message arrives later after its `at` than its `max_age_ms` permits, as one does that a network
     has held back [H4]. One that lacks either of the two is never too old."""
     if not (isinstance(data.at, float) and isinstance(data.max_age_ms, int)):

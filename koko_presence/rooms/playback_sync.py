@@ -11,6 +11,7 @@ from koko_presence.protocol.messages import (
     ControlGrant,
     ControlRelease,
     ControlRequest,
+    MediaData,
     PlaybackData,
     PlaybackMessage,
 )
@@ -47,7 +48,7 @@ def handle_playback(room: Room, member: Member, message: PlaybackMessage, now: f
         _resync(room, member, now)
         return {"success": True}
     check_may_play(room, member)
-    _check_age(room, data, now)
+    check_age(room, data, now)
     playback = room.playback
     is_late = isinstance(data.base_version, int) and playback is not None and playback.is_late(data.base_version)
     if is_late or room.targets.is_other(data.target, data.media_id):
@@ -134,7 +135,7 @@ def _switch_sync(room: Room, member: Member, message: PlaybackMessage, now: floa
     _check_visible(member)
     if not (member.moderator or (room.control.user_id == member.user_id)):
         raise PresenceError("NOT_CONTROLLER", "Only the controller or a moderator may switch synchronisation.")
-    _check_age(room, message.data, now)
+    check_age(room, message.data, now)
     room.sync_enabled = message.data.action == "enable"
     if room.playback is None:
         room.playback = Playback(now, room.targets)
@@ -162,7 +163,7 @@ def check_may_play(room: Room, member: Member) -> None:
         raise PresenceError("NOT_CONTROLLER", "Ask for control first, with control_request.", state=state)
 
 
-def _check_age(room: Room, data: PlaybackData, now: float) -> None:
+def check_age(room: Room, data: PlaybackData | MediaData, now: float) -> None:
     """Errors: STALE with the state for a command that is older than its `max_age_ms` [H4]."""
     if is_too_old(data, room.context.wall, now):
         state = room.playback.row(room.context.wall) if room.playback is not None and room.playback.version else None

@@ -802,7 +802,7 @@ test("the film of a target is set, changed and removed [H17, H18]", async () => 
   const { room, socket } = await inside([row("jane")], { playback: playing });
   room.setMedia({ mediaId: "a", frameRate: 25 });
   await settle();
-  assert.deepEqual(socket.of("media")[0].data, { mediaId: "a", frameRate: 25 });
+  assert.deepEqual(socket.of("media")[0].data, { at: room.clock.now(), maxAgeMs: 2000, mediaId: "a", frameRate: 25 });
   const changed = (data) => socket.say(event("media_changed", "me", { playback: { ...playing, version: 9 }, ...data }, { sessionId: "s0" }));
   await changed({ target: "main", medium: { mediaId: "a", frameRate: 25 } });
   await changed({ target: "right", medium: { mediaId: "b" } });
@@ -811,6 +811,27 @@ test("the film of a target is set, changed and removed [H17, H18]", async () => 
   room.playback({ action: "pause" });
   await settle();
   assert.equal(socket.of("playback")[0].data.mediaId, "a", "a late command for it does nothing to the next film");
+});
+
+test("a film that is set before the first join waits for it, later an old one is stale, and has the clock measured [H4]", async () => {
+  const room = presence().enter("video_1");
+  room.setMedia({ mediaId: "a" });
+  await settle();
+  Socket.last.open();
+  await settle();
+  await joined(Socket.last);
+  assert.deepEqual(Object.keys(Socket.last.of("media")[0].data), ["at", "mediaId"]);
+  await Socket.last.lose();
+  const answer = room.setMedia({ mediaId: "b" });
+  const at = room.clock.now();
+  const socket = await back();
+  await joined(socket);
+  const [{ id, data }] = socket.of("media");
+  assert.deepEqual(data, { at, maxAgeMs: 2000, mediaId: "b" });
+  await time.advance(10_000);
+  socket.clear();
+  await socket.say({ type: "error", id, code: "STALE", message: "", roomId: "video_1" });
+  assert.deepEqual([(await answer).code, socket.of("heartbeat").length], ["STALE", 1]);
 });
 
 test("a cursor in another film than the room's says so, one in the room's does not [H19]", async () => {

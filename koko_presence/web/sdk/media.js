@@ -139,9 +139,16 @@ export class SharedPlayback {
     return currentTime === undefined ? command : { ...fields, action: "pause", currentTime };
   }
 
-  /** @param {MediumChange} change */
-  setMedia(change) {
-    return this.#context.ask("media", change);
+  /**
+   * Before the first join it waits for that, however long it takes; later an old one would change the film of a room that has
+   * moved on [H4].
+   * @param {MediumChange} change
+   */
+  async setMedia(change) {
+    const { room, ask, measureClock } = this.#context;
+    const answer = await ask("media", { at: room.clock.now(), ...(room.self && { maxAgeMs: FRESH_MS }), ...change });
+    if (!answer.success && answer.code === "STALE") measureClock(); // it may be wrong, as after a sleep of the computer
+    return answer;
   }
 
   /**

@@ -652,6 +652,9 @@ export interface SetMediaInput extends RoomTarget {
   offset?: number;
   /** Position and play state stay; else the room is paused at 0. */
   keepPosition?: boolean;
+  at?: number;
+  /** How long after `at` it may arrive: later it is `STALE` and changes nothing. */
+  maxAgeMs?: number;
   baseVersion?: number;
 }
 

@@ -66,6 +66,10 @@ export interface MediumChange extends Omit<Medium, "mediaId"> {
   readonly mediaId: string | null;
   /** Position and play state stay; else the room is paused at 0. */
   readonly keepPosition?: boolean;
+  /** Your estimate of the server's ms at the user's action; filled in by default. */
+  readonly at?: number;
+  /** How long after `at` it may arrive, ms; later it is refused with `STALE`. 2000 by default, once the room was joined. */
+  readonly maxAgeMs?: number;
 }
 
 /** Read-only, and so are its objects. */

@@ -37,7 +37,10 @@ def test_media_are_set_and_followed_h17_h18() -> None:
             client, peer, room = await it.in_room()
             setting = asyncio.ensure_future(room.set_media("film_2", frame_rate=25, title="Cut 2", target="left"))
             asked = await peer.expect("media")
-            assert asked["data"] == {"target": "left", "mediaId": "film_2", "frameRate": 25.0, "title": "Cut 2"}
+            assert asked["data"] == {
+                "target": "left", "mediaId": "film_2", "frameRate": 25.0, "title": "Cut 2",
+                "at": client.server_now_ms(), "maxAgeMs": 2000,
+            }  # fmt: skip
             await peer.send(
                 "media_changed", roomId="video_1", userId="ann", sessionId="s_ann", timestamp="2025-01-15T10:30:00Z",
                 seq=8, data={"target": "left", "medium": {"mediaId": "film_2"}, "playback": PLAYING | {"frame": 4}},
@@ -45,6 +48,11 @@ def test_media_are_set_and_followed_h17_h18() -> None:
             await peer.send("ack", id=asked["id"], success=True)
             await setting
             assert room.media["left"].media_id == "film_2"
+            setting = asyncio.ensure_future(room.set_media("film_2", max_age_ms=None))
+            asked = await peer.expect("media")
+            assert "maxAgeMs" not in asked["data"]
+            await peer.send("ack", id=asked["id"], success=True)
+            await setting
             assert room.playback is not None and (room.playback.version, room.playback.frame) == (3, 4)
             stepping = asyncio.ensure_future(room.sync_playback("step", frames=-2, media_id="film_2"))
             asked = await peer.expect("playback")

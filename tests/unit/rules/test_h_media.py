@@ -161,6 +161,42 @@ def test_h18_a_late_base_version_is_stale_and_has_the_state(pair: tuple[Client, 
     assert snapshot(ann.world)["media"]["main"]["mediaId"] == "film_1"
 
 
+def test_h4_a_medium_that_the_network_held_back_is_stale_and_changes_nothing(pair: tuple[Client, Client]) -> None:
+    ann, bob = pair
+    ann.send(medium("film_1"))
+    at = ann.world.wall.ms(ann.world.now)
+    bob.send(play("play", currentTime=5.0))
+    ann.world.sleep(7)
+    before = snapshot(ann.world)
+    bob.take()
+    ann.send(medium("film_2", at=at, maxAgeMs=2000) | {"id": 3})
+    error = ann.last("error")
+    assert (error["code"], error["id"]) == ("STALE", 3) and "maxAgeMs" in error["message"]
+    assert error["state"] == before["playback"] and not bob.take()
+    assert snapshot(ann.world)["media"] == {"main": {"mediaId": "film_1"}}
+
+
+def test_h4_a_medium_within_its_age_counts_and_one_without_a_limit_always(pair: tuple[Client, Client]) -> None:
+    ann, bob = pair
+    at = ann.world.wall.ms(ann.world.now)
+    ann.world.sleep(1.5)
+    for media_id, fields in (
+        ("film_1", {"at": at, "maxAgeMs": 2000}),
+        ("film_2", {"at": at - 7000}),
+        ("film_3", {"maxAgeMs": 1}),
+    ):
+        ann.send(medium(media_id, **fields))
+        assert bob.last("media_changed")["data"]["medium"] == {"mediaId": media_id}
+
+
+@pytest.mark.parametrize("fields", [{"maxAgeMs": 0}, {"maxAgeMs": 60_001}, {"maxAgeMs": "2000"}, {"at": "now"}])
+def test_h4_the_age_of_a_medium_is_a_number_of_ms(pair: tuple[Client, Client], fields: dict[str, Any]) -> None:
+    ann, bob = pair
+    bob.take()
+    ann.send(medium("film_1", **fields))
+    assert refusal(ann) == "INVALID_DATA" and not bob.take()
+
+
 def test_h18_whoever_may_control_may_set_the_medium(pair: tuple[Client, Client]) -> None:
     ann, bob = pair
     ann.send(type="control_request", roomId="video_123")
