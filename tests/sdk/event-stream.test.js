@@ -44,9 +44,16 @@ class Server {
     if (method === "GET") return this.#open(names[0], headers, signal);
     assert.equal(search, "?batch=1");
     const inputs = Object.values(JSON.parse(body));
-    this.posts.push({ names, inputs, headers, keepalive });
-    while (this.isHeld) await new Promise((resolve) => (this.release = resolve));
+    this.posts.push({ names, inputs, headers, keepalive, signal });
+    while (this.isHeld) await this.#wait(signal);
     return Response.json(names.map((name, i) => this.call(name, inputs[i])));
+  }
+
+  #wait(signal) {
+    return new Promise((resolve, reject) => {
+      this.release = resolve;
+      signal.addEventListener("abort", () => reject(signal.reason));
+    });
   }
 
   #open(name, headers, signal) {
@@ -357,6 +364,44 @@ test("leaving and closing leave the room at once, and a page that goes too", asy
   await window.fire("pagehide", { persisted: false });
   const [{ names, keepalive }] = server.posts;
   assert.deepEqual([names, keepalive, server.stream.isOver], [["leave"], true, true]);
+});
+
+test("a call under way ends with its stream, without which it would be refused", async () => {
+  const window = page();
+  const { room } = await inside();
+  server.isHeld = true;
+  room.updateCursor({ timestamp: 1 });
+  await settle();
+  const [cursor] = server.posts;
+  assert.deepEqual([cursor.names, cursor.signal.aborted], [["updateCursor"], false]);
+  await server.stream.end();
+  assert.equal(cursor.signal.aborted, true);
+  server.isHeld = false;
+  await time.advance(time.waits[0]);
+  await server.stream.hello({ resumed: true, rooms: ["video_1"] });
+  await server.stream.say(snapshot([row("jane")]));
+  await time.advance(1000);
+  server.posts.length = 0;
+  server.isHeld = true;
+  room.updateCursor({ timestamp: 2 });
+  await time.advance(100);
+  await window.fire("pagehide", { persisted: false });
+  assert.deepEqual(server.posts.map(({ names: [name], signal }) => [name, signal.aborted]), [["updateCursor", true], ["leave", false]]);
+  server.isHeld = false;
+  server.release();
+  await settle();
+});
+
+test("a leave under way is not ended by the close behind it", async () => {
+  const { room } = await inside();
+  server.isHeld = true;
+  room.leave(); // of the only room: the connection is closed
+  await settle();
+  assert.deepEqual(server.posts.map(({ names: [name], signal }) => [name, signal.aborted]), [["leave", false]]);
+  assert.equal(server.stream.isOver, true);
+  server.isHeld = false;
+  server.release();
+  await settle();
 });
 
 test("a request that fails is a lost connection", async () => {

@@ -74,6 +74,11 @@ export class EventStreamSocket {
   #waiting = [];
   /** A request is under way, or the distance to the next one. */
   #isBusy = false;
+  /**
+   * The last request, unless it has a leave. It ends with the stream: the server refuses calls of a session that has none.
+   * @type {AbortController | undefined}
+   */
+  #request;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
   /**
@@ -115,6 +120,7 @@ export class EventStreamSocket {
     this.#isClosed = true;
     this.#stream?.abort();
     this.#nextStream?.abort();
+    this.#request?.abort();
     clearTimeout(this.#timer);
     clearTimeout(this.#summariesTimer);
   }
@@ -260,14 +266,23 @@ export class EventStreamSocket {
   async #post(messages, init) {
     const inputs = messages.map(({ type, id, ...input }) => input);
     const names = messages.map(procedureOf).join(",presence.");
-    const response = await this.#fetch(`${names}?batch=1`, {
-      ...init,
-      method: "POST",
-      signal: AbortSignal.timeout(ANSWER_MS),
-      headers: this.#headers(this.#token, { "content-type": "application/json", "x-presence-session": this.#sessionId }),
-      body: JSON.stringify({ ...inputs }),
-    });
-    const answers = await response.json();
+    const request = new AbortController();
+    if (!messages.some(({ type }) => type === "leave")) this.#request = request; // a leave counts without a stream, too
+    const timer = setTimeout(() => request.abort(), ANSWER_MS);
+    /** @type {unknown} */
+    let answers;
+    try {
+      const response = await this.#fetch(`${names}?batch=1`, {
+        ...init,
+        method: "POST",
+        signal: request.signal,
+        headers: this.#headers(this.#token, { "content-type": "application/json", "x-presence-session": this.#sessionId }),
+        body: JSON.stringify({ ...inputs }),
+      });
+      answers = await response.json();
+    } finally {
+      clearTimeout(timer);
+    }
     messages.forEach((message, i) => this.#answer(message, Array.isArray(answers) ? answers[i] : answers));
   }
 
