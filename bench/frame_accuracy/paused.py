@@ -73,7 +73,8 @@ def apart(frames: Sequence[int], expected: int | None) -> int:
 
 
 async def perform(act: str, viewers: Sequence[Viewer], rng: random.Random) -> tuple[dict[str, Any], dict[str, Any]]:
-    """One command of one of the viewers; returns its details, and when it was given."""
+    """One command of one of the viewers; returns its details, and when it was given. Errors: RuntimeError with what all
+    pages show if a film does not follow the start before a pause."""
     actor = rng.choice(viewers)
     if act == "seek":
         details: dict[str, Any] = {"to": rng.uniform(0, FILM_S - END_S)}
@@ -81,8 +82,13 @@ async def perform(act: str, viewers: Sequence[Viewer], rng: random.Random) -> tu
         details = {"frames": rng.choice(STEPS) * rng.choice((1, -1))}
     else:
         details = {}
-        await rng.choice(viewers).act("play")
-        await wait_until(actor, "!viewer.films[0].video.paused")
+        starter = rng.choice(viewers)
+        await starter.act("play")
+        try:
+            await wait_until(actor, "!viewer.films[0].video.paused")
+        except Exception as error:
+            pages = {viewer.user: [await viewer.call("shown"), await viewer.call("takeEvents")] for viewer in viewers}
+            raise RuntimeError(f"{starter.user} has started the film; that of {actor.user} stands: {pages}") from error
         await actor.page.wait_for_timeout(rng.uniform(250, 900))
     return {"by": actor.user, **details}, await actor.act(act, **details)
 

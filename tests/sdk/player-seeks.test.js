@@ -51,6 +51,19 @@ test("an element's own seek ends by its event, however long that takes while it 
   assert.equal(seeks.timeS, 0.05, "a time without an event is not measured");
 });
 
+test("the event of a seek that another one has replaced since ends the later one not", () => {
+  const seeks = begun();
+  seeks.onSeeking(at(200, { seeking: true }));
+  seeks.begin(250, 1300, false); // the first one is over, and its event under way
+  const seeking = at(250, { seeking: true });
+  seeks.onSeeked(seeking, 1310);
+  assert.deepEqual([seeks.own.to, seeks.isUnderWay, seeks.isOthers(seeking), seeks.timeS], [250, true, false, 0.05]);
+  seeks.onSeeking(seeking);
+  assert.equal(seeks.isOthers(seeking), false);
+  seeks.onSeeked(at(250), 1500);
+  assert.deepEqual([seeks.stood.to, seeks.own, seeks.timeS], [250, null, 0.2]);
+});
+
 test("a player without the event: it ends where the player moves on, and is measured by that", () => {
   const seeks = new PlayerSeeks(false);
   const state = (currentTime, paused = false) => ({ paused, currentTime, playbackRate: 1 });

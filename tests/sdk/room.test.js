@@ -546,6 +546,18 @@ test("commands and reports say how late they may arrive, and a command that came
   assert.equal(code, "INVALID_DATA");
 });
 
+test("a state from another time than the clock's has the clock measured: the one of the server was set", async () => {
+  const { socket } = await inside([row("jane")], { playback: { ...playing, anchor: serverNow() } });
+  await time.advance(15_000);
+  const say = async (awayMs) => {
+    socket.clear();
+    const data = { ...playing, version: 4, anchor: undefined, serverTime: serverNow(), syncEnabled: true, action: "seek" };
+    await socket.say(event("playback_synced", "jane", data, { timestamp: new Date(serverNow() + awayMs).toISOString() }));
+    return socket.of("heartbeat").length;
+  };
+  assert.deepEqual([await say(500), await say(-1500), await say(5000)], [0, 0, 1]);
+});
+
 test("of the commands without a connection those that are old are dropped, each by its own time [H16]", async () => {
   const { room, socket } = await inside([row("jane")], { playback: { ...playing, anchor: serverNow() } });
   await socket.lose();

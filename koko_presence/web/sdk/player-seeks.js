@@ -83,8 +83,9 @@ export class PlayerSeeks {
    */
   onSeeked(state, now) {
     this.#tellsEnd = true;
+    if (state.seeking) return; // of a seek that another one has replaced before its event was there
     if (this.own) this.#timeS.add((now - this.own.startedAt) / 1000);
-    if (!state.seeking) this.#forgetEvents();
+    this.#forgetEvents();
     this.#end(state, now);
   }
 

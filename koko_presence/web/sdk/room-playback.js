@@ -102,7 +102,7 @@ export class RoomPlayback {
 
   /** @param {RoomMessage} message */
   receive(message) {
-    const { store } = this.#context;
+    const { store, room, measureClock } = this.#context;
     if (message.type === "joined") {
       this.#confirmed = store.snapshot.playback; // also an older one: the server may have been restarted
       this.#ownEvent = null;
@@ -110,6 +110,8 @@ export class RoomPlayback {
       this.#show();
     } else if (message.type === "playback_synced") {
       store.patch({ syncEnabled: message.data.syncEnabled });
+      // a network seldom holds an event back for so long: one of the clocks was set
+      if (Math.abs(room.clock.now() - Date.parse(message.timestamp)) > FRESH_MS) measureClock();
       // own commands are settled by the answer to the last of them [H2]
       const isOwn = message.sessionId === store.snapshot.self?.sessionId;
       const state = { ...message.data, anchor: message.data.serverTime };
