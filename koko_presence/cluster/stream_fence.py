@@ -6,7 +6,7 @@ this edge, which has not waited for it, has already reported its subscribers to 
 would be unknown there. The edge repeats the join.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Protocol
 
 from koko_presence._fastpath.fanout import RoomFlush
@@ -153,9 +153,10 @@ class StreamFence:
         items = [item for at, item in enumerate(flush.items) if at >= known_from or not item.merge]
         return RoomFlush(flush.room_id, items, flush.timestamp)
 
-    def settle(self, now: float) -> None:
+    def settle(self, missed_rooms: Set[str], now: float) -> None:
         """Pass on the flushes that have waited: the change of owners is over. Rooms that still waited for a snapshot
-        when their owner was lost are refreshed by the new one."""
+        when their owner was lost are refreshed by the new one, and so are `missed_rooms`, of which the last flushes of
+        a previous owner may not have arrived: if they still come, they are dropped."""
         to_refresh, self._to_refresh = self._to_refresh, []
         subscriptions, me = self._bus.edge.subscriptions, self._bus.me
         awaiting_snapshot, self._awaiting_snapshot = self._awaiting_snapshot, {}
@@ -180,5 +181,5 @@ class StreamFence:
             self._bus.edge.retry_pending(now)
         # The next owner has the record of the last one, so only this edge knows what is missing. Events of invisible
         # sessions have no number, so a client does not notice that they are [K7].
-        for room_id in sorted((early | discarded) & subscriptions.keys()):
+        for room_id in sorted((missed_rooms | early | discarded) & subscriptions.keys()):
             self.refresh(room_id, me, now)

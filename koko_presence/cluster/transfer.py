@@ -417,6 +417,9 @@ class OwnershipTransfer:
         )
         self._recovered_rooms.clear()
         watched_rooms = [room_id for room_id in bus.edge.watched_rooms if moved(room_key(room_id))]
+        missed_rooms = {
+            room_id for room_id in bus.edge.subscriptions if self._change.may_have_missed(room_key(room_id))
+        }
         self._change.settle()
         self._alarm.stop()
         suspend_sessions_of_lost_edges(bus.shard, self._change.target.view.ids, self._lost_workers, now)
@@ -434,7 +437,7 @@ class OwnershipTransfer:
         if retry:
             bus.edge.retry_pending(now)
         bus.dispatch_effects(now)
-        bus.fence.settle(now)
+        bus.fence.settle(missed_rooms, now)
         self._on_serving(self._change.epoch)
 
     def _has_ended(self, command: Command) -> bool:

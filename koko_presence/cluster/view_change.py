@@ -24,12 +24,13 @@ class ViewChange:
     """The stage of one worker on its way to the newest view. `stage` is the one it is in, STABLE between changes;
     `rings` are the views since it was last stable, beginning with the one that it leaves."""
 
-    __slots__ = ("_done", "_given_up", "_me", "_released", "deadline", "rings", "stage")
+    __slots__ = ("_done", "_given_up", "_me", "_not_awaited", "_released", "deadline", "rings", "stage")
 
     def __init__(self, me: int) -> None:
         self._me = me
         self._done: dict[int, dict[int, int]] = {}  # worker -> epoch -> last stage that it has reported
         self._given_up: set[int] = set()  # in this change: they did not answer in time
+        self._not_awaited: set[int] = set()  # given up, or gone, since this worker was last stable
         self._released = 0  # how many of `rings` there were when this worker last gave up its keys
         self.rings: list[Ring] = []
         self.stage = STABLE
@@ -95,7 +96,9 @@ class ViewChange:
 
     def give_up_missing(self) -> None:
         """Give up the workers that have not finished the present stage, for this change."""
-        self._given_up |= self.missing()
+        missing = self.missing()
+        self._given_up |= missing
+        self._not_awaited |= missing
 
     def reporting_edges(self) -> set[int]:
         """Return the workers that have reported which sessions are connected to them, this one included."""
@@ -109,9 +112,15 @@ class ViewChange:
         """Whether any worker was given up in this change."""
         return bool(self._given_up)
 
+    def may_have_missed(self, key: str) -> bool:
+        """Return whether a previous owner of `key` was given up here in this change, or was lost during it: its last
+        messages may arrive after the change, or never."""
+        return self.moved(key) and any(ring.owner(key) in self._not_awaited for ring in self.rings[:-1])
+
     def settle(self) -> None:
         """End the change: only the newest view is kept."""
         del self.rings[:-1]
+        self._not_awaited.clear()
         self._released = 0
         self.stage = STABLE
 
@@ -119,6 +128,8 @@ class ViewChange:
         """Drop workers that are gone; their ids are not reused."""
         for worker in workers:
             self._done.pop(worker, None)
+            if self.stage != STABLE:
+                self._not_awaited.add(worker)
 
 
 def _moves(key: str, rings: list[Ring]) -> bool:
