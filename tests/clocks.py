@@ -32,8 +32,8 @@ TIMES: dict[type, tuple[str, ...]] = {
     snapshots.RoomHead: ("created_at", "holder_away_since"),
     snapshots.WaitRecord: ("began", "until"),
     snapshots.MembershipEnd: ("notified_at", "noted_at", "created_at"),
-    snapshots.UserRecord: ("idle_at",),
-    snapshots.SessionRecord: ("accepted_at", "lease_until", "grace_until"),
+    snapshots.UserRecord: ("idle_at", "status_at"),
+    snapshots.SessionRecord: ("accepted_at", "lease_until", "grace_until", "activity_at"),
 }
 # Those in the tuples of these lists, by position.
 TUPLES: dict[tuple[type, str], tuple[int, ...]] = {

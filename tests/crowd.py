@@ -141,6 +141,11 @@ class Person:
                 raise Broken(f"{self.name}: its object in {room} is {ack['presence']}, not {expected}")
             mine[self.session] = expected
 
+    def set_status(self, status: str, text: str) -> None:
+        """Set the status of its user, with a status message."""
+        self.words += 1
+        self.say(type="status", id=f"status {self.words}", data={"status": status, "statusMessage": text})
+
     def hide(self, what: str, value: bool, scope: str) -> None:
         """Switch `invisible` or `shareCursor`, for this tab or for all tabs of the user."""
         self.words += 1

@@ -362,7 +362,7 @@ class Story:
         elif verb == "presence":
             person.patch(*args)
         elif verb == "status":
-            person.say(type="status", data={"status": args[0], "statusMessage": args[1]})
+            person.set_status(*args)
         elif verb == "privacy":
             person.hide(*args)
         elif verb in ("control_request", "control_release"):

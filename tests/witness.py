@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from koko_presence.protocol.models import Privacy
 from koko_presence.protocol.settings import NO_SETTINGS
 from koko_presence.protocol.webhook_events import AnyWebhookEvent, RoomCreated, RoomEmptied, UserEntered, UserLeft
+from koko_presence.users.user import MANUAL
 from tests.script import ALL_RIGHTS, FIRST_ISSUED_S, ROOMS, name_of
 
 if TYPE_CHECKING:
@@ -53,6 +54,18 @@ class PrivacyRequest:
     acknowledged: dict[str, bool] | None = None  # what the server has confirmed
 
 
+@dataclass
+class StatusRequest:
+    """A status that a person has set."""
+
+    person: Person
+    client: Client | None
+    id: str
+    shows: tuple[str | None, str]  # the manual status and the message
+    follows: bool  # the one before it was acknowledged, or sent over the same connection: this one is certainly later
+    acknowledged: bool = False
+
+
 class Witness:
     """The observer of one story."""
 
@@ -70,6 +83,7 @@ class Witness:
         # worker, key, session -> the entity that held it, order
         self._newest: dict[tuple[int, str, str], tuple[Any, int]] = {}
         self._privacy_requests: dict[str, list[PrivacyRequest]] = {}  # user -> in the order of sending
+        self._statuses: dict[str, StatusRequest] = {}  # user -> the one that was sent last
 
     # --- what clients send and receive ----------------------------------------------------------------------------
 
@@ -97,6 +111,11 @@ class Witness:
         elif message["type"] == "leave":
             self._leaves[person.name, message["roomId"]] += 1
             self._own_leaves[person.name, message["roomId"]] += 1
+        elif message["type"] == "status":
+            last, data = self._statuses.get(person.user), message["data"]
+            follows = last is None or (last.follows and (last.acknowledged or last.client is person.client))
+            shows = (data["status"] if data["status"] in MANUAL else None, data["statusMessage"])
+            self._statuses[person.user] = StatusRequest(person, person.client, message["id"], shows, follows)
         elif message["type"] == "privacy" or str(message.get("id", "")).startswith("begin"):
             privacy = message["data"] if message["type"] == "privacy" else message.get("privacy", {})
             if privacy.get("invisible"):
@@ -113,6 +132,10 @@ class Witness:
             self._person_of[message["sessionId"]] = person
             if message["id"].startswith("begin"):
                 self._acknowledge(person, message["id"], person.privacy)
+        elif kind == "ack" and "statusMessage" in message:
+            status = self._statuses[person.user]
+            if status.client is person.client and status.id == message["id"]:
+                status.acknowledged = True
         elif kind == "ack" and "invisible" in message:
             self._acknowledge(person, message["id"], message)
         elif kind == "joined":
@@ -169,9 +192,17 @@ class Witness:
     # --- when it is quiet -----------------------------------------------------------------------------------------
 
     def check_calm(self) -> None:
-        """Check that the privacy which a session got acknowledged still holds, unless a later change replaced it.
-        Errors: Broken."""
+        """Check that the privacy which a session got acknowledged still holds, unless a later change replaced it, and
+        the last status of a user. Errors: Broken."""
         users = self._story.world.shard.users
+        for status in () if self._story.two_were_down else self._statuses.values():
+            person = status.person
+            # with the same connection its session, and so the user, has been there since
+            if status.acknowledged and status.follows and person.here and person.client is status.client:
+                user = users[person.user]
+                if (user.manual, user.status_message) != status.shows:
+                    found = (user.manual, user.status_message)
+                    raise Broken(f"{person.name} was told that its status is {status.shows}, but its owner has {found}")
         for person in self._story.people:
             if not person.here:
                 continue

@@ -401,6 +401,7 @@ def session_record(session_id: str, session: UserSession) -> SessionRecord:
         share_cursor=session.share_cursor,
         share_selection=session.share_selection,
         activity=session.activity,
+        activity_at=session.activity_at,
         rooms=dict(session.rooms),
         stream=session.stream,
     )
@@ -418,6 +419,7 @@ def user_record(user: User) -> UserRecord:
         revision=user.revision,
         manual=user.manual,
         idle_at=user.idle_at,
+        status_at=user.status_at,
         status_message=user.status_message,
         user_info=user.user_info,
         privacy_defaults=tuple(value if isinstance(value, bool) else None for value in privacy_defaults),  # type: ignore[arg-type]
@@ -433,6 +435,7 @@ def restore_user(user_id: str, record: UserRecord | None, context: ShardContext,
         return user
     user.note_restored(record.revision)
     user.manual, user.status_message, user.idle_at = record.manual, record.status_message, record.idle_at
+    user.status_at = record.status_at
     user.take_user_info("", record.user_info)
     _restore_privacy_defaults(user, record)
     for each in record.sessions:
@@ -473,6 +476,7 @@ def merge_delayed_record(user: User, record: UserRecord) -> bool:
     if not user.restored_profile_version < record.revision < user.restored_empty_version:
         return False
     user.restored_empty_version, user.manual, user.status_message = 0, record.manual, record.status_message
+    user.status_at = record.status_at
     _restore_privacy_defaults(user, record)
     return True
 
@@ -521,7 +525,7 @@ def merge_live_session(user: User, record: SessionRecord, *, notify_rooms: bool)
     session.session_version = max(session.session_version, record.session_version)
     if record.privacy_version > session.privacy_version:
         user.restore_privacy(record.session_id, record)
-    session.activity = record.activity
+    session.activity, session.activity_at = record.activity, record.activity_at
     if user.idle_at and record.activity == "active":  # the edge may not have been notified, or the session has acted
         session.activity = "idle"
         user.send_idle_to_edge(record.session_id)

@@ -188,7 +188,8 @@ class SessionRecord(Struct, array_like=True, kw_only=True):
     of a session that is connected there, with `NOT_SUBSCRIBED`, `SUBSCRIBED` or `JOINING` for each room. `left`, from
     an edge only, holds the rooms whose owner has confirmed a leave recently, with the reason. A room in neither may
     just have been joined by a call at another edge. `stream`: it is connected by an event stream [M6c].
-    `user_info`, from an edge only, is what the session's token says of the user."""
+    `user_info`, from an edge only, is what the session's token says of the user. `activity_at`: the monotonic second as
+    of which its activity is known."""
 
     session_id: str
     edge: int
@@ -209,11 +210,13 @@ class SessionRecord(Struct, array_like=True, kw_only=True):
     left: dict[str, str] = {}
     stream: bool = False
     user_info: UserInfo = UserInfo()
+    activity_at: float = 0.0
 
 
 class UserRecord(Struct, array_like=True, kw_only=True):
     """The snapshot of a user. `revision` increases with every change, across owners. `manual` is the manual status,
-    `idle_at` the monotonic second at which the user was set to idle, 0.0 when a session has acted since [D8].
+    `idle_at` the monotonic second at which the user was set to idle, 0.0 when a session has acted since [D8],
+    `status_at` that at which the status was last set.
     `privacy_defaults` are the privacy settings of scope "user": invisible, share cursor, share selection; None: not set
     [K6]."""
 
@@ -225,6 +228,7 @@ class UserRecord(Struct, array_like=True, kw_only=True):
     sessions: list[SessionRecord]
     idle_at: float = 0.0
     user_info: UserInfo = UserInfo()
+    status_at: float = 0.0
 
 
 Present = dict[str, tuple[bool, int, Cursor | None]]

@@ -14,7 +14,7 @@ class ActivityWatch:
     """The activity of one session. Methods that may change it return the new value, or None when it did not change.
     Times are monotonic seconds."""
 
-    __slots__ = ("_idle_since", "_limits", "_rate_limiter", "acted_at", "activity", "sends_heartbeats")
+    __slots__ = ("_idle_since", "_limits", "_rate_limiter", "acted_at", "activity", "changed_at", "sends_heartbeats")
 
     def __init__(self, limits: Limits, now: float, rate_limiter: SessionRateLimiter) -> None:
         """`rate_limiter` stores the times of the last message and of the last activity."""
@@ -23,6 +23,7 @@ class ActivityWatch:
         self._rate_limiter.active = True
         self._idle_since = 0.0  # 0.0: it has not been idle
         self.activity: Activity = "active"
+        self.changed_at = now  # since when it is this
         # the last interaction or heartbeat `active`; cursors of the compiled path, of an active session, are left out
         self.acted_at = now
         self.sends_heartbeats = False  # over HTTP, for an event stream
@@ -95,6 +96,6 @@ class ActivityWatch:
             return None
         if activity == "idle":
             self._idle_since = now
-        self.activity = activity
+        self.activity, self.changed_at = activity, now
         self._rate_limiter.active = activity == "active"
         return activity

@@ -660,6 +660,7 @@ class Session:
             share_cursor=hidden.share_cursor is not False,
             share_selection=hidden.share_selection is not False,
             activity=self.activity.activity,
+            activity_at=self.activity.changed_at,
             rooms=self.memberships.record(called),
             left=self.memberships.recently_left(self.hub.clock()),
             stream=self.is_stream,

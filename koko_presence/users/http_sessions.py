@@ -72,7 +72,7 @@ def prepare(user: User, command: EnterRoom, now: float) -> None:
             raise PresenceError("SESSION_REQUIRED", _ONE_ROOM)
         _hold(user, session_info.session_id, now + user.context.limits.silence_s)
         user.set_disabled(session_info.session_id, session_info.disabled)
-        session.activity, user.idle_at = "active", 0.0
+        session.activity, session.activity_at, user.idle_at = "active", now, 0.0
         user.update_activity(session_info.session_id, interacted=False)
     elif session_info.disabled and not session.disabled:
         raise presence_is_off()
@@ -127,7 +127,7 @@ def renew(user: User, command: RenewLeases, now: float) -> None:
         _hold(user, session_id, until)
         user.set_disabled(session_id, command.disabled)
         if command.activity is not None:
-            session.activity = command.activity
+            session.activity, session.activity_at = command.activity, now
         if command.activity == "active":
             user.idle_at = 0.0
         user.update_activity(session_id, interacted=command.activity == "active")

@@ -14,9 +14,9 @@ class UserSession:
     monotonic second `accepted_at`; 0.0: the session is a lease, or known only from statements of rooms."""
 
     __slots__ = (
-        "accepted_at", "activity", "away_at", "connected", "connection", "disabled", "edge", "grace_until", "invisible",
-        "lease_until", "named", "privacy_version", "received_privacy_seq", "rooms", "session_version", "share_cursor",
-        "share_selection", "stream",
+        "accepted_at", "activity", "activity_at", "away_at", "connected", "connection", "disabled", "edge",
+        "grace_until", "invisible", "lease_until", "named", "privacy_version", "received_privacy_seq", "rooms",
+        "session_version", "share_cursor", "share_selection", "stream",
     )  # fmt: skip
 
     def __init__(self, edge: int, connection: int, accepted_at: float, version: int, *, disabled: bool) -> None:
@@ -32,6 +32,7 @@ class UserSession:
         self.stream = False  # connected by an event stream over HTTP [M6c]
         self.disabled = disabled
         self.activity: Activity = "active"
+        self.activity_at = 0.0  # the monotonic second as of which that is known; 0.0: it was not reported
         # By room: the version of the membership, to ignore a `RoomLeft` of an earlier one
         self.rooms: dict[str, int] = {}
         # Rooms that its edge has reported, pending joins included, and that the session has neither joined nor left

@@ -61,7 +61,8 @@ class User:
 
     __slots__ = (
         "activity", "budget", "context", "ended_sessions", "id", "idle_at", "manual", "privacy_defaults",
-        "restored_empty_version", "restored_profile_version", "revision", "sessions", "status_message", "user_info",
+        "restored_empty_version", "restored_profile_version", "revision", "sessions", "status_at", "status_message",
+        "user_info",
     )  # fmt: skip
 
     def __init__(self, user_id: str, context: ShardContext) -> None:
@@ -73,6 +74,7 @@ class User:
         self.user_info = UserInfo()  # of the newest token; without a name until a token is known here
         # The monotonic second at which the user was set to idle, as long as no session has acted since [D8]; else 0.0
         self.idle_at = 0.0
+        self.status_at = 0.0  # the monotonic second at which the status was last set
         self.activity: Activity = "active"
         self.revision = 0  # of the last record written; of two records the higher revision is the newer
         self.budget: TokenBucket | None = None  # of HTTP calls for status and privacy [M8]
@@ -437,30 +439,39 @@ class User:
 
     def report(self, command: ReportActivity) -> None:
         """Apply a session's activity; the user's is the best of the connected ones [D10]."""
-        session = self.sessions.get(command.session_id)
-        if session is None or (command.activity == "active" and command.at < self.idle_at):
-            return  # it acted before the user was set to idle
-        session.activity = command.activity
+        if not self._note_activity(command.session_id, command.activity, command.at):
+            return
         if command.activity == "active":
             self.idle_at = 0.0
         self.update_activity(command.session_id, interacted=command.interacted)
 
+    def _note_activity(self, session_id: str, activity: Activity, at: float) -> bool:
+        """Set the activity that a session had at monotonic second `at`. Return False when it changes nothing: its edge
+        has reported a later one, or it acted before the user was set to idle. A command that is repeated after the loss
+        of an owner may arrive behind later ones, which took another way."""
+        session = self.sessions.get(session_id)
+        if session is None or at < session.activity_at or (activity == "active" and at < self.idle_at):
+            return False
+        session.activity, session.activity_at = activity, at
+        return True
+
     def change_status(self, command: ChangeStatus) -> dict[str, object]:
         """setStatus: active and idle clear the manual status; idle makes all sessions idle, until one of them acts
-        [D8]. Return the fields of the acknowledgement [M5]."""
-        data = command.data
-        before, self.restored_empty_version = self.profile.shows, 0
-        self.manual = data.status if data.status in MANUAL else None
-        if isinstance(data.status_message, str):
-            self.status_message = data.status_message
-        session = self.sessions.get(command.session_id)
-        if session is not None:
-            session.activity = command.activity
-        self.idle_at = command.at if data.status == "idle" else 0.0
-        if self.idle_at:
-            # The edge of a call's session gets the activity itself. That of a socket's session has it, but the session
-            # may have acted since: a command that is repeated after the loss of an owner may come behind that report.
-            self._make_idle(except_for=command.session_id if command.by_call else "")
+        [D8]. A status that was set before the present one, and arrives late, changes the session's activity at most.
+        Return the fields of the acknowledgement [M5]."""
+        data, before = command.data, self.profile.shows
+        self._note_activity(command.session_id, command.activity, command.at)
+        if command.at >= self.status_at:
+            self.restored_empty_version, self.status_at = 0, command.at
+            self.manual = data.status if data.status in MANUAL else None
+            if isinstance(data.status_message, str):
+                self.status_message = data.status_message
+            self.idle_at = command.at if data.status == "idle" else 0.0
+            if self.idle_at:
+                # The edge of a call's session gets the activity itself. That of a socket's session has it, but the
+                # session may have acted since: a command that is repeated after the loss of an owner may come behind
+                # that report.
+                self._make_idle(except_for=command.session_id if command.by_call else "")
         self.activity = self.liveliest()
         self.publish_profile(command.session_id, changed=self.profile.shows != before, interacted=True)
         return {"success": True, "status": self.profile.status, "statusMessage": self.status_message}

@@ -22,7 +22,7 @@ from koko_presence.cluster.cluster_bus import ClusterBus
 from koko_presence.owner import reconcile
 from koko_presence.owner.room_watchers import RoomWatchers
 from koko_presence.owner.shard import Shard
-from koko_presence.protocol.commands import EnterRoom, RemoveMember, UserInfo
+from koko_presence.protocol.commands import ChangeStatus, EnterRoom, RemoveMember, UserInfo
 from koko_presence.protocol.events import UserChanged
 from koko_presence.protocol.settings import NO_SETTINGS, merged
 from koko_presence.rooms import playback_sync, presence_state, room, room_settings, webhook_recorder
@@ -183,6 +183,19 @@ def test_a_status_that_is_lost_with_its_owner_would_be_found(monkeypatch: pytest
     monkeypatch.setattr(reconcile, "user_record", lambda user: structs.replace(whole(user), manual=None))
     monkeypatch.setattr(member_confirmation, "reconcile_shown", lambda user, command: None)
     found("with a worker went|shows")
+
+
+def test_a_former_status_that_comes_back_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted fault: the user's owner does not know when the status was set."""
+    change_status = User.change_status
+
+    def forgetful(self: User, command: ChangeStatus) -> dict[str, object]:
+        self.status_at = 0.0
+        return change_status(self, command)
+
+    monkeypatch.setattr(User, "change_status", forgetful)
+    script, _ = SCRIPTS["status_repeated_behind_a_later_one"]
+    assert "its owner has ('busy', 'old')" in (complaint_of(script) or "")
 
 
 @pytest.mark.long

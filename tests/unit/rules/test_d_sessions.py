@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from koko_presence.process.survey_handlers import SurveyHandlers
+from koko_presence.protocol.commands import ChangeStatus, ReportActivity
+from koko_presence.protocol.messages import StatusData
 from koko_presence.protocol.survey import Kick, Kicked
 from tests.world import Client, World
 
@@ -508,6 +510,17 @@ def tabs() -> tuple[Client, Client, Client]:
     return first, second, bob
 
 
+def status_of(client: Client, status: str, text: str) -> ChangeStatus:
+    """The command of a status that the client sets now, as an edge repeats it."""
+    return ChangeStatus(
+        user_id="ann",
+        session_id=client.session.session_id,
+        activity="active",
+        data=StatusData(status=status, status_message=text),  # type: ignore[arg-type]
+        at=client.world.now,
+    )
+
+
 def test_d8_idle_is_shown_for_a_user_with_several_tabs_and_stays(tabs: tuple[Client, Client, Client]) -> None:
     first, second, bob = tabs
     set_status(first, "idle", id=1)
@@ -529,6 +542,51 @@ def test_d8_an_act_read_together_with_the_status_ends_idle(tabs: tuple[Client, C
     assert shown(bob)[-1:] == [("active", "active")]
     bob.send(type="get_active", roomId="video_123")
     assert {row["status"] for row in bob.last("active")["users"] if row["userId"] == "ann"} == {"active"}
+
+
+def test_d8_a_status_that_arrives_behind_a_later_one_changes_nothing(tabs: tuple[Client, Client, Client]) -> None:
+    first, _, bob = tabs
+    late = status_of(first, "busy", "old")
+    bob.world.sleep(0.1)
+    first.send(type="status", data={"status": "reviewing", "statusMessage": "new"})
+    bob.world.sleep(2.0)
+    bob.take()
+    first.session.hub.bus.send(late, bob.world.now)
+    bob.world.sleep(0.1)
+    assert shown(bob) == []
+    assert bob.world.shard.users["ann"].status_message == "new"
+
+
+def test_d8_a_status_that_arrives_late_ends_no_later_idle(tabs: tuple[Client, Client, Client]) -> None:
+    first, _, bob = tabs
+    late = status_of(first, "active", "")
+    bob.world.sleep(0.1)
+    first.send(type="status", data={"status": "idle"})
+    bob.world.sleep(0.1)
+    bob.take()
+    first.session.hub.bus.send(late, bob.world.now)
+    bob.world.sleep(0.1)
+    assert shown(bob) == []
+
+
+def test_d8_an_activity_that_arrives_behind_a_later_one_changes_nothing(tabs: tuple[Client, Client, Client]) -> None:
+    first, second, bob = tabs
+    second.send(type="heartbeat", status="idle")
+    bob.world.sleep(0.1)
+    late = [
+        ReportActivity(
+            user_id="ann", session_id=first.session.session_id, activity="active", interacted=True, at=bob.world.now
+        ),
+        status_of(first, "busy", ""),
+    ]
+    bob.world.sleep(0.1)
+    first.send(type="heartbeat", status="idle")
+    bob.world.sleep(0.1)
+    assert shown(bob) == [("idle", "idle")]
+    for command in late:
+        first.session.hub.bus.send(command, bob.world.now)
+    bob.world.sleep(0.1)
+    assert shown(bob) == [("busy", "idle")]  # nobody has set a later status
 
 
 @pytest.mark.parametrize("how", ["cursor", "heartbeat active", "status", "another tab joins"])
