@@ -431,7 +431,9 @@ class Room(RoomState):
             return
         for other in member.person.members.values():
             if other.attached and (to_self or other is not member):
-                self.out.append(StreamFrame(frame, only=other.session_id))
+                # with its author, so that a slow client gets it after what the author showed while it was visible
+                skip = "" if other is member else member.session_id
+                self.out.append(StreamFrame(frame, skip=skip, only=other.session_id))
 
     def hide_cursor(self, member: Member, now: float) -> None:
         """Emit that a member's cursor is hidden [E3]."""

@@ -292,6 +292,25 @@ def delay(world: World, sender: int, receiver: int, seconds: float) -> None:
     world.link_delay_s = lambda *link: seconds if link == (sender, receiver) else 0.0
 
 
+def test_p3_a_slow_tab_gets_a_change_of_an_invisible_session_after_its_earlier_ones() -> None:
+    world = World()
+    ann, tab = world.person("ann"), world.person("ann")
+    ann.send(patch({"n": 1}))
+    world.sleep(2.0)
+    tab.unsent_bytes = 66 * 1024
+    ann.send(patch({"n": 2}))
+    world.sleep(0.5)
+    ann.send(patch({"n": 3}))
+    world.sleep(0.5)
+    ann.send(type="privacy", data={"invisible": True})
+    ann.send(patch({"n": 4}))
+    world.sleep(0.5)
+    tab.unsent_bytes = 0
+    tab.session.on_writable()
+    world.sleep(0.5)
+    assert merged(changes(tab)) == {"n": 4} == row_of(tab, ann.session_id)["presence"]
+
+
 @pytest.mark.one_worker
 def test_k3_a_change_sent_while_invisible_is_not_shown_before_the_room_knows_of_that() -> None:
     """The room may get it before the change of privacy, which goes by way of the user's owner."""
