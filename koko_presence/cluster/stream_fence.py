@@ -9,7 +9,7 @@ would be unknown there. The edge repeats the join.
 from collections.abc import Mapping, Set
 from typing import Protocol
 
-from koko_presence._fastpath.fanout import RoomFlush
+from koko_presence._fastpath.fanout import RoomFlush, StreamFrame
 from koko_presence.owner.shard import Shard
 from koko_presence.rooms.room import Room
 
@@ -19,6 +19,8 @@ from .peer import PeerConnection
 from .placement import room_key
 
 SNAPSHOT_WITHIN_S = 1.0  # what `strip_unknown` drops is passed on again after that in any case
+_PRESENCE_CHANGED = b'{"type":"presence_changed",'
+HEAD_BYTES = 10 + len(_PRESENCE_CHANGED)  # of a frame's header, and of the message's type, its first field
 
 
 class Ownership(Protocol):
@@ -135,22 +137,27 @@ class StreamFence:
     def strip_unknown(self, flush: RoomFlush, now: float) -> RoomFlush:
         """Return the flush, without cursors, selections and changes of presence objects while snapshots are awaited,
         those ahead of the last awaited snapshot in this flush included: they may belong to members that the clients
-        have not received yet, and a snapshot has all three."""
+        have not received yet, and a snapshot has all three. A session that leaves the room gets no snapshot, and is not
+        waited for: others have their snapshots, and would lose what is dropped."""
         if not self._awaiting_snapshot or flush.room_id not in self._awaiting_snapshot:
             return flush
         sessions, until = self._awaiting_snapshot[flush.room_id]
+        subscription = self._bus.edge.subscriptions.get(flush.room_id)
+        sessions.intersection_update(() if subscription is None else subscription.subscribers)
         known_from = 0  # the place behind the last awaited snapshot
         for at, item in enumerate(flush.items, 1):
             if item.attach and item.only in sessions:
                 sessions.remove(item.only)
                 known_from = at
+            elif item.detach:
+                sessions.discard(item.only)
         if sessions:
             known_from = len(flush.items)
         else:
             del self._awaiting_snapshot[flush.room_id]
         if now >= until:
             return flush
-        items = [item for at, item in enumerate(flush.items) if at >= known_from or not item.merge]
+        items = [item for at, item in enumerate(flush.items) if at >= known_from or not _is_in_snapshots(item)]
         return RoomFlush(flush.room_id, items, flush.timestamp)
 
     def settle(self, missed_rooms: Set[str], now: float) -> None:
@@ -183,3 +190,9 @@ class StreamFence:
         # sessions have no number, so a client does not notice that they are [K7].
         for room_id in sorted((missed_rooms | early | discarded) & subscriptions.keys()):
             self.refresh(room_id, me, now)
+
+
+def _is_in_snapshots(item: StreamFrame) -> bool:
+    """Return whether a frame only repeats what a later snapshot has. The changes of the presence object of an invisible
+    session, which go to single sessions, have no mark."""
+    return bool(item.merge) or (bool(item.only) and _PRESENCE_CHANGED in item.frame[:HEAD_BYTES])
