@@ -365,10 +365,10 @@ class ClusterBus(LocalBus):
         flush = self._shard.make_flush(room, items, now)
         plain = b""
         before = room.note_flushed()
+        # The own edge comes last: a session there may answer by ending the room, and the deletion of the replicas must
+        # not overtake these deltas.
         for edge_id in edges:
-            if edge_id == self.me:
-                self._edges[edge_id].on_flush(flush, now)
-            elif (peer := self.peers.get(edge_id)) is not None:
+            if edge_id != self.me and (peer := self.peers.get(edge_id)) is not None:
                 delta = deltas.pop(edge_id, b"") if deltas else b""
                 if delta:
                     body = pack_flush(flush, self.transfer.epoch, before, room.seq, delta)
@@ -378,6 +378,8 @@ class ClusterBus(LocalBus):
                 self._grant_routes(room, edge_id, items)
         for worker, delta in deltas.items():
             self._send_delta(worker, room, delta, now)
+        if self.me in edges:
+            self._edges[self.me].on_flush(flush, now)
 
     def _deltas(self, room: Room) -> dict[int, bytes]:
         """Take what has changed since the last delta, and return the delta for each replica holder of the room."""
