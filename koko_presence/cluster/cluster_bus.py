@@ -74,6 +74,7 @@ class ClusterBus(LocalBus):
         self.received_seqs: dict[str, int] = {}  # by room of another owner: the `seq` that this edge has received
         # by user that is owned here: the backup owner that has its record
         self._user_replica_holders: dict[str, int] = {}
+        self._ended: list[Room] = []  # rooms that are gone, whose last frames may not have been flushed
         self.forwards = 0  # commands sent to other workers
         self._timers = timers
         self._open_link = open_link
@@ -412,7 +413,11 @@ class ClusterBus(LocalBus):
 
     def _end_replicas(self, now: float) -> None:
         """Delete the replicas of rooms that are gone."""
-        for room in self._shard.take_freed():
+        freed = self._shard.take_freed()
+        if not freed:
+            return
+        self._ended[:] = [room for room in (*self._ended, *freed) if room.out]
+        for room in freed:
             # After a take-over, the replica holders of the previous owner have a record, too. The room's last events
             # are for the edges only, and follow without a delta.
             holders = {*room.end_replicas(), self.transfer.backup_owner(room_key(room.id))}
@@ -497,6 +502,12 @@ class ClusterBus(LocalBus):
     def flush_now(self, room: Room, now: float) -> None:
         """Flush a room now, whatever its schedule."""
         self._deliver(room, room.take_items(now), now)
+
+    def flush_ended(self, now: float) -> None:
+        """Flush the last frames of rooms that are gone, ahead of those of new rooms with the same ids. A session that
+        receives them may end another room by what it has held back."""
+        while self._ended:
+            self.flush_now(self._ended.pop(0), now)
 
     def drop_routes(self, room: Room) -> None:
         """Drop the cursor routes of a room that has another owner now."""

@@ -70,6 +70,8 @@ class TransferBus(Protocol):
 
     def flush_now(self, room: Room, now: float) -> None: ...
 
+    def flush_ended(self, now: float) -> None: ...
+
     def resend_snapshots(self, room: Room, edge_id: int, now: float) -> None: ...
 
     def cursor_route(self, room_id: str, session_id: str) -> CursorRoute | None: ...
@@ -354,9 +356,11 @@ class OwnershipTransfer:
 
     def _flush_moved(self, now: float) -> list[Room]:
         """Flush the rooms that move until nothing is left to send, and return them. A session whose join is answered by
-        that sends what it has held back, which may change any room."""
+        that sends what it has held back, which may change any room, or end it. A room that has ended sends its last
+        frames first: a new one of the same id may be here already."""
         flushed: set[Room] = set()
         while True:
+            self._bus.flush_ended(now)
             rooms = [room for room in self._bus.shard.rooms.values() if self._change.moved(room_key(room.id))]
             for room in rooms:
                 reconcile.release_waiting(room, now)
