@@ -468,7 +468,13 @@ class Memberships(Reauthorization):
         self._apply(membership, "leave", now, reply_to(self._session, message.id))
 
     def _send_leave(
-        self, membership: RoomMembership, now: float, reply: ReplyTo | None = None, reason: str = "left"
+        self,
+        membership: RoomMembership,
+        now: float,
+        reply: ReplyTo | None = None,
+        reason: str = "left",
+        *,
+        before: int = 0,
     ) -> None:
         self._forget(membership)
         session = self._session
@@ -478,6 +484,7 @@ class Memberships(Reauthorization):
             session_id=session.session_id,
             reply_to=reply,
             reason=reason,
+            before=before,
         )
         membership.note_leave_sent(command, now)
         self._send(command, now)
@@ -493,6 +500,14 @@ class Memberships(Reauthorization):
         self._session.write(payload)
         self._session.hub.unsubscribe(self._session, membership.room_id)
         membership.note_left()
+
+    def _leave_resumed(self, membership: RoomMembership, now: float, payload: bytes) -> None:
+        """Pass on an answer to a leave that this connection has not sent: a call did, or an earlier connection. The
+        latter may have joined the room again behind its leave; the membership by which the session was resumed ends,
+        because the client takes itself for out. One that a call has begun since does not."""
+        self._tell_left(membership, now, payload)
+        self._send_leave(membership, now, before=self._session.version)
+        membership.note_acknowledged()
 
     def _acknowledge_leave(self, membership: RoomMembership, now: float) -> None:
         assert membership.leave is not None
@@ -859,6 +874,7 @@ ACTIONS: dict[str, Callable[..., None]] = {
     "note_left": Memberships._note_left,
     "send_leave": Memberships._send_leave,
     "tell_left": Memberships._tell_left,
+    "leave_resumed": Memberships._leave_resumed,
     "expel": Memberships._expel,
     "tell_refusal": Memberships._tell_refusal,
     "end_join": Memberships._end_join,

@@ -112,7 +112,7 @@ TRANSITIONS: dict[tuple[str, str], tuple[str, str]] = {
     # the owner's answer to a leave, without a stream
     (ABSENT, "left"): (ABSENT, "tell_left"),
     (CHECKING, "left"): (CHECKING, "tell_left"),
-    (JOINED, "left"): (ABSENT, "tell_left"),
+    (JOINED, "left"): (ABSENT, "leave_resumed"),
     (SUBSCRIBED, "left"): (ABSENT, "tell_left"),
     (LEAVING, "left"): (ABSENT, "tell_left"),
     (EXPELLED, "left"): (EXPELLED, "tell_left"),
@@ -249,8 +249,10 @@ class RoomMembership:
 
     @property
     def is_superseded(self) -> bool:
-        """True when an answer to a leave is out of date: the client has the acknowledgement, or joins again."""
-        return self.leave_stage == ACKNOWLEDGED or self.join is not None
+        """True when an answer to a leave is out of date: the client has the acknowledgement, or joins again. A session
+        that was resumed with the room, and joins it, may get the answer to a leave of an earlier connection."""
+        joins = self.join is not None or (self.state == JOINED and self.began_at is not None)
+        return joins or self.leave_stage == ACKNOWLEDGED
 
     def left_reason(self, now: float) -> str | None:
         """The reason of a leave that was sent within LEAVING_S and is answered; None without one."""

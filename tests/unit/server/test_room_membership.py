@@ -281,7 +281,7 @@ EXPECTED: dict[str, dict[str, tuple[str, str, str]]] = {
     "left": {
         ABSENT: (ABSENT, "left", ""),
         CHECKING: (CHECKING, "left", ""),
-        JOINED: (ABSENT, "left", ""),
+        JOINED: (ABSENT, "left", "LeaveRoom"),
         SUBSCRIBED: (ABSENT, "left", ""),
         LEAVING: (ABSENT, "left", ""),
         EXPELLED: (EXPELLED, "left", ""),
