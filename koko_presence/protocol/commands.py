@@ -210,12 +210,15 @@ class EnterRoom(UserCommand, kw_only=True):
 class LeaveRoom(UserCommand, kw_only=True):
     """Ends a membership: the client's own leave, or `kicked` after a refreshed token that no longer permits the room.
     `reason` is that of `user_left`. A call may name no session: then `lease`, or the user's only session in the room,
-    or with `all` every session of the user there leaves [M3]. `before`: only a membership that began before this
-    version ends; 0: any one."""
+    or with `all` every session of the user there leaves [M3]. `connection` is the session's that leaves, with its
+    version `session_version`: it does not end what a later one has joined; 0 for a call. `before`: only a membership
+    that began before this version ends; 0: any one."""
 
     room_id: str
     session_id: str
     reason: str = "left"
+    connection: int = 0
+    session_version: int = 0
     before: int = 0
     reply_to: ReplyTo | None = None
     lease: str = ""

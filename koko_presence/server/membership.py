@@ -484,6 +484,8 @@ class Memberships(Reauthorization):
             session_id=session.session_id,
             reply_to=reply,
             reason=reason,
+            connection=session.connection,
+            session_version=session.version,
             before=before,
         )
         membership.note_leave_sent(command, now)

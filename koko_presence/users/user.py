@@ -392,11 +392,20 @@ class User:
             raise PresenceError("TOO_MANY_ROOMS")
 
     def leave(self, command: LeaveRoom) -> None:
-        """Handle a client's own leave; the room answers it. With `before`, a session that is not in the room, or that
-        has come since, is left as it is, without an answer."""
+        """Handle a client's own leave; the room answers it. One of an earlier connection is ignored when the session
+        has joined the room since over its present one. With `before`, a session that is not in the room, or that has
+        come since, is left as it is, without an answer."""
         session = self.sessions.get(command.session_id)
         membership_id = None if session is None else session.rooms.get(command.room_id)
         if command.before and (membership_id is None or membership_id >= command.before):
+            return
+        if (
+            command.connection
+            and session is not None
+            and self._is_outdated(session, command.connection, command.session_version)
+            and membership_id is not None
+            and membership_id > session.session_version
+        ):
             return
         removal = RemoveMember(
             room_id=command.room_id, session_id=command.session_id, reason=command.reason, reply_to=command.reply_to
