@@ -140,6 +140,11 @@ class Shard:
         if self.context.replicated and isinstance(command, UserCommand):
             self.context.touch_user(command.user_id)
 
+    def delete_replicas(self, room: Room) -> None:
+        """Have the replicas of a room that is gone deleted."""
+        if self.context.replicated:
+            self.freed.append(room)
+
     def take_freed(self) -> list[Room]:
         """Return the rooms that have gone since the last call, whose replicas are to be deleted."""
         freed, self.freed = self.freed, []
@@ -386,8 +391,7 @@ class Shard:
         lifetime.forget_deadlines(room)
         if self.rooms.get(room.id) is room:
             del self.rooms[room.id]
-            if self.context.replicated:
-                self.freed.append(room)
+            self.delete_replicas(room)
 
     @ROOM_COMMANDS.handles(SuspendMember)
     def _suspend(self, command: SuspendMember, now: float) -> None:

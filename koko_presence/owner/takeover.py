@@ -147,7 +147,7 @@ def _restored(shard: Shard, room_id: str, gathered: GatheredRoom, now: float) ->
             shard, {edge: presence.sessions.keys() - gone for edge, presence in gathered.presences.items()}
         )
         if record is not None:
-            _record_ended_room(shard, room_id, record, ended, now)
+            _end_room(shard, room_id, record, ended, gathered.seqs.keys(), now)
         return None
     missed = {member.session_id for member in ended if _is_unsent(shard, room_id, member)}
     present = {each: member for each, member in record.members.items() if each not in gone or each in missed}
@@ -186,16 +186,24 @@ def _is_unsent(shard: Shard, room_id: str, member: MemberRecord) -> bool:
     return member.joined_at > shard.ended(room_id, member.session_id).notified_at
 
 
-def _record_ended_room(
-    shard: Shard, room_id: str, record: RoomRecord, ended: Collection[MemberRecord], now: float
+def _end_room(
+    shard: Shard,
+    room_id: str,
+    record: RoomRecord,
+    ended: Collection[MemberRecord],
+    holders: Collection[int],
+    now: float,
 ) -> None:
-    """Record webhook events for a room whose recorded members have all left here since, which has ended it. Its
-    creation may have been reported once more."""
-    if shard.context.webhook_sink is None:
-        return
+    """End a room whose recorded members have all left here since. The workers in `holders` have records of it, which
+    are deleted: the deletion that the previous owner has sent may come too late. Record webhook events: its creation
+    may have been reported once more."""
     empty = structs.replace(record, members={}, head=structs.replace(record.head, controller=None, requests=[]))
     room = reconcile.restore_room(room_id, empty, record.seq, shard.context, now)
     reconcile.forget_deadlines(room)
+    room.set_replica_holders(set(holders))
+    shard.delete_replicas(room)
+    if shard.context.webhook_sink is None:
+        return
     _record_missed_leaves(shard, room, ended, now)
     if record.head.created_at > max(shard.ended(room_id, member.session_id).notified_at for member in ended):
         webhook_recorder.emptied(room, now)
