@@ -20,7 +20,7 @@ from koko_presence._fastpath.wire import RemoteCursorRoute, pack_flush, show_cur
 from koko_presence.owner import reconcile
 from koko_presence.owner.shard import Shard
 from koko_presence.protocol.commands import Command, ReplyTo, RoomAction
-from koko_presence.protocol.edge_messages import CallAnswered, EdgeMessage, Reply, SessionLost
+from koko_presence.protocol.edge_messages import CallAnswered, EdgeMessage, Left, Reply, SessionLost
 from koko_presence.protocol.events import error_reply
 from koko_presence.protocol.messages import CursorMessage, PlaybackMessage
 from koko_presence.protocol.models import Cursor
@@ -265,7 +265,9 @@ class ClusterBus(LocalBus):
         elif kind == wire_messages.ACKNOWLEDGED:
             peer.on_acknowledged(wire_messages.decode(kind, body))
         elif kind == wire_messages.EDGE_MESSAGE:
-            self.edge.on_edge_message(wire_messages.decode(kind, body), now)
+            message = wire_messages.decode(kind, body)
+            if not (isinstance(message, Left) and self.fence.defer(sender, message.room_id, body)):
+                self.edge.on_edge_message(message, now)
         elif kind == wire_messages.ROUTE:
             given = wire_messages.decode(kind, body)
             if not self.transfer.is_owner(sender, room_key(given.room_id), given.epoch):

@@ -75,7 +75,7 @@ class StreamFence:
 
     def __init__(self, bus: FenceBus) -> None:
         self._bus = bus
-        self._deferred: list[tuple[int, bytes]] = []
+        self._deferred: list[tuple[int, int, bytes]] = []  # sender, kind and body of messages
         self._deferred_rooms: set[str] = set()  # the rooms of `_deferred`
         self._discarded: set[str] = set()  # rooms of which a flush was dropped in this change of owners
         self._settling = False  # the deferred flushes are passed on
@@ -91,7 +91,7 @@ class StreamFence:
         # a room that is still here has not been given up yet
         here = transfer.recovering and room_id in bus.shard.rooms
         if epoch > transfer.settled_epoch or here or room_id in self._deferred_rooms:
-            self._deferred.append((sender, body))
+            self._deferred.append((sender, wire_messages.FLUSH, body))
             self._deferred_rooms.add(room_id)
             return False
         outdated = epoch < self._epochs.get(room_id, 0) or transfer.has_reported(room_key(room_id))
@@ -102,6 +102,14 @@ class StreamFence:
         self._epochs[room_id] = epoch
         if len(self._epochs) > 2 * len(bus.edge.subscriptions) + 64:  # rooms without subscribers here
             self._epochs = {each: known for each, known in self._epochs.items() if each in bus.edge.subscriptions}
+        return True
+
+    def defer(self, sender: int, room_id: str, body: bytes) -> bool:
+        """Return whether an edge message about a room waits for `settle`, behind a flush of the room that waits: the
+        flush may have the answer to an earlier join of the same session."""
+        if room_id not in self._deferred_rooms:
+            return False
+        self._deferred.append((sender, wire_messages.EDGE_MESSAGE, body))
         return True
 
     def refresh(self, room_id: str, edge: int, now: float) -> None:
@@ -161,9 +169,9 @@ class StreamFence:
         return RoomFlush(flush.room_id, items, flush.timestamp)
 
     def settle(self, missed_rooms: Set[str], now: float) -> None:
-        """Pass on the flushes that have waited: the change of owners is over. Rooms that still waited for a snapshot
-        when their owner was lost are refreshed by the new one, and so are `missed_rooms`, of which the last flushes of
-        a previous owner may not have arrived: if they still come, they are dropped."""
+        """Pass on the flushes and answers that have waited: the change of owners is over. Rooms that still waited for a
+        snapshot when their owner was lost are refreshed by the new one, and so are `missed_rooms`, of which the last
+        flushes of a previous owner may not have arrived: if they still come, they are dropped."""
         to_refresh, self._to_refresh = self._to_refresh, []
         subscriptions, me = self._bus.edge.subscriptions, self._bus.me
         awaiting_snapshot, self._awaiting_snapshot = self._awaiting_snapshot, {}
@@ -174,13 +182,13 @@ class StreamFence:
         ]
         for room_id, edge in dict.fromkeys(to_refresh):
             self.refresh(room_id, edge, now)
-        flushes, self._deferred = self._deferred, []
+        deferred, self._deferred = self._deferred, []
         self._deferred_rooms.clear()
         early, self._discarded = self._discarded, set()
         self._settling = True
         try:
-            for sender, body in flushes:
-                self._bus.on_peer_messages(sender, [(wire_messages.FLUSH, body)])
+            for sender, kind, body in deferred:
+                self._bus.on_peer_messages(sender, [(kind, body)])
         finally:
             self._settling = False
         discarded, self._discarded = self._discarded, set()
