@@ -110,7 +110,7 @@ class OwnershipTransfer:
         self._lost_workers = False
         self._gave_up_before = False  # a worker was given up before a later view made this change begin again
         self._unconfirmed = Unconfirmed()
-        self._recovered_rooms: set[str] = set()  # rooms taken over without their owner's final record
+        self._recovered_rooms: set[str] = set()  # rooms taken over without their owner's final record, or before it
         self.unacknowledged: list[Command] = []
 
     @property
@@ -469,6 +469,8 @@ class OwnershipTransfer:
             made = room_id not in bus.shard.rooms
             if made and (room.best is None or not room.best.final):
                 self._recovered_rooms.add(room_id)  # the last events of its previous owner may be lost
+            elif not made and self.recovering and room.best is not None:
+                self._recovered_rooms.add(room_id)  # a late record, during the next change
             take_over_room(bus.shard, room_id, room, reporting_edges, self._change.target.view.ids, now)
             if made:
                 self._unconfirmed.note_room(bus.shard, room_id, room.presences, reporting_edges)
