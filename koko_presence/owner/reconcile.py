@@ -436,7 +436,7 @@ def restore_user(user_id: str, record: UserRecord | None, context: ShardContext,
     user.note_restored(record.revision)
     user.manual, user.status_message, user.idle_at = record.manual, record.status_message, record.idle_at
     user.status_at = record.status_at
-    user.take_user_info("", record.user_info)
+    user.take_user_info("", record.user_info, record.revision)
     _restore_privacy_defaults(user, record)
     for each in record.sessions:
         user.sessions[each.session_id] = _restored_session(each)
@@ -472,7 +472,7 @@ def _restore_privacy_defaults(user: User, record: UserRecord) -> None:
 def merge_delayed_record(user: User, record: UserRecord) -> bool:
     """Apply the late record of a user that was restored without one. Return whether it changes the user's status. The
     name counts in any case when its token is newer."""
-    user.take_user_info("", record.user_info)
+    user.take_user_info("", record.user_info, record.revision)
     if not user.restored_profile_version < record.revision < user.restored_empty_version:
         return False
     user.restored_empty_version, user.manual, user.status_message = 0, record.manual, record.status_message

@@ -101,9 +101,9 @@ def _reconcile_privacy(user: User, command: ConfirmMember) -> None:
 
 def _reconcile_profile(user: User, command: ConfirmMember) -> None:
     """Accept the profile that the room shows when all records of the user are lost, else send the room the present
-    one. The name is that of the newest token, here or there."""
+    one. The name is that of the newest token, here or there; of two issued in the same second, the one known later."""
     shown = command.profile
-    user.take_user_info(command.session_id, shown.user_info)
+    user.take_user_info(command.session_id, shown.user_info, shown.version)
     is_restorable = user.restored_profile_version < shown.version < user.restored_empty_version
     if shown.shows != user.profile.shows and is_restorable:
         user.restored_profile_version = shown.version

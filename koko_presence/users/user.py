@@ -46,6 +46,7 @@ from .session import NONE, UserSession
 MIGRATION_S = 3.0  # a client that was sent to another worker is shown as connected for this time
 MANUAL = frozenset(("busy", "reviewing", "away"))
 NO_ENDED: Mapping[str, str] = MappingProxyType({})  # shared: only a user that was restored without a record has some
+UNKNOWN_VERSION = 1  # below all that owners give
 _LIVELIEST: tuple[Activity, ...] = ("active", "idle", "away")
 
 
@@ -62,7 +63,7 @@ class User:
     __slots__ = (
         "activity", "budget", "context", "ended_sessions", "id", "idle_at", "manual", "privacy_defaults",
         "restored_empty_version", "restored_profile_version", "revision", "sessions", "status_at", "status_message",
-        "user_info",
+        "user_info", "user_info_version",
     )  # fmt: skip
 
     def __init__(self, user_id: str, context: ShardContext) -> None:
@@ -72,6 +73,7 @@ class User:
         self.manual: str | None = None
         self.status_message = ""
         self.user_info = UserInfo()  # of the newest token; without a name until a token is known here
+        self.user_info_version = 0  # at which it was known; decides between tokens that were issued in the same second
         # The monotonic second at which the user was set to idle, as long as no session has acted since [D8]; else 0.0
         self.idle_at = 0.0
         self.status_at = 0.0  # the monotonic second at which the status was last set
@@ -436,20 +438,24 @@ class User:
 
     # --- name, status and privacy ---------------------------------------------------------------------------------
 
-    def take_user_info(self, session_id: str, user_info: UserInfo) -> None:
+    def take_user_info(self, session_id: str, user_info: UserInfo, version: int = 0) -> None:
         """Show this name and image, which are those of a token of session `session_id`, in all rooms, unless a newer
-        token has said otherwise [A5]."""
-        known = self.user_info
-        if known.name and (not user_info.issued_at_s or user_info.issued_at_s < known.issued_at_s):
+        token has said otherwise [A5]. Of two that were issued in the same second, the one with the higher `version`
+        counts: that of a record or of a room's profile; 0: the token comes now."""
+        known, issued_at_s = self.user_info, user_info.issued_at_s
+        is_older = issued_at_s < known.issued_at_s or (
+            issued_at_s == known.issued_at_s and 0 < version < self.user_info_version
+        )
+        if known.name and (not issued_at_s or is_older):
             return
-        self.user_info = user_info
+        self.user_info, self.user_info_version = user_info, version or self.context.next_version()
         self.publish_profile(session_id, changed=bool(known.name) and user_info.shows != known.shows, interacted=False)
 
     def take_repeated_user_info(self, session_id: str, user_info: UserInfo) -> None:
         """Show this name and image, which the token of a socket has said before, unless another token has said
         otherwise. If both were issued in the same second, the one known here came later, and counts."""
         if not self.user_info.name or user_info.issued_at_s > self.user_info.issued_at_s:
-            self.take_user_info(session_id, user_info)
+            self.take_user_info(session_id, user_info, UNKNOWN_VERSION)
 
     def report(self, command: ReportActivity) -> None:
         """Apply a session's activity; the user's is the best of the connected ones [D10]."""

@@ -24,10 +24,12 @@ from koko_presence.protocol.commands import (
     LeaveRoom,
     Profile,
     RemoveMember,
+    RenewUserInfo,
     ReplyTo,
     ResumeMember,
     RoomAction,
     SessionInfo,
+    UserInfo,
 )
 from koko_presence.protocol.edge_messages import EdgeMessage, Reply
 from koko_presence.protocol.snapshots import Presence, RoomPresence
@@ -931,3 +933,33 @@ def test_a_route_that_arrives_after_the_leave_does_not_outlive_the_refused_join(
     world.sleep(1.0)
     assert ann.closed is None
     assert {message["code"] for message in ann.take("error")} == {"NOT_IN_ROOM"}
+
+
+def test_of_two_names_of_the_same_second_the_later_one_outlives_the_statement_of_a_room_that_stood_still() -> None:
+    """A user whose records are lost is restored from the statement of a room, and gets a token with another name,
+    issued in the same second. A room that stood still then reports the earlier name. It replaced the later one in all
+    rooms."""
+    shard = World().shard
+    for _ in range(5):
+        shard.context.next_version()
+    session_info = SessionInfo(edge=1, session_id="s1", user_id="ada", connection=7, session_version=1)
+
+    def confirm(name: str, version: int) -> None:
+        statement = ConfirmMember(
+            user_id="ada",
+            room_id="video_1",
+            session_id="s1",
+            membership_id=5,
+            connection=7,
+            profile=Profile(user_info=UserInfo(name, None, 7.0), version=version),
+            session_info=session_info,
+        )
+        shard.handle(statement, 1.0)
+
+    confirm("Ada", 2)
+    confirm("Ada King", 3)
+    assert shard.users["ada"].user_info.name == "Ada King", "a room that has more of the lost owner"
+    renewed = RenewUserInfo(user_id="ada", session_id="s1", user_info=UserInfo("Ada Lovelace", None, 7.0))
+    shard.handle(renewed, 2.0)
+    confirm("Ada King", 3)
+    assert shard.users["ada"].user_info.name == "Ada Lovelace"
