@@ -386,7 +386,8 @@ test("a call under way ends with its stream, without which it would be refused",
   room.updateCursor({ timestamp: 2 });
   await time.advance(100);
   await window.fire("pagehide", { persisted: false });
-  assert.deepEqual(server.posts.map(({ names: [name], signal }) => [name, signal.aborted]), [["updateCursor", true], ["leave", false]]);
+  const calls = server.posts.map(({ names: [name], signal }) => [name, signal.aborted]);
+  assert.deepEqual(calls, [["updateCursor", true], ["leave", false]]);
   server.isHeld = false;
   server.release();
   await settle();

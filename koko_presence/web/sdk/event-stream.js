@@ -75,7 +75,7 @@ export class EventStreamSocket {
   /** A request is under way, or the distance to the next one. */
   #isBusy = false;
   /**
-   * The last request, unless it has a leave. It ends with the stream: the server refuses calls of a session that has none.
+   * The last request, unless it has a leave. It ends with the stream: the server refuses calls of a session without one.
    * @type {AbortController | undefined}
    */
   #request;
@@ -266,6 +266,8 @@ export class EventStreamSocket {
   async #post(messages, init) {
     const inputs = messages.map(({ type, id, ...input }) => input);
     const names = messages.map(procedureOf).join(",presence.");
+    const fields = { "content-type": "application/json", "x-presence-session": this.#sessionId };
+    const headers = this.#headers(this.#token, fields);
     const request = new AbortController();
     if (!messages.some(({ type }) => type === "leave")) this.#request = request; // a leave counts without a stream, too
     const timer = setTimeout(() => request.abort(), ANSWER_MS);
@@ -276,7 +278,7 @@ export class EventStreamSocket {
         ...init,
         method: "POST",
         signal: request.signal,
-        headers: this.#headers(this.#token, { "content-type": "application/json", "x-presence-session": this.#sessionId }),
+        headers,
         body: JSON.stringify({ ...inputs }),
       });
       answers = await response.json();

@@ -140,8 +140,8 @@ export class SharedPlayback {
   }
 
   /**
-   * Before the first join it waits for that, however long it takes; later an old one would change the film of a room that has
-   * moved on [H4].
+   * Before the first join it waits for that, however long it takes; later an old one would change the film of a room that
+   * has moved on [H4].
    * @param {MediumChange} change
    */
   async setMedia(change) {

@@ -1,8 +1,8 @@
 /** @import { Privacy } from "./types.js" */
 
 /**
- * The privacy that the next `auth` or `join` has: a first value with the changes that were made since, in their order. A change
- * that the server refuses is taken out again; those that were made beside it stay.
+ * The privacy that the next `auth` or `join` has: a first value with the changes that were made since, in their order. A
+ * change that the server refuses is taken out again; those that were made beside it stay.
  */
 export class OwnPrivacy {
   /**

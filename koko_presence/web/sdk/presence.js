@@ -298,8 +298,8 @@ class PresenceClient {
   }
 
   /**
-   * The next connection says a change again, and so do the joins of rooms that were entered with a privacy, unless the server
-   * refuses it.
+   * The next connection says a change again, and so do the joins of rooms that were entered with a privacy, unless the
+   * server refuses it.
    * @param {Privacy} change
    */
   async #setPrivacy(change) {

@@ -68,7 +68,7 @@ export interface MediumChange extends Omit<Medium, "mediaId"> {
   readonly keepPosition?: boolean;
   /** Your estimate of the server's ms at the user's action; filled in by default. */
   readonly at?: number;
-  /** How long after `at` it may arrive, ms; later it is refused with `STALE`. 2000 by default, once the room was joined. */
+  /** How long after `at` it may arrive, ms; later it is refused with `STALE`. 2000 by default, from the first join on. */
   readonly maxAgeMs?: number;
 }
 
