@@ -477,8 +477,8 @@ class OwnershipTransfer:
                 # An edge that was given up may not have received the last events, although the record has them: their
                 # owner has not waited for it, and may be gone before they arrive.
                 is_unsure = room_id in self._recovered_rooms or self._gave_up
-                if is_unsure and room_id in bus.shard.rooms:
-                    bus.shard.rooms[room_id].repeat_private(now)
+                if is_unsure and (restored := bus.shard.rooms.get(room_id)) is not None:
+                    restored.repeat_private(now, room.users_who_may_see_the_gone(restored))
             bus.replicas.rooms.pop(room_id, None)
             received_seq = bus.received_seqs.pop(room_id, None)
             taken = bus.shard.rooms.get(room_id)

@@ -26,18 +26,24 @@ RESUME_EXTENSION_S = 1.0  # for which a resume token is accepted beyond the grac
 class GatheredRoom:
     """The gathered records and reports of one room that this worker is to own."""
 
-    __slots__ = ("best", "competing_rooms", "presences", "seqs")
+    __slots__ = ("best", "competing_rooms", "invisible", "presences", "seqs")
 
     def __init__(self) -> None:
         self.best: RoomRecord | None = None
         # superseded by `best`: the same room as another owner has created it
         self.competing_rooms: list[RoomRecord] = []
+        self.invisible: dict[str, str] = {}  # sessions that are invisible in any of the records, and their users
         self.presences: dict[int, Presence] = {}
         self.seqs: dict[int, int] = {}  # the room's `seq` at each worker
 
     def workers_below(self, flushed_seq: int) -> set[int]:
         """Return the workers whose `seq` in the room is below `flushed_seq`."""
         return {worker for worker, seq in self.seqs.items() if seq < flushed_seq}
+
+    def users_who_may_see_the_gone(self, room: Room) -> set[str]:
+        """Return the users with an invisible session in any of the records that is not in the restored `room`. The
+        record of an edge is what its clients have received, and the leave has no `seq` by which they miss it."""
+        return {user_id for session_id, user_id in self.invisible.items() if session_id not in room.members}
 
     def add_presence(self, presence: Presence) -> None:
         """Add an edge's report, in place of an earlier one. A report may arrive after a later one, by way of a worker
@@ -49,6 +55,9 @@ class GatheredRoom:
     def add_record(self, sender: int, record: RoomRecord) -> None:
         """Add a record. The one with the highest revision decides which members the room has."""
         self.seqs[sender] = max(record.seq, self.seqs.get(sender, 0))
+        for session_id, member in record.members.items():
+            if member.invisible or member.disabled:
+                self.invisible[session_id] = member.user_id
         if self.best is None:
             self.best = record
             return

@@ -12,6 +12,8 @@ The room writes only its own state. Its output goes into `out` (frames, in order
 owners, messages for edges).
 """
 
+from collections.abc import Set
+
 import msgspec
 from msgspec import UNSET, structs
 
@@ -594,13 +596,15 @@ class Room(RoomState):
 
     # --- helpers --------------------------------------------------------------------------------------------------
 
-    def repeat_private(self, now: float) -> None:
-        """Repeat the snapshot to users with an invisible session, because the last events of the previous owner may be
-        lost, or some edge may have missed them. A client that misses a numbered event detects the gap, but the events
-        of invisible sessions, which only their user's other sessions receive, have no number, and neither has the
-        snapshot by which members learn that the room has ended for all others [K7]."""
+    def repeat_private(self, now: float, also: Set[str]) -> None:
+        """Repeat the snapshot to users with an invisible session, and to the users `also`, of whom one has left,
+        because the last events of the previous owner may be lost, or some edge may have missed them. A client that
+        misses a numbered event detects the gap, but the events of invisible sessions, which only their user's other
+        sessions receive, have no number, and neither has the snapshot by which members learn that the room has ended
+        for all others [K7]."""
         for person in self.people.values():
-            if not self.shown or (len(person.members) > 1 and person.visible_count < len(person.members)):
+            has_invisible = len(person.members) > 1 and person.visible_count < len(person.members)
+            if not self.shown or has_invisible or person.user_id in also:
                 for member in person.members.values():
                     repeat_snapshot(self, member, now)
 
