@@ -483,7 +483,7 @@ class OwnershipTransfer:
             received_seq = bus.received_seqs.pop(room_id, None)
             taken = bus.shard.rooms.get(room_id)
             if taken is not None:
-                lagging_edges = room.workers_below(taken.flushed_seq)
+                lagging_edges = room.lagging_workers(taken.flushed_seq)
                 # The last events of its previous owner had not arrived here.
                 if received_seq is not None and received_seq != taken.flushed_seq:
                     lagging_edges = lagging_edges | {bus.me}

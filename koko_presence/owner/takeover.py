@@ -26,7 +26,7 @@ RESUME_EXTENSION_S = 1.0  # for which a resume token is accepted beyond the grac
 class GatheredRoom:
     """The gathered records and reports of one room that this worker is to own."""
 
-    __slots__ = ("best", "competing_rooms", "invisible", "presences", "seqs")
+    __slots__ = ("best", "competing_rooms", "created_at", "invisible", "presences", "seqs")
 
     def __init__(self) -> None:
         self.best: RoomRecord | None = None
@@ -35,10 +35,15 @@ class GatheredRoom:
         self.invisible: dict[str, str] = {}  # sessions that are invisible in any of the records, and their users
         self.presences: dict[int, Presence] = {}
         self.seqs: dict[int, int] = {}  # the room's `seq` at each worker
+        self.created_at: dict[int, float] = {}  # by worker: when the room last began or ended for others, there
 
-    def workers_below(self, flushed_seq: int) -> set[int]:
-        """Return the workers whose `seq` in the room is below `flushed_seq`."""
-        return {worker for worker, seq in self.seqs.items() if seq < flushed_seq}
+    def lagging_workers(self, flushed_seq: int) -> set[int]:
+        """Return the workers that have missed events of the room: their `seq` is below `flushed_seq`, or the room has
+        ended and begun anew for others since, with a `seq` from 0."""
+        created_at = 0.0 if self.best is None else self.best.head.created_at
+        return {
+            worker for worker, seq in self.seqs.items() if seq < flushed_seq or self.created_at[worker] != created_at
+        }
 
     def users_who_may_see_the_gone(self, room: Room) -> set[str]:
         """Return the users with an invisible session in any of the records that is not in the restored `room`. The
@@ -55,6 +60,7 @@ class GatheredRoom:
     def add_record(self, sender: int, record: RoomRecord) -> None:
         """Add a record. The one with the highest revision decides which members the room has."""
         self.seqs[sender] = max(record.seq, self.seqs.get(sender, 0))
+        self.created_at[sender] = record.head.created_at
         for session_id, member in record.members.items():
             if member.invisible or member.disabled:
                 self.invisible[session_id] = member.user_id
