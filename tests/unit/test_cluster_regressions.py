@@ -504,6 +504,26 @@ def test_a_cursor_that_was_put_away_is_not_shown_again_by_the_next_owner(how: st
     assert not any("cursor" in row for row in bob.last("joined")["room"]["users"])
 
 
+def test_a_status_that_an_invisible_session_has_missed_is_repeated_by_the_next_owner() -> None:
+    """The only session of a user in a room is invisible. An event of it has no number, and that of its status was lost
+    with the room's owner: the next owner repeated nothing to users with a single session [D10, K7]."""
+    world = World(workers=3)
+    owner = world.nodes[ring_of(world).owner(room_key("video_1"))]
+    edge = next(node for node in world.nodes.values() if node is not owner)
+    Client(world, edge.hub).auth("bob").join("video_1")
+    ann = Client(world, edge.hub).auth("ann", privacy={"invisible": True}).join("video_1")
+    world.sleep(1.0)
+    ann.take()
+    world.link_delay_s = lambda *link: 60.0 if link == (owner.number, edge.number) else 0.0
+    ann.send(type="status", data={"status": "busy"})
+    world.sleep(0.1)
+    assert not ann.take("status_changed")
+    world.kill(owner)
+    world.sleep(1.0)
+    (row,) = (each for each in ann.last("joined")["room"]["users"] if each["userId"] == "ann")
+    assert row["status"] == "busy"
+
+
 def test_a_selection_that_waited_is_kept_when_its_edge_dies() -> None:
     """A selection that waits for its budget is shown when the worker of its connection dies. It was dropped: only a
     connection that was lost alone applied it [C5, E1]."""
