@@ -394,20 +394,27 @@ class Room(RoomState):
         if profile.shows == before.shows and not is_renamed:
             return
         self.watch_holder(now)
-        if member is None or not (member.shown_connected and member.visible):
-            member = next((each for each in person.members.values() if each.shown_connected and each.visible), None)
-        member = member or person.members.get(session_id)  # only the user's own sessions receive it
+        shown = next((each for each in person.members.values() if each.shown_connected and each.visible), None)
+        if member is not None and member.shown_connected and member.visible:
+            shown = member
         if is_renamed:
             self.control.rename(person.user_id, profile.user_info.name)
             # a lost session is shown with its name, too; one that is hidden, to the user's own sessions
-            author = max(person.members.values(), key=lambda each: (each.visible, each is member), default=None)
+            author = max(
+                person.members.values(), key=lambda each: (each.visible, each is (shown or member)), default=None
+            )
             if author is not None:
                 self.emit(author, UserChanged(name=author.name, image=author.image or UNSET), now)
-        if profile.shows != before.shows and member is not None:
+        if profile.shows != before.shows and shown is not None:
+            self.emit_status(shown, now)
+        elif profile.shows != before.shows:
             # a lost session is shown as away, whatever an invisible one does
-            is_seen = member.shown_connected or profile.status_message != before.status_message
-            if is_seen or not member.visible:
+            if member is not None and member.visible and profile.status_message != before.status_message:
                 self.emit_status(member, now)
+            # to the user's own sessions only; `session_id` may be lost, or not in this room
+            hidden = [each for each in person.members.values() if not each.visible]
+            if hidden:
+                self.emit_status(max(hidden, key=lambda each: (each.shown_connected, each is member)), now)
 
     # --- event stream ---------------------------------------------------------------------------------------------
 

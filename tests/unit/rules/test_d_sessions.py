@@ -340,6 +340,17 @@ def test_d10_a_manual_status_holds_in_all_rooms_one_event_each() -> None:
     assert bob.take() == []
 
 
+def test_d10_an_invisible_tab_gets_a_status_that_a_tab_in_other_rooms_has_set() -> None:
+    world = World()
+    bob = world.person("bob", "video_1")
+    hidden = world.person("ann", "video_1", privacy={"invisible": True})
+    world.person("ann", "video_2").send(type="status", data={"status": "busy"})
+    assert [(e["sessionId"], e["data"]["status"]) for e in hidden.take("status_changed")] == [
+        (hidden.session_id, "busy")
+    ]
+    assert bob.take() == []
+
+
 def test_d11_the_server_turns_idle_at_2_minutes_and_away_at_10_more(pair: tuple[Client, Client]) -> None:
     ann, bob = pair
     bob.answers_pings = True
@@ -567,6 +578,27 @@ def test_d8_a_status_that_arrives_late_ends_no_later_idle(tabs: tuple[Client, Cl
     first.session.hub.bus.send(late, bob.world.now)
     bob.world.sleep(0.1)
     assert shown(bob) == []
+
+
+def test_d8_an_invisible_tab_gets_a_status_of_a_tab_that_is_lost(tabs: tuple[Client, Client, Client]) -> None:
+    """Of a lost session only the message is news to others; the status is for the user's own sessions. They got it as
+    that of the lost session only, which is shown as away whatever the user's status is."""
+    first, second, bob = tabs
+    second.send(type="privacy", data={"invisible": True})
+    late = status_of(first, "busy", "new")
+    first.hang_up(1006)
+    bob.world.sleep(1.0)
+    bob.take()
+    second.take()
+    second.session.hub.bus.send(late, bob.world.now)
+    bob.world.sleep(0.1)
+    assert [(each["sessionId"], each["data"]["status"]) for each in second.take("status_changed")] == [
+        (first.session_id, "away"),
+        (second.session_id, "busy"),
+    ]
+    assert [(each["sessionId"], each["data"]["status"]) for each in bob.take("status_changed")] == [
+        (first.session_id, "away")
+    ]
 
 
 def test_d8_an_activity_that_arrives_behind_a_later_one_changes_nothing(tabs: tuple[Client, Client, Client]) -> None:
