@@ -235,8 +235,8 @@ def handle_broadcast(room: Room, member: Member, message: Broadcast, now: float)
 def _send_to(room: Room, member: Member, message: Broadcast, users: set[str], now: float) -> int:
     frame = room.frame(message.data, member.user_id, member.session_id, now, public=False)
     targets = [m for m in room.members.values() if m.user_id in users and m.attached and m is not member]
-    for target in targets:
-        room.out.append(StreamFrame(frame, only=target.session_id))
+    for target in targets:  # with its author, so that a slow client gets it after what the author has shown before
+        room.out.append(StreamFrame(frame, skip=member.session_id, only=target.session_id))
     return sum(1 for target in targets if target.visible)
 
 

@@ -282,6 +282,22 @@ def test_j3_targeted(trio: tuple[Client, ...]) -> None:
     assert ann.last("error")["code"] == "INVALID_MESSAGE"
 
 
+def test_j2_a_slow_client_gets_a_targeted_broadcast_after_what_its_author_has_shown_before(
+    trio: tuple[Client, ...],
+) -> None:
+    ann, bob, _ = trio
+    bob.unsent_bytes = 66 * 1024
+    ann.send(say("cursor", data={"timestamp": 1}))
+    ann.world.sleep(0.5)
+    bob.take()
+    ann.send(say("cursor", data={"timestamp": 2}))
+    ann.world.sleep(0.5)
+    assert bob.take() == []
+    ann.send(say("broadcast", data={"a": 1}, to=["bob"]))
+    ann.world.sleep(0.5)
+    assert [message["type"] for message in bob.take()] == ["cursor_moved", "broadcast"]
+
+
 def test_m5_delivered_counts_sessions_but_not_the_invisible(trio: tuple[Client, ...]) -> None:
     ann, *_ = trio
     ghost = ann.world.person("ghost", privacy={"invisible": True})
