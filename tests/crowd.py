@@ -63,6 +63,7 @@ class Person:
         self.summaries: dict[str, tuple[int, list[str]]] = {}  # of these: number of users, and the first of them
         self.objects: dict[str, dict[str, dict[str, Any]]] = {}  # room -> session -> presence object
         self.patches: dict[str, tuple[str, Any]] = {}  # id of an unanswered patch on this connection -> room, data
+        self.came_at = 0.0  # when it last connected
         self.new_at = 0.0  # when it last returned after the grace period, or with a new session
 
     @property
@@ -86,6 +87,9 @@ class Person:
             return
         self.node, self.noticed_at = node, None
         self.client = Client(story.world, self.node.hub)
+        # Of two connections at the same moment of the fake clock the second one is the later one.
+        self.came_at = max(story.world.now, self.came_at + 1e-6)
+        self.client.session.opened_at += self.came_at - story.world.now
         if self.is_stream:
             self.client.session.become_stream()
         story.witness.on_come(self, self.client.session.connection)
