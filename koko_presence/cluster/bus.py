@@ -99,6 +99,11 @@ class Bus(Protocol):
         """Return the compiled route of a member's cursors; None when there is none."""
         ...
 
+    def note_opened(self, user_id: str, version: int, record: Callable[[], SessionRecord], now: float) -> None:
+        """Note that the user's owner has opened a session here, with session version `version`. Called before any
+        command of the session is sent. `record` returns its record, as in `EdgePort.session_records`."""
+        ...
+
 
 class Alarm:
     """One timer of the event loop, set for the earliest requested time."""
@@ -164,6 +169,9 @@ class LocalBus:
     def use_round(self, round: Round) -> None:
         """Make flushes share the worker's time with reading, which is done in rounds like `round`."""
         self._scheduler.use_round(round)
+
+    def note_opened(self, user_id: str, version: int, record: Callable[[], SessionRecord], now: float) -> None:
+        """Do nothing: the user has no other owner."""
 
     def cursor_route(self, room_id: str, session_id: str) -> CursorRoute | None:
         """Return the compiled route of a member's cursors, which bypasses commands and effects; None when the session

@@ -24,7 +24,7 @@ from koko_presence.protocol.edge_messages import CallAnswered, EdgeMessage, Left
 from koko_presence.protocol.events import error_reply
 from koko_presence.protocol.messages import CursorMessage, PlaybackMessage
 from koko_presence.protocol.models import Cursor
-from koko_presence.protocol.snapshots import RoomDelta, UserRecord
+from koko_presence.protocol.snapshots import RoomDelta, SessionRecord, UserRecord
 from koko_presence.rooms.room import Room
 from koko_presence.rooms.snapshot_delivery import send_snapshot
 
@@ -162,6 +162,10 @@ class ClusterBus(LocalBus):
             self.forwards += 1
             self.peers[owner].send_command(command, now)
             self._stuck_alarm.schedule(now + LOOK_EVERY_S)
+
+    def note_opened(self, user_id: str, version: int, record: Callable[[], SessionRecord], now: float) -> None:
+        """Report the session to the user's next owner, if the report of this edge came too early to have it."""
+        self.transfer.note_opened(user_id, version, record, now)
 
     def _send_to_edge(self, edge_id: int, message: EdgeMessage, now: float) -> None:
         if edge_id == self.me:

@@ -16,6 +16,7 @@ from koko_presence._fastpath.flush_scheduler import CursorRoute
 from koko_presence.owner import reconcile
 from koko_presence.owner.shard import Shard
 from koko_presence.owner.takeover import (
+    NONE_COVERED,
     GatheredRoom,
     GatheredUser,
     release_room,
@@ -26,6 +27,7 @@ from koko_presence.owner.takeover import (
 )
 from koko_presence.protocol.commands import AdmitMember, Command, ConfirmMember
 from koko_presence.protocol.snapshots import Presence, RoomPresence, RoomRecord, SessionRecord, UserRecord
+from koko_presence.rooms.context import EPOCH_BITS
 from koko_presence.rooms.room import Room
 
 from . import wire_messages
@@ -409,6 +411,26 @@ class OwnershipTransfer:
                 else:
                     message = wire_messages.EdgeSessions(user_id, bus.me, records, bus.edge.newest, epoch)
                     self._send_to_peer(owner, wire_messages.SESSIONS, message)
+
+    def note_opened(self, user_id: str, version: int, record: Callable[[], SessionRecord], now: float) -> None:
+        """Report a session that has just been opened here with session version `version`, if its user's next owner
+        would miss it: an owner that stalled has opened it by an earlier view, after this edge had reported its
+        sessions. `record` returns the session's record."""
+        change, key = self._change, user_key(user_id)
+        is_moving = change.moved(key)
+        if is_moving and change.stage != SYNCED:
+            return  # the report is still to come
+        if version >> EPOCH_BITS >= (change.epoch if is_moving else change.rings[0].view.epoch):
+            return  # opened by the present owner
+        assert self._owners is not None
+        owner = self._owners.owner(key)
+        message = wire_messages.EdgeSessions(user_id, self._bus.me, [record()], NONE_COVERED, change.epoch)
+        if owner != self._bus.me:
+            self._send_to_peer(owner, wire_messages.SESSIONS, message)
+            return
+        self._gather_user(user_id).add_sessions(message.edge, message.sessions, message.newest, message.epoch)
+        if not self.recovering:
+            self._take_over(now)
 
     def _settle(self, now: float) -> None:
         """Finish the change: all reports have arrived, or their time is up. Apply the gathered records and reports,

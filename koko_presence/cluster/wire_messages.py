@@ -111,7 +111,7 @@ class Refresh(Struct, array_like=True):
 
 class EdgeSessions(Struct, array_like=True):
     """An edge's report of the sessions of one user that are connected there. Connections above `newest` are not
-    covered. `epoch` is the view by which the edge has made the report."""
+    covered; 0: it says nothing about other sessions. `epoch` is the view by which the edge has made the report."""
 
     user_id: str
     edge: int

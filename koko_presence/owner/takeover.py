@@ -20,6 +20,7 @@ from . import reconcile
 from .shard import Shard
 
 HIGHEST = 1 << 62  # above all connection numbers and versions
+NONE_COVERED = 0  # below all connection numbers: the `newest` of a report that says nothing about other sessions
 RESUME_EXTENSION_S = 1.0  # for which a resume token is accepted beyond the grace period after an owner was lost
 
 
@@ -91,8 +92,15 @@ class GatheredUser:
 
     def add_sessions(self, edge: int, records: list[SessionRecord], newest: int, epoch: int = 0) -> None:
         """Add an edge's report, in place of an earlier one. A report may arrive after a later one, by way of a worker
-        that was to own the user by an earlier view."""
-        if epoch >= self.epochs.get(edge, 0):
+        that was to own the user by an earlier view. `newest` is NONE_COVERED in the report of a session that was opened
+        after the edge had reported: it is added to the earlier report."""
+        known = self.sessions_by_edge.get(edge)
+        if epoch < self.epochs.get(edge, 0):
+            return
+        if known is not None and newest == NONE_COVERED:
+            opened = {record.session_id for record in records}
+            self.sessions_by_edge[edge] = [each for each in known if each.session_id not in opened] + records
+        else:
             self.sessions_by_edge[edge], self.newest[edge], self.epochs[edge] = records, newest, epoch
 
 
@@ -275,7 +283,10 @@ def take_over_user(
     if made:
         for edge in reporting_edges:
             named.setdefault(edge, set())
-    reconcile.suspend_absent_sessions(user, edges, named, now, {} if made else gathered.newest)
+    # When a user is restored, what these edges do not report is not connected, whatever its number.
+    complete = reporting_edges if made else ()
+    newest = {edge: number for edge, number in gathered.newest.items() if edge not in complete}
+    reconcile.suspend_absent_sessions(user, edges, named, now, newest)
     reported = [record for _, records in sorted(gathered.sessions_by_edge.items()) for record in records]
     reconcile.merge_reported_name(user, reported)
     if changed or (made and delayed):  # rooms may show an outdated profile

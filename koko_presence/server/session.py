@@ -447,6 +447,7 @@ class Session:
         self.memberships.update_has_pending()
         self.activity.restore(opened.activity, now)
         self.memberships.resume(opened.rooms)
+        self.hub.bus.note_opened(self.user_id, opened.session_version, self.record, now)
         self.authentication.on_opened(opened, now)
         if opened.resumed:
             self.memberships.check_again(now)  # the token may open fewer rooms than the one before
