@@ -250,9 +250,10 @@ class RoomMembership:
     @property
     def is_superseded(self) -> bool:
         """True when an answer to a leave is out of date: the client has the acknowledgement, or joins again. A session
-        that was resumed with the room, and joins it, may get the answer to a leave of an earlier connection."""
+        that was resumed with the room, and joins it, may get the answer to a leave of an earlier connection. Behind an
+        acknowledgement the next owner may have shown the room once more, before it had the leave."""
         joins = self.join is not None or (self.state == JOINED and self.began_at is not None)
-        return joins or self.leave_stage == ACKNOWLEDGED
+        return joins or (self.leave_stage == ACKNOWLEDGED and self.state != SUBSCRIBED)
 
     def left_reason(self, now: float) -> str | None:
         """The reason of a leave that was sent within LEAVING_S and is answered; None without one."""

@@ -509,6 +509,18 @@ def test_a_leave_counts_again_when_the_join_behind_it_is_refused() -> None:
     assert_consistent(it)
 
 
+def test_the_answer_to_a_leave_ends_what_the_next_owner_has_shown_behind_the_acknowledgement() -> None:
+    """The next owner showed the room once more before it had the leave: the client stayed in the room for good."""
+    it = scene(LEAVING, "leave_unanswered")
+    it.owner_lost()
+    assert it.told() == ("left", "LeaveRoom")
+    it.attached()
+    it.left()
+    assert it.membership.state == ABSENT
+    assert it.told() == ("joined left", "")
+    assert_consistent(it)
+
+
 def test_all_memberships_end_with_the_session() -> None:
     it = scene(SUBSCRIBED, "detached")
     it.client.hang_up(1006)
