@@ -4,6 +4,7 @@ Only a room's owner records, and only changes that it makes itself: a take-over 
 that does not return leaves there.
 """
 
+from math import inf, nextafter
 from typing import Any
 
 from koko_presence.protocol.snapshots import MemberRecord
@@ -55,14 +56,15 @@ def entered(room: RoomState, member: Member, now: float, *, made: bool, begun: b
 
 def entered_before_creation(room: RoomState, created_at: float, notified_at: float, now: float) -> None:
     """Record the entries of members once more when they joined at `notified_at` or before. Another owner has reported
-    the creation of the same room, at `created_at`, by which the back end drops these entries."""
+    the creation of the same room, at `created_at`, by which the back end drops these entries. It may have reported
+    their leaves too, which the back end then knows by their ids: those that follow on these entries get others."""
     if room.context.webhook_sink is None:
         return
     for member in room.members.values():
         if member.joined_at <= notified_at:
-            _record_membership(
-                room, UserEntered, member, now, (room.id, member.session_id, member.joined_at, created_at)
-            )
+            event_key = (room.id, member.session_id, member.membership_id, created_at)
+            _record_membership(room, UserEntered, member, now, event_key)
+            member.joined_at = nextafter(member.joined_at, inf)
 
 
 def left(room: RoomState, member: Member, reason: str, now: float) -> None:
