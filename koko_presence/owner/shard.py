@@ -336,8 +336,9 @@ class Shard:
         )
 
     def note_end_sent(self, room_id: str, session_id: str, now: float) -> None:
-        """Record that the room has sent the recorded end of a membership now."""
-        self._ended[room_id][session_id] = self.ended(room_id, session_id)._replace(notified_at=now)
+        """Record that the room has sent the end of a membership now, whose version may be unknown here."""
+        end = self.ended(room_id, session_id)._replace(notified_at=now, noted_at=now)
+        self._ended.setdefault(room_id, {})[session_id] = end
 
     def _sweep_ends(self, now: float) -> None:
         for room_id, ends in list(self._ended.items()):

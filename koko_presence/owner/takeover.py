@@ -202,6 +202,7 @@ def _record_missed_leaves(shard: Shard, room: Room, ended: Iterable[MemberRecord
     for member in ended:
         if _is_unsent(shard, room.id, member):
             webhook_recorder.left_with_its_owner(room, member, now)
+            shard.note_end_sent(room.id, member.session_id, max(now, member.joined_at))
 
 
 def _is_unsent(shard: Shard, room_id: str, member: MemberRecord) -> bool:
@@ -227,8 +228,9 @@ def _end_room(
     shard.delete_replicas(room)
     if shard.context.webhook_sink is None:
         return
+    made_since = record.head.created_at > max(shard.ended(room_id, member.session_id).notified_at for member in ended)
     _record_missed_leaves(shard, room, ended, now)
-    if record.head.created_at > max(shard.ended(room_id, member.session_id).notified_at for member in ended):
+    if made_since:
         webhook_recorder.emptied(room, now)
 
 
