@@ -500,7 +500,7 @@ class OwnershipTransfer:
                 # owner has not waited for it, and may be gone before they arrive.
                 is_unsure = room_id in self._recovered_rooms or self._gave_up
                 if is_unsure and (restored := bus.shard.rooms.get(room_id)) is not None:
-                    restored.repeat_private(now, room.users_who_may_see_the_gone(restored))
+                    restored.repeat_private(now, room.users_who_missed_private_frames(restored))
             bus.replicas.rooms.pop(room_id, None)
             received_seq = bus.received_seqs.pop(room_id, None)
             taken = bus.shard.rooms.get(room_id)

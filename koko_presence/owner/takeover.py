@@ -27,12 +27,13 @@ RESUME_EXTENSION_S = 1.0  # for which a resume token is accepted beyond the grac
 class GatheredRoom:
     """The gathered records and reports of one room that this worker is to own."""
 
-    __slots__ = ("best", "competing_rooms", "created_at", "invisible", "presences", "seqs")
+    __slots__ = ("best", "competing_rooms", "created_at", "granted", "invisible", "presences", "seqs")
 
     def __init__(self) -> None:
         self.best: RoomRecord | None = None
         # superseded by `best`: the same room as another owner has created it
         self.competing_rooms: list[RoomRecord] = []
+        self.granted: dict[str, int] = {}  # by session: the version of its permissions in the record of its edge
         self.invisible: dict[str, str] = {}  # sessions that are invisible in any of the records, and their users
         self.presences: dict[int, Presence] = {}
         self.seqs: dict[int, int] = {}  # the room's `seq` at each worker
@@ -46,10 +47,16 @@ class GatheredRoom:
             worker for worker, seq in self.seqs.items() if seq < flushed_seq or self.created_at[worker] != created_at
         }
 
-    def users_who_may_see_the_gone(self, room: Room) -> set[str]:
-        """Return the users with an invisible session in any of the records that is not in the restored `room`. The
-        record of an edge is what its clients have received, and the leave has no `seq` by which they miss it."""
-        return {user_id for session_id, user_id in self.invisible.items() if session_id not in room.members}
+    def users_who_missed_private_frames(self, room: Room) -> set[str]:
+        """Return the users of the restored `room` of whom an edge has missed what has no `seq`: the leave of an
+        invisible session, which is in some record and not in the room, or the snapshot with a session's new
+        permissions. The record of an edge is what its clients have received."""
+        may_see_the_gone = {user_id for session_id, user_id in self.invisible.items() if session_id not in room.members}
+        return may_see_the_gone | {
+            member.user_id
+            for session_id, member in room.members.items()
+            if self.granted.get(session_id, member.granted) < member.granted
+        }
 
     def add_presence(self, presence: Presence) -> None:
         """Add an edge's report, in place of an earlier one. A report may arrive after a later one, by way of a worker
@@ -65,6 +72,8 @@ class GatheredRoom:
         for session_id, member in record.members.items():
             if member.invisible or member.disabled:
                 self.invisible[session_id] = member.user_id
+            if member.edge == sender:
+                self.granted[session_id] = member.granted
         if self.best is None:
             self.best = record
             return

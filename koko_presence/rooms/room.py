@@ -604,11 +604,11 @@ class Room(RoomState):
     # --- helpers --------------------------------------------------------------------------------------------------
 
     def repeat_private(self, now: float, also: Set[str]) -> None:
-        """Repeat the snapshot to users with an invisible session, and to the users `also`, of whom one has left,
-        because the last events of the previous owner may be lost, or some edge may have missed them. A client that
-        misses a numbered event detects the gap, but the events of invisible sessions, which only their user's own
-        sessions receive, have no number, and neither has the snapshot by which members learn that the room has ended
-        for all others [K7]."""
+        """Repeat the snapshot to users with an invisible session, because the last events of the previous owner may be
+        lost, or some edge may have missed them, and to the users `also`, of whom that is certain. A client that misses
+        a numbered event detects the gap, but the events of invisible sessions, which only their user's own sessions
+        receive, have no number, and neither has the snapshot by which members learn that the room has ended for all
+        others [K7]."""
         for person in self.people.values():
             if not self.shown or person.visible_count < len(person.members) or person.user_id in also:
                 for member in person.members.values():

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import pytest
 from msgspec import structs
 
+from koko_presence.access.policy import ClaimsAccess
 from koko_presence.cluster import wire_messages
 from koko_presence.cluster.cluster_bus import ClusterBus
 from koko_presence.cluster.peer import PeerConnection
@@ -522,6 +523,26 @@ def test_a_status_that_an_invisible_session_has_missed_is_repeated_by_the_next_o
     world.sleep(1.0)
     (row,) = (each for each in ann.last("joined")["room"]["users"] if each["userId"] == "ann")
     assert row["status"] == "busy"
+
+
+def test_new_permissions_that_a_client_has_missed_are_repeated_by_the_next_owner() -> None:
+    """The snapshot with a session's new permissions has no number, and was lost with the room's owner, of which the
+    backup owner had the change: the client went on to offer what was refused [A6]."""
+    world = World(workers=3, access=ClaimsAccess())
+    owner = world.nodes[ring_of(world).owner(room_key("video_1"))]
+    edge, other = (node for node in world.nodes.values() if node is not owner)
+    names = ("ann", "amy", "abe", "ada", "al", "art", "ava", "axel", "amos", "anna")
+    name = next(name for name in names if ring_of(world).owner(user_key(name)) == other.number)
+    ann = Client(world, edge.hub).auth(f'{name}:{name}:{{"*":["join","control"]}}').join("video_1")
+    world.sleep(1.0)
+    assert ann.last("joined")["rights"]["control"]
+    world.link_delay_s = lambda *link: 60.0 if link == (owner.number, edge.number) else 0.0
+    ann.auth(f'{name}:{name}:{{"*":["join"]}}')
+    world.sleep(0.1)
+    ann.take()
+    world.kill(owner)
+    world.sleep(1.0)
+    assert not ann.last("joined")["rights"]["control"]
 
 
 def test_a_selection_that_waited_is_kept_when_its_edge_dies() -> None:
