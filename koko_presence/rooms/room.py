@@ -295,6 +295,7 @@ class Room(RoomState):
         """Apply what a member hides: as its session wants, as the token, the authoriser and the back end say."""
         disabled = member.session_disabled or member.room_disabled or member.user_id in self.context.presence_off
         was_visible = member.visible
+        shown = (member.cursor_shown, member.selection_shown)
         hides = invisible or disabled
         begins = not hides and not self.shown
         if begins:
@@ -318,7 +319,7 @@ class Room(RoomState):
         member.share_cursor, member.share_selection = share_cursor, share_selection
         member.invisible, member.disabled = invisible, disabled
         if was_visible and not member.visible:
-            self._hide_member(member, now)
+            self._hide_member(member, *shown, now=now)
         elif not was_visible and member.visible:
             self._reveal_member(member, now)
             if begins:
@@ -355,14 +356,22 @@ class Room(RoomState):
             member.pending.drop(kind)
             self.context.deadlines.cancel((kind, self.id, member.session_id))
 
-    def _hide_member(self, member: Member, now: float) -> None:
+    def _hide_member(self, member: Member, cursor_shown: bool, selection_shown: bool, *, now: float) -> None:
+        """Take an invisible member from the room of others. Its user's other sessions go on showing it, without what it
+        does, which was shown before [K3, K4]."""
         member.index = None
+        if cursor_shown:
+            self.hide_cursor(member, now)
+        if selection_shown:
+            self.emit(member, SelectionShown(color=member.color, cleared=True), now)
+        if member.typing is not None:
+            self.stop_typing(member, "stopped", now)
         self._wait_no_longer_for(member, now)
         self.show_presence(member, now)  # to the user's other sessions
         if member.presence is not None and member.presence.hidden:  # to those that have joined since it was sent
             self.emit(member, raw(member.presence.hidden), now)
-        member.cursor = member.selection = member.typing = None
-        for kind in (*member.pending, "typing_stop"):
+        member.cursor = member.selection = None
+        for kind in member.pending:
             self.context.deadlines.cancel((kind, self.id, member.session_id))
         member.pending.clear()
         self.drop_deferred(member)

@@ -372,6 +372,24 @@ def test_k4_own_other_tabs_see_an_invisible_session(trio: tuple[Client, ...]) ->
     assert ann.take("user_left") and bob.take() == []
 
 
+def test_k4_own_other_tabs_learn_what_an_invisible_session_shows_no_longer(trio: tuple[Client, ...]) -> None:
+    ann, bob, _ = trio
+    tab = ann.world.person("ann")
+    tab.send(say("cursor", data={"timestamp": 1}))
+    tab.send(say("selection", data={"startTime": 1, "endTime": 2}))
+    tab.send(say("typing", data={"isTyping": True}))
+    ann.take(), bob.take()
+    tab.send(type="privacy", data={"invisible": True, "shareSelection": False})
+    events = [each for each in ann.take() if each["sessionId"] == tab.session_id]
+    ended = [(each["type"], each["data"].get("hidden") or each["data"].get("cleared")) for each in events]
+    assert ended == [("cursor_moved", True), ("selection_changed", True), ("typing_stopped", None)]
+    assert not [each for each in events if "seq" in each]
+    assert [each["type"] for each in bob.take()] == ["user_left"]
+    tab.send(say("cursor", data={"timestamp": 2}))
+    ann.world.sleep(10)
+    assert ann.take() == []
+
+
 def test_k5_share_cursor_off_hides_it_at_once(trio: tuple[Client, ...]) -> None:
     ann, bob, _ = trio
     ann.send(say("cursor", data={"timestamp": 1}))
