@@ -538,7 +538,8 @@ class Memberships(Reauthorization):
 
     def retry_pending(self, now: float) -> None:
         """Repeat commands without an answer after the loss of an owner: joins, then leaves and permissions of the last
-        LEAVING_S."""
+        LEAVING_S. A stream that arrives after a leave of earlier memberships only is that of a later one, or its owner
+        ends it."""
         for membership in list(self.rooms.values()):
             membership.expire(now)
             self._apply(membership, "owner_lost", now)
@@ -551,7 +552,7 @@ class Memberships(Reauthorization):
         for _, join in joins:
             self._send(join, now)
         for membership, leave in leaves:
-            if membership.state in STREAMING:
+            if membership.state in STREAMING and not leave.before:
                 self._apply(membership, "leave_unanswered", now)
             self._send(leave, now)
         for grant in grants:

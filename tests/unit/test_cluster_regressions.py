@@ -366,6 +366,52 @@ def test_a_leave_of_an_unknown_membership_ends_no_later_one() -> None:
     assert ada.session_id in world.shard.rooms["video_123"].members
 
 
+def test_a_leave_of_earlier_memberships_ends_no_later_one() -> None:
+    """A leave with `before` ends a membership that began before this version only, also when it is repeated after a
+    second join or a second time; it is not answered when there is none."""
+    world = World(workers=1)
+    ada = world.person("ada")
+    user = world.shard.users["ada"]
+    membership_id = user.sessions[ada.session_id].rooms["video_123"]
+
+    def removals(before: int) -> list[int]:
+        user.leave(LeaveRoom(user_id="ada", room_id="video_123", session_id=ada.session_id, before=before))
+        return [each.membership_id for each in world.shard.take_effects() if isinstance(each, RemoveMember)]
+
+    assert removals(membership_id - 1) == []
+    assert removals(membership_id) == []
+    assert "video_123" in user.sessions[ada.session_id].rooms
+    assert removals(membership_id + 1) == [membership_id]
+    assert removals(membership_id + 1) == []
+
+
+def test_a_membership_begun_by_call_after_a_resume_outlives_the_loss_of_any_worker() -> None:
+    """A session is resumed in a room; a call ends that membership, and another call begins a new one. Then a worker
+    dies. The edge repeated the leave of the earlier membership and told the client that it had left, while the room
+    kept it as a member."""
+    world = World(workers=4)
+    bob = world.person("bob")
+    ada = world.person("ada")
+    world.sleep(1.0)
+    ada.hang_up(1006)
+    world.sleep(0.2)
+    resumed = world.client()
+    resumed.send(type="auth", token="ada", resumeToken=ada.resume_token)
+    world.sleep(0.1)
+    http = world.http("ada", ada.session_id)
+    for procedure in ("leave", "join"):
+        http.call(procedure, roomId="video_123")
+        world.sleep(0.1)
+    assert [message["type"] for message in resumed.take("left", "joined")] == ["left", "joined"]
+    needed = {resumed.session.hub.edge_id, bob.session.hub.edge_id}
+    world.kill(next(node for node in world.nodes.values() if node.number not in needed))
+    world.sleep(1.0)
+    bob.send(type="typing", roomId="video_123", data={"isTyping": True})
+    world.sleep(0.1)
+    assert [message["type"] for message in resumed.take("left", "typing_started")] == ["typing_started"]
+    assert world.shard.rooms["video_123"].members[resumed.session_id].attached
+
+
 def test_a_join_of_an_older_membership_does_not_restore_an_old_connection() -> None:
     """A join of an older membership changes nothing. An AdmitMember of an earlier connection came late, from an owner
     that had been delayed, and restored that connection [N-b, D16]."""

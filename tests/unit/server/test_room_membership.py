@@ -11,6 +11,7 @@ from koko_presence._fastpath.flush_scheduler import CursorRoute
 from koko_presence._fastpath.framing import frame_text
 from koko_presence.access.policy import Grant
 from koko_presence.auth.hmac_jwt import Identity
+from koko_presence.protocol.commands import LeaveRoom
 from koko_presence.protocol.edge_messages import Left, RoomRefused
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.events import LeftReply, encode, error_reply
@@ -519,6 +520,22 @@ def test_the_answer_to_a_leave_ends_what_the_next_owner_has_shown_behind_the_ack
     assert it.membership.state == ABSENT
     assert it.told() == ("joined left", "")
     assert_consistent(it)
+
+
+def test_a_membership_that_a_call_has_begun_since_outlives_the_loss_of_an_owner() -> None:
+    """A call ends the membership with which a session was resumed, and another call begins a new one. The edge has sent
+    a leave of the earlier ones, which it repeats; the client stays in the room and keeps its stream."""
+    it = Scene()
+    for event in ("resumed", "left", "attached"):
+        getattr(it, event)()
+    assert it.told() == ("left joined", "LeaveRoom")
+    it.owner_lost()
+    (leave,) = (command for command in it.owners.sent if isinstance(command, LeaveRoom))
+    assert leave.before == it.session.version
+    assert it.told() == ("", "LeaveRoom")
+    assert it.membership.state == SUBSCRIBED
+    it.flush(StreamFrame(frame_text(b'{"type":"other"}')))
+    assert it.told() == ("other", "")
 
 
 def test_all_memberships_end_with_the_session() -> None:
