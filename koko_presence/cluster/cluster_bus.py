@@ -270,7 +270,7 @@ class ClusterBus(LocalBus):
             peer.on_acknowledged(wire_messages.decode(kind, body))
         elif kind == wire_messages.EDGE_MESSAGE:
             message = wire_messages.decode(kind, body)
-            if not (isinstance(message, Left) and self.fence.defer(sender, message.room_id, body)):
+            if not (isinstance(message, Left) and self.fence.defer(message)):
                 self.edge.on_edge_message(message, now)
         elif kind == wire_messages.ROUTE:
             given = wire_messages.decode(kind, body)

@@ -6,17 +6,21 @@ this edge, which has not waited for it, has already reported its subscribers to 
 would be unknown there. The edge repeats the join.
 """
 
+import logging
 from collections.abc import Mapping, Set
 from typing import Protocol
 
 from koko_presence._fastpath.fanout import RoomFlush, StreamFrame
 from koko_presence.owner.shard import Shard
+from koko_presence.protocol.edge_messages import Left
 from koko_presence.rooms.room import Room
 
 from . import wire_messages
 from .bus import EdgePort
 from .peer import PeerConnection
 from .placement import room_key
+
+log = logging.getLogger("koko_presence.cluster")
 
 SNAPSHOT_WITHIN_S = 1.0  # what `strip_unknown` drops is passed on again after that in any case
 _PRESENCE_CHANGED = b'{"type":"presence_changed",'
@@ -75,7 +79,8 @@ class StreamFence:
 
     def __init__(self, bus: FenceBus) -> None:
         self._bus = bus
-        self._deferred: list[tuple[int, int, bytes]] = []  # sender, kind and body of messages
+        # in the order of arrival: flushes, each with its sender, and answers to leaves behind them
+        self._deferred: list[tuple[int, bytes] | Left] = []
         self._deferred_rooms: set[str] = set()  # the rooms of `_deferred`
         self._discarded: set[str] = set()  # rooms of which a flush was dropped in this change of owners
         self._settling = False  # the deferred flushes are passed on
@@ -91,7 +96,7 @@ class StreamFence:
         # a room that is still here has not been given up yet
         here = transfer.recovering and room_id in bus.shard.rooms
         if epoch > transfer.settled_epoch or here or room_id in self._deferred_rooms:
-            self._deferred.append((sender, wire_messages.FLUSH, body))
+            self._deferred.append((sender, body))
             self._deferred_rooms.add(room_id)
             return False
         outdated = epoch < self._epochs.get(room_id, 0) or transfer.has_reported(room_key(room_id))
@@ -104,12 +109,12 @@ class StreamFence:
             self._epochs = {each: known for each, known in self._epochs.items() if each in bus.edge.subscriptions}
         return True
 
-    def defer(self, sender: int, room_id: str, body: bytes) -> bool:
-        """Return whether an edge message about a room waits for `settle`, behind a flush of the room that waits: the
-        flush may have the answer to an earlier join of the same session."""
-        if room_id not in self._deferred_rooms:
+    def defer(self, answer: Left) -> bool:
+        """Return whether an answer to a leave waits for `settle`, behind a flush of the room that waits: the flush may
+        have the answer to an earlier join of the same session."""
+        if answer.room_id not in self._deferred_rooms:
             return False
-        self._deferred.append((sender, wire_messages.EDGE_MESSAGE, body))
+        self._deferred.append(answer)
         return True
 
     def refresh(self, room_id: str, edge: int, now: float) -> None:
@@ -171,7 +176,8 @@ class StreamFence:
     def settle(self, missed_rooms: Set[str], now: float) -> None:
         """Pass on the flushes and answers that have waited: the change of owners is over. Rooms that still waited for a
         snapshot when their owner was lost are refreshed by the new one, and so are `missed_rooms`, of which the last
-        flushes of a previous owner may not have arrived: if they still come, they are dropped."""
+        flushes of a previous owner may not have arrived: if they still come, they are dropped. The flushes of a worker
+        that has left the view since are dropped too, but not its answers, which no other worker has."""
         to_refresh, self._to_refresh = self._to_refresh, []
         subscriptions, me = self._bus.edge.subscriptions, self._bus.me
         awaiting_snapshot, self._awaiting_snapshot = self._awaiting_snapshot, {}
@@ -187,8 +193,12 @@ class StreamFence:
         early, self._discarded = self._discarded, set()
         self._settling = True
         try:
-            for sender, kind, body in deferred:
-                self._bus.on_peer_messages(sender, [(kind, body)])
+            for waiting in deferred:
+                if isinstance(waiting, Left):
+                    self._answer(waiting, now)
+                else:
+                    sender, body = waiting
+                    self._bus.on_peer_messages(sender, [(wire_messages.FLUSH, body)])
         finally:
             self._settling = False
         discarded, self._discarded = self._discarded, set()
@@ -198,6 +208,17 @@ class StreamFence:
         # sessions have no number, so a client does not notice that they are [K7].
         for room_id in sorted((missed_rooms | early | discarded) & subscriptions.keys()):
             self.refresh(room_id, me, now)
+
+    def _answer(self, answer: Left, now: float) -> None:
+        """Pass on an answer that has waited, unless the flush ahead of it waits once more. One that cannot be handled
+        is logged and dropped, because others follow."""
+        if self.defer(answer):
+            return
+        try:
+            self._bus.edge.on_edge_message(answer, now)
+        except Exception:
+            log.exception("failed to handle an answer to a leave that has waited")
+        self._bus.edge.on_flushed(now)
 
 
 def _is_in_snapshots(item: StreamFrame) -> bool:
