@@ -179,7 +179,7 @@ def _restored(shard: Shard, room_id: str, gathered: GatheredRoom, now: float) ->
             shard, {edge: presence.sessions.keys() - gone for edge, presence in gathered.presences.items()}
         )
         if record is not None:
-            _end_room(shard, room_id, record, ended, gathered.seqs.keys(), now)
+            _end_room(shard, room_id, record, ended, gathered.seqs, now)
         return None
     missed = {member.session_id for member in ended if _is_unsent(shard, room_id, member)}
     present = {each: member for each, member in record.members.items() if each not in gone or each in missed}
@@ -224,16 +224,16 @@ def _end_room(
     room_id: str,
     record: RoomRecord,
     ended: Collection[MemberRecord],
-    holders: Collection[int],
+    seqs: Mapping[int, int],
     now: float,
 ) -> None:
-    """End a room whose recorded members have all left here since. The workers in `holders` have records of it, which
-    are deleted: the deletion that the previous owner has sent may come too late. Record webhook events: its creation
-    may have been reported once more."""
+    """End a room whose recorded members have all left here since. The workers in `seqs` have records of it, each with
+    this `seq`, which are deleted: the deletion that the previous owner has sent may come too late. Record webhook
+    events: its creation may have been reported once more."""
     empty = structs.replace(record, members={}, head=structs.replace(record.head, controller=None, requests=[]))
-    room = reconcile.restore_room(room_id, empty, record.seq, shard.context, now)
+    room = reconcile.restore_room(room_id, empty, max(seqs.values()), shard.context, now)
     reconcile.forget_deadlines(room)
-    room.set_replica_holders(set(holders))
+    room.set_replica_holders(set(seqs))
     shard.delete_replicas(room)
     if shard.context.webhook_sink is None:
         return

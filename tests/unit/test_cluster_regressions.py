@@ -972,6 +972,34 @@ def test_a_leave_that_a_restored_room_has_sent_is_not_reported_again() -> None:
     assert [(each.user_id, each.reason) for each in left] == [("ann", "left")]
 
 
+def test_a_room_whose_recorded_members_have_left_ends_behind_all_that_any_worker_has_received() -> None:
+    """The leave of the last member reaches the next owner of the room before the room's records, of which an older one
+    has received more events. All records are deleted, by a delta that is behind those events. With the `seq` of the
+    newest record, an edge could take the deletion for that of another room, and end its sessions."""
+    world = World(workers=2)
+    ann = world.person("ann", "video_1")
+    world.sleep(1.0)
+    shard = world.owner_of("video_1").shard
+    room = shard.rooms.pop("video_1")
+    record = record_of(room)
+    room.release()
+    membership_id = record.members[ann.session_id].membership_id
+    shard.handle(
+        RemoveMember(room_id="video_1", session_id=ann.session_id, reason="left", membership_id=membership_id),
+        world.now,
+    )
+    gathered = GatheredRoom()
+    gathered.add_record(1, record)
+    gathered.add_record(2, structs.replace(record, revision=record.revision - 1, seq=record.seq + 4))
+    take_over_room(shard, "video_1", gathered, [], [1, 2], world.now)
+    (ended,) = shard.take_freed()
+    assert "video_1" not in shard.rooms
+    assert not ended.members
+    assert ended.replica_holders == {1, 2}
+    assert ended.flushed_seq == record.seq + 4
+    assert ended.revision >= record.revision
+
+
 def test_a_route_that_arrives_after_the_leave_does_not_outlive_the_refused_join() -> None:
     """A route that arrived while the session left the room was kept. When the next join was refused, the rate limiter
     still took cursors for the room, and one that waited there raised KeyError out of a cursor for another room."""
