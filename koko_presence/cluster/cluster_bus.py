@@ -7,6 +7,7 @@ owners.
 """
 
 import logging
+from collections import deque
 from collections.abc import Callable
 
 import msgspec
@@ -74,7 +75,8 @@ class ClusterBus(LocalBus):
         self.received_seqs: dict[str, int] = {}  # by room of another owner: the `seq` that this edge has received
         # by user that is owned here: the backup owner that has its record
         self._user_replica_holders: dict[str, int] = {}
-        self._ended: list[Room] = []  # rooms that are gone, whose last frames may not have been flushed
+        # rooms that are gone, in the order in which they ended: those from the first one whose last frames wait
+        self._ended: deque[Room] = deque()
         self.forwards = 0  # commands sent to other workers
         self._timers = timers
         self._open_link = open_link
@@ -214,6 +216,8 @@ class ClusterBus(LocalBus):
         # flushes.
         self._flush_peers()
         super()._flushed(now)
+        while self._ended and not self._ended[0].out:
+            self._ended.popleft()
 
     def _acknowledge(self) -> None:
         if self.transfer.holds_commands:
@@ -422,7 +426,7 @@ class ClusterBus(LocalBus):
         freed = self._shard.take_freed()
         if not freed:
             return
-        self._ended[:] = [room for room in (*self._ended, *freed) if room.out]
+        self._ended.extend(room for room in freed if room.out)
         for room in freed:
             # After a take-over, the replica holders of the previous owner have a record, too. The room's last events
             # are for the edges only, and follow without a delta.
@@ -513,7 +517,7 @@ class ClusterBus(LocalBus):
         """Flush the last frames of rooms that are gone, ahead of those of new rooms with the same ids. A session that
         receives them may end another room by what it has held back."""
         while self._ended:
-            self.flush_now(self._ended.pop(0), now)
+            self.flush_now(self._ended.popleft(), now)
 
     def drop_routes(self, room: Room) -> None:
         """Drop the cursor routes of a room that has another owner now."""

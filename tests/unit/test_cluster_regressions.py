@@ -972,6 +972,39 @@ def test_a_leave_that_a_restored_room_has_sent_is_not_reported_again() -> None:
     assert [(each.user_id, each.reason) for each in left] == [("ann", "left")]
 
 
+def test_the_last_frames_of_ended_rooms_can_be_flushed_ahead_and_keep_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rooms end, and their last frames wait for the flush window. `flush_ended` sends them at once, in the order in
+    which the rooms have ended, and those of a room that ends by that. After a flush no ended room is kept."""
+    world = World(workers=2)
+    ring, owner = ring_of(world), next(iter(world.nodes.values()))
+    rooms = [room for room in (f"video_{n}" for n in range(64)) if ring.owner(room_key(room)) == owner.number][:4]
+    name = next(name for name in ("ann", "bob", "cat", "dan", "eve") if ring.owner(user_key(name)) == owner.number)
+    ann = Client(world, owner.hub).auth(name)
+    for room in rooms:
+        ann.join(room)
+    world.sleep(1.0)
+    ann.take()
+    bus, hub = bus_of(owner), owner.hub
+    on_flush = hub.on_flush
+
+    def end_another(flush: Any, now: float) -> None:
+        on_flush(flush, now)
+        if flush.room_id == rooms[0]:
+            ann.post({"type": "leave", "roomId": rooms[2]})
+
+    monkeypatch.setattr(hub, "on_flush", end_another)
+    ann.post({"type": "leave", "roomId": rooms[0]})
+    ann.post({"type": "leave", "roomId": rooms[1]})
+    bus.flush_ended(world.now)
+    bus.edge.on_flushed(world.now)
+    assert [message["roomId"] for message in ann.take("left")] == rooms[:3]
+    ann.post({"type": "leave", "roomId": rooms[3]})
+    assert [room.id for room in bus._ended] == [rooms[3]]
+    world.sleep(1.0)
+    assert [message["roomId"] for message in ann.take("left")] == [rooms[3]]
+    assert not bus._ended
+
+
 def test_a_room_whose_recorded_members_have_left_ends_behind_all_that_any_worker_has_received() -> None:
     """The leave of the last member reaches the next owner of the room before the room's records, of which an older one
     has received more events. All records are deleted, by a delta that is behind those events. With the `seq` of the
