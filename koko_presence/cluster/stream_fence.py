@@ -188,6 +188,7 @@ class StreamFence:
         ]
         for room_id, edge in dict.fromkeys(to_refresh):
             self.refresh(room_id, edge, now)
+        refreshed = {room_id for room_id, edge in to_refresh if edge == me}
         deferred, self._deferred = self._deferred, []
         self._deferred_rooms.clear()
         early, self._discarded = self._discarded, set()
@@ -206,7 +207,7 @@ class StreamFence:
             self._bus.edge.retry_pending(now)
         # The next owner has the record of the last one, so only this edge knows what is missing. Events of invisible
         # sessions have no number, so a client does not notice that they are [K7].
-        for room_id in sorted((missed_rooms | early | discarded) & subscriptions.keys()):
+        for room_id in sorted(((missed_rooms | early | discarded) & subscriptions.keys()) - refreshed):
             self.refresh(room_id, me, now)
 
     def _answer(self, answer: Left, now: float) -> None:

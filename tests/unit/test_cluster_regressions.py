@@ -149,6 +149,52 @@ def test_a_stage_of_a_later_view_does_not_count_for_this_one() -> None:
     assert change.may_advance(1.1) and not change.missing() and not change.gave_up, "what it said early still counts"
 
 
+def test_messages_may_be_missing_of_previous_owners_that_were_given_up_or_lost_in_this_change() -> None:
+    """The last messages of a previous owner may be missing when it was given up, also for a view that was replaced
+    since, or has left during the change; not those of other workers, nor after the change."""
+
+    def view(epoch: int, *ids: int) -> View:
+        return View(epoch=epoch, peers=tuple(Peer(id=each, slot=each, address="", owns=True) for each in ids))
+
+    def changing() -> ViewChange:
+        change = ViewChange(1)
+        change.begin(view(1, 1, 2, 3), 0.0)
+        change.settle()
+        change.begin(view(2, 1, 2, 3, 4), 0.0)
+        return change
+
+    owners = changing().rings
+    moved = {}
+    for key in (room_key(f"video_{n}") for n in range(1000)):
+        if owners[0].owner(key) != owners[1].owner(key):
+            moved.setdefault(owners[0].owner(key), key)
+    of_2, of_3 = moved[2], moved[3]
+    kept = next(
+        key for key in map(room_key, map(str, range(1000))) if owners[0].owner(key) == owners[1].owner(key) == 2
+    )
+
+    change = changing()
+    change.note(3, 2, QUIESCED)
+    change.note(4, 2, QUIESCED)
+    assert not change.may_have_missed(of_2)
+    change.give_up_missing()
+    assert [change.may_have_missed(key) for key in (of_2, of_3, kept)] == [True, False, False]
+    change.begin(view(3, 1, 2, 3, 4, 5), 1.0)  # worker 2 is awaited again, but was not in the first change
+    assert not change.gave_up and change.may_have_missed(of_2)
+    change.settle()
+    assert not change.may_have_missed(of_2)
+
+    change = changing()
+    change.forget([3])
+    assert [change.may_have_missed(key) for key in (of_2, of_3)] == [False, True]
+
+    change = changing()
+    change.settle()
+    change.forget([3])  # between changes: the next one begins without it, and its keys have another owner
+    change.begin(view(3, 1, 2, 4), 1.0)
+    assert not any(change.may_have_missed(key) for key in (of_2, of_3))
+
+
 def test_a_key_that_moves_back_is_given_up_until_the_change_is_over() -> None:
     """A key that was given up in a change of owners is given up until the end of the change, also when the change begins
     again and the key moves back. Its worker took commands for it meanwhile, and made a room anew, with numbers that its

@@ -182,6 +182,27 @@ def test_an_answer_that_fails_does_not_lose_those_behind_it() -> None:
     assert edge.got == ["first", "ann", "second"]
 
 
+def test_a_room_is_refreshed_once_after_a_change_of_owners() -> None:
+    """A room that waited for snapshots, and whose previous owner was lost, gets one request for new ones; a room for
+    which only one of the two holds gets one, too."""
+    edge = ChangingEdge()
+    requests: list[str] = []
+    edge.bus.edge.subscriptions = {
+        room_id: SimpleNamespace(subscribers={"ann": None}) for room_id in (ROOM, "video_2", "video_3")
+    }
+    edge.bus.peers[2] = SimpleNamespace(
+        outgoing=SimpleNamespace(
+            put=lambda kind, body: requests.append(wire_messages.decode(wire_messages.REFRESH, body).room_id)
+        )
+    )
+    edge.fence.refresh(ROOM, 1, NOW)
+    edge.fence.refresh("video_2", 1, NOW)
+    assert not requests
+    edge.transfer.recovering = False
+    edge.fence.settle({ROOM, "video_3", "video_4"}, NOW)
+    assert sorted(requests) == [ROOM, "video_2", "video_3"]
+
+
 def test_a_worker_passes_on_the_answer_of_an_owner_that_was_lost_while_it_waited() -> None:
     """The answer to a leave waits for the end of a change of owners. Its sender leaves the view before that. The answer
     was dropped like all messages of unknown workers."""
