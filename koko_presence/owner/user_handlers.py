@@ -22,7 +22,6 @@ from koko_presence.protocol.commands import (
     RoomLeft,
     SpendQueryBudget,
 )
-from koko_presence.protocol.edge_messages import SessionActed
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.procedures import HeartbeatResult
 from koko_presence.rooms.context import ShardContext
@@ -136,10 +135,7 @@ class UserHandlers:
         user = self._charged_user(command, now)
         if command.disabled and any(not session.disabled for session in user.sessions.values()):
             raise presence_is_off()  # they would show the status
-        result = user.change_status(command)
-        acted = SessionActed(session_id=command.session_id, activity=command.activity)
-        http_sessions.send_to_edge(user, command.session_id, acted)
-        return result
+        return user.change_status(command)
 
     @USER_COMMANDS.handles(ChangePrivacy)
     def _change_privacy(self, command: ChangePrivacy, now: float) -> Result:

@@ -161,7 +161,7 @@ def beat(user: User, command: BeatStream) -> None:
         cookie=command.cookie,
         expires_at_s=command.expires_at_s,
     )
-    send_to_edge(user, command.session_id, acted)
+    user.send_to_edge(acted)
 
 
 def nothing_to_renew() -> PresenceError:
@@ -213,13 +213,6 @@ def change_privacy(user: User, command: ChangePrivacy) -> dict[str, object]:
     result = user.change_privacy(command)
     user.send_privacy_to_edge(command.session_id)
     return result
-
-
-def send_to_edge(user: User, session_id: str, edge_message: SessionActed) -> None:
-    """Notify the session's edge, if it has one, of an action for the session that did not come over its socket."""
-    session = user.sessions.get(session_id)
-    if session is not None and session.connected and not session.leased:
-        user.context.add_effect((session.edge, edge_message))
 
 
 def restore_http_session(user: User, command: ConfirmMember, now: float) -> None:

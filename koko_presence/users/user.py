@@ -478,10 +478,12 @@ class User:
     def change_status(self, command: ChangeStatus) -> dict[str, object]:
         """setStatus: active and idle clear the manual status; idle makes all sessions idle, until one of them acts
         [D8]. A status that was set before the present one, and arrives late, changes the session's activity at most.
+        The edge of a call's session gets the activity, unless the call is late: the edge would take it for a new act.
         Return the fields of the acknowledgement [M5]."""
         data, before = command.data, self.profile.shows
-        self._note_activity(command.session_id, command.activity, command.at)
-        if command.at >= self.status_at:
+        is_latest = command.at >= self.status_at
+        acted = self._note_activity(command.session_id, command.activity, command.at) and is_latest and command.by_call
+        if is_latest:
             self.restored_empty_version, self.status_at = 0, command.at
             self.manual = data.status if data.status in MANUAL else None
             if isinstance(data.status_message, str):
@@ -491,9 +493,11 @@ class User:
                 # The edge of a call's session gets the activity itself. That of a socket's session has it, but the
                 # session may have acted since: a command that is repeated after the loss of an owner may come behind
                 # that report.
-                self._make_idle(except_for=command.session_id if command.by_call else "")
+                self._make_idle(except_for=command.session_id if acted else "")
         self.activity = self.liveliest()
         self.publish_profile(command.session_id, changed=self.profile.shows != before, interacted=True)
+        if acted:
+            self.send_to_edge(SessionActed(session_id=command.session_id, activity=command.activity))
         return {"success": True, "status": self.profile.status, "statusMessage": self.status_message}
 
     def _make_idle(self, except_for: str) -> None:
@@ -507,9 +511,14 @@ class User:
     def send_idle_to_edge(self, session_id: str) -> None:
         """Notify the session's edge, if it has one, that the user was set to idle; the edge reports an act since
         [D8]."""
-        session = self.sessions[session_id]
-        if session.connected and not session.leased:
-            self.context.add_effect((session.edge, SessionActed(session_id=session_id, idle_at=self.idle_at)))
+        self.send_to_edge(SessionActed(session_id=session_id, idle_at=self.idle_at))
+
+    def send_to_edge(self, acted: SessionActed) -> None:
+        """Notify the edge of the message's session, if it has one, of an action for the session that did not come over
+        its socket."""
+        session = self.sessions.get(acted.session_id)
+        if session is not None and session.connected and not session.leased:
+            self.context.add_effect((session.edge, acted))
 
     def change_privacy(self, command: ChangePrivacy) -> dict[str, object]:
         """Apply the privacy switches of K1. Return the fields of the acknowledgement. Errors: FORBIDDEN when the token
@@ -589,15 +598,15 @@ class User:
         """Send what a session hides to its edge, if it has one, after a change that did not come over its socket
         [K6]."""
         session = self.sessions[session_id]
-        if session.connected and not session.leased:
-            edge_message = SessionActed(
+        self.send_to_edge(
+            SessionActed(
                 session_id=session_id,
                 privacy=session.privacy(),
                 privacy_version=session.privacy_version,
                 connection=session.connection,
                 received_privacy_seq=session.received_privacy_seq,
             )
-            self.context.add_effect((session.edge, edge_message))
+        )
 
     def set_disabled(self, session_id: str, disabled: bool) -> None:
         """Apply the token's switch of presence [K1]."""

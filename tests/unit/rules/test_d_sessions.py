@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from koko_presence.process.survey_handlers import SurveyHandlers
-from koko_presence.protocol.commands import ChangeStatus, ReportActivity
+from koko_presence.protocol.commands import ChangeStatus, ReplyTo, ReportActivity
 from koko_presence.protocol.messages import StatusData
 from koko_presence.protocol.survey import Kick, Kicked
 from tests.world import Client, World
@@ -521,14 +521,15 @@ def tabs() -> tuple[Client, Client, Client]:
     return first, second, bob
 
 
-def status_of(client: Client, status: str, text: str) -> ChangeStatus:
+def status_of(client: Client, status: str, text: str, *, by_call: bool = False) -> ChangeStatus:
     """The command of a status that the client sets now, as an edge repeats it."""
     return ChangeStatus(
         user_id="ann",
         session_id=client.session.session_id,
-        activity="active",
+        activity="idle" if status == "idle" else "active",
         data=StatusData(status=status, status_message=text),  # type: ignore[arg-type]
         at=client.world.now,
+        reply_to=ReplyTo(client.session.hub.edge_id, number=77) if by_call else None,
     )
 
 
@@ -599,6 +600,38 @@ def test_d8_an_invisible_tab_gets_a_status_of_a_tab_that_is_lost(tabs: tuple[Cli
     assert [(each["sessionId"], each["data"]["status"]) for each in bob.take("status_changed")] == [
         (first.session_id, "away")
     ]
+
+
+def test_d8_a_status_by_call_that_arrives_late_ends_no_later_idle(tabs: tuple[Client, Client, Client]) -> None:
+    first, _, bob = tabs
+    late = status_of(first, "busy", "", by_call=True)
+    bob.world.sleep(0.1)
+    first.send(type="status", data={"status": "idle"})
+    bob.world.sleep(0.1)
+    bob.take()
+    first.session.hub.bus.send(late, bob.world.now)
+    bob.world.sleep(0.1)
+    assert (shown(bob), first.session.activity.activity) == ([], "idle")
+
+
+@pytest.mark.parametrize(
+    "act", [{"type": "status", "data": {"status": "active"}}, {"type": "heartbeat", "status": "active"}]
+)
+def test_d8_an_idle_by_call_that_arrives_late_makes_no_session_idle_that_has_acted_since(
+    tabs: tuple[Client, Client, Client], act: dict[str, Any]
+) -> None:
+    first, second, bob = tabs
+    for tab in (first, second):
+        tab.send(type="heartbeat", status="idle")
+    late = status_of(first, "idle", "", by_call=True)
+    bob.world.sleep(0.1)
+    first.send(**act)
+    bob.world.sleep(0.1)
+    bob.take()
+    first.session.hub.bus.send(late, bob.world.now)
+    bob.world.sleep(0.1)
+    user = bob.world.shard.users["ann"]
+    assert (user.profile.status, user.activity, first.session.activity.activity) == ("active", "active", "active")
 
 
 def test_d8_an_activity_that_arrives_behind_a_later_one_changes_nothing(tabs: tuple[Client, Client, Client]) -> None:
