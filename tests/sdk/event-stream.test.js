@@ -405,6 +405,22 @@ test("a leave under way is not ended by the close behind it", async () => {
   await settle();
 });
 
+test("a change of privacy whose owner did not answer in time is said again by the next stream", async () => {
+  const { room } = await inside();
+  server.call = () => refused("UNAVAILABLE");
+  const answer = room.setPrivacy({ invisible: true });
+  await time.advance(100);
+  assert.equal((await answer).code, "UNAVAILABLE");
+  server.call = () => ({ result: { data: { success: true } } });
+  await server.stream.end();
+  server.posts.length = 0;
+  await time.advance(1000);
+  await server.stream.hello();
+  await time.advance(1000);
+  const [privacy] = server.posts;
+  assert.deepEqual([privacy.names, privacy.inputs], [["setPrivacy"], [{ data: { invisible: true } }]]);
+});
+
 test("a request that fails is a lost connection", async () => {
   const { room } = await inside();
   server.call = () => {

@@ -445,6 +445,18 @@ test("a change of privacy without an answer is said again, also beside a refused
   assert.deepEqual(again.of("auth")[0].privacy, { invisible: true, shareSelection: false });
 });
 
+for (const code of ["UNAVAILABLE", "INTERNAL"]) {
+  test(`a change of privacy that is answered with ${code} may have been made, and is said again`, async () => {
+    const { room, socket } = await inside();
+    const answer = room.setPrivacy({ invisible: true });
+    await answerPrivacy(socket, [code], [0]);
+    assert.equal((await answer).code, code);
+    await socket.lose();
+    const again = await back();
+    assert.deepEqual(again.of("auth")[0].privacy, { invisible: true });
+  });
+}
+
 // --- playback and control -----------------------------------------------------------------------------------------
 
 const playing = { isPlaying: true, currentTime: 10, playbackRate: 1, anchor: performance.timeOrigin, version: 3 };

@@ -100,6 +100,9 @@ import { WatchedRooms } from "./watched-rooms.js";
 /** Fields that a tool need not see, and a picture of its window should not show. */
 const SECRETS = ["token", "resumeToken"];
 
+/** Codes that are no refusal: no owner's answer came, or it failed, so that the change may have been made. */
+const UNCERTAIN_CODES = ["OFFLINE", "TIMEOUT", "UNAVAILABLE", "INTERNAL"];
+
 /** The rooms of one page, and what they share: connection, clock, requests, status and privacy. */
 class PresenceClient {
   clock = new ServerClock();
@@ -309,8 +312,7 @@ class PresenceClient {
     for (const room of rooms) room.rememberPrivacy(remembered);
     this.#privacy.add(remembered);
     const answer = await this.#requests.ask({ type: "privacy", data: change }, "privacy");
-    // no answer is no refusal: it may have been done, or the next connection does it
-    const isRefused = !answer.success && answer.code !== "OFFLINE" && answer.code !== "TIMEOUT";
+    const isRefused = !answer.success && !UNCERTAIN_CODES.includes(answer.code);
     for (const room of rooms) room.settlePrivacy(remembered, isRefused);
     this.#privacy.settle(remembered, isRefused);
     return answer;
