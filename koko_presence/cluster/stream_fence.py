@@ -1,4 +1,6 @@
 """Decides which flushes of rooms this edge passes on: only the owner's, and only after all flushes of its predecessor.
+Also holds back an answer to a leave behind a flush of its room, and what refers to members whose snapshots are awaited:
+cursors, selections, changes of presence objects.
 
 A flush that is too early waits until the change of owners is over. The flush of a previous owner, which has missed the
 change, is dropped: a room's flushes never go back to an earlier view. A flush of the last owner is also dropped when
