@@ -26,7 +26,7 @@ log = logging.getLogger("koko_presence.cluster")
 
 SNAPSHOT_WITHIN_S = 1.0  # what `strip_unknown` drops is passed on again after that in any case
 _PRESENCE_CHANGED = b'{"type":"presence_changed",'
-HEAD_BYTES = 10 + len(_PRESENCE_CHANGED)  # of a frame's header, and of the message's type, its first field
+_HEAD_BYTES = 10 + len(_PRESENCE_CHANGED)  # of a frame's header, and of the message's type, its first field
 
 
 class Ownership(Protocol):
@@ -227,4 +227,4 @@ class StreamFence:
 def _is_in_snapshots(item: StreamFrame) -> bool:
     """Return whether a frame only repeats what a later snapshot has. The changes of the presence object of an invisible
     session, which go to single sessions, have no mark."""
-    return bool(item.merge) or (bool(item.only) and _PRESENCE_CHANGED in item.frame[:HEAD_BYTES])
+    return bool(item.merge) or (bool(item.only) and _PRESENCE_CHANGED in item.frame[:_HEAD_BYTES])

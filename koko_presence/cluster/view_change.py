@@ -24,13 +24,22 @@ class ViewChange:
     """The stage of one worker on its way to the newest view. `stage` is the one it is in, STABLE between changes;
     `rings` are the views since it was last stable, beginning with the one that it leaves."""
 
-    __slots__ = ("_done", "_given_up", "_me", "_not_awaited", "_released", "deadline", "rings", "stage")
+    __slots__ = (
+        "_done",
+        "_given_up_since_begin",
+        "_me",
+        "_missing_since_stable",
+        "_released",
+        "deadline",
+        "rings",
+        "stage",
+    )
 
     def __init__(self, me: int) -> None:
         self._me = me
         self._done: dict[int, dict[int, int]] = {}  # worker -> epoch -> last stage that it has reported
-        self._given_up: set[int] = set()  # in this change: they did not answer in time
-        self._not_awaited: set[int] = set()  # given up, or gone, since this worker was last stable
+        self._given_up_since_begin: set[int] = set()  # they did not answer in time since `begin`
+        self._missing_since_stable: set[int] = set()  # given up, or gone, since this worker was last stable
         self._released = 0  # how many of `rings` there were when this worker last gave up its keys
         self.rings: list[Ring] = []
         self.stage = STABLE
@@ -53,7 +62,7 @@ class ViewChange:
             if any(peer.owns for peer in others):
                 self.rings.append(Ring(View(epoch=view.epoch - 1, peers=others)))
         self.rings.append(Ring(view))
-        self._given_up.clear()
+        self._given_up_since_begin.clear()
         self.enter(QUIESCED, now)
 
     def enter(self, stage: int, now: float) -> None:
@@ -86,7 +95,7 @@ class ViewChange:
 
     def missing(self) -> set[int]:
         """Return the workers that have not finished the present stage."""
-        others = self.target.view.ids - self._given_up - {self._me}
+        others = self.target.view.ids - self._given_up_since_begin - {self._me}
         return {worker for worker in others if self._stage_of(worker) < self.stage}
 
     def may_advance(self, now: float) -> bool:
@@ -97,8 +106,8 @@ class ViewChange:
     def give_up_missing(self) -> None:
         """Give up the workers that have not finished the present stage, for this change."""
         missing = self.missing()
-        self._given_up |= missing
-        self._not_awaited |= missing
+        self._given_up_since_begin |= missing
+        self._missing_since_stable |= missing
 
     def reporting_edges(self) -> set[int]:
         """Return the workers that have reported which sessions are connected to them, this one included."""
@@ -110,17 +119,17 @@ class ViewChange:
     @property
     def gave_up(self) -> bool:
         """Whether any worker was given up in this change."""
-        return bool(self._given_up)
+        return bool(self._given_up_since_begin)
 
     def may_have_missed(self, key: str) -> bool:
         """Return whether a previous owner of `key` was given up here in this change, or was lost during it: its last
         messages may arrive after the change, or never."""
-        return self.moved(key) and any(ring.owner(key) in self._not_awaited for ring in self.rings[:-1])
+        return self.moved(key) and any(ring.owner(key) in self._missing_since_stable for ring in self.rings[:-1])
 
     def settle(self) -> None:
         """End the change: only the newest view is kept."""
         del self.rings[:-1]
-        self._not_awaited.clear()
+        self._missing_since_stable.clear()
         self._released = 0
         self.stage = STABLE
 
@@ -129,7 +138,7 @@ class ViewChange:
         for worker in workers:
             self._done.pop(worker, None)
             if self.stage != STABLE:
-                self._not_awaited.add(worker)
+                self._missing_since_stable.add(worker)
 
 
 def _moves(key: str, rings: list[Ring]) -> bool:

@@ -211,8 +211,10 @@ class LeaveRoom(UserCommand, kw_only=True):
     """Ends a membership: the client's own leave, or `kicked` after a refreshed token that no longer permits the room.
     `reason` is that of `user_left`. A call may name no session: then `lease`, or the user's only session in the room,
     or with `all` every session of the user there leaves [M3]. `connection` is the session's that leaves, with its
-    version `session_version`: it does not end what a later one has joined; 0 for a call. `before`: only a membership
-    that began before this version ends; 0: any one."""
+    version `session_version`: it does not end what a later one has joined; 0 for a call. With `before` only a
+    membership that began before this version ends; 0: any one. An edge sets it, to the session's version, when a
+    session that was resumed with the room gets the answer to a leave that its connection has not sent: a membership
+    that a call has begun since stays."""
 
     room_id: str
     session_id: str

@@ -41,6 +41,7 @@ from .models import (
     FrameRate,
     Known,
     Label,
+    MaxAgeMs,
     MediaId,
     MediaTime,
     Medium,
@@ -324,7 +325,7 @@ class PlaybackData(Wire, kw_only=True):
     playback_rate: Rate | UnsetType = UNSET
     at: ServerMs | UnsetType = UNSET
     max_age_ms: Annotated[
-        Annotated[int, Meta(ge=1, le=60_000)] | UnsetType,
+        MaxAgeMs | UnsetType,
         Meta(
             description="How long after `at` it may arrive: later a report is ignored, and a command is `STALE` and "
             "changes nothing."
@@ -414,7 +415,7 @@ class MediaData(Wire, kw_only=True):
     )
     at: ServerMs | UnsetType = UNSET
     max_age_ms: Annotated[
-        Annotated[int, Meta(ge=1, le=60_000)] | UnsetType,
+        MaxAgeMs | UnsetType,
         Meta(description="How long after `at` it may arrive: later it is `STALE` and changes nothing."),
     ] = UNSET
     base_version: Version | UnsetType = UNSET
