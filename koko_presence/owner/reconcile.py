@@ -483,11 +483,14 @@ def merge_delayed_record(user: User, record: UserRecord) -> bool:
 
 def merge_delayed_rooms(user: User, record: UserRecord) -> None:
     """Apply a late record, of an owner that stalled: rooms that a connected session joined there after this owner
-    received its replica. Each room is notified, and answers with `RoomLeft` when the session has left it since."""
+    received its replica. Each room is notified, and answers with `RoomLeft` when the session has left it since. In a
+    room that both have, the later membership counts: a leave of an earlier one would leave the session in the room."""
     for each in record.sessions:
         session = user.sessions.get(each.session_id)
         if session is None or not session.connected or session.connection != each.connection:
             continue
+        for room_id in each.rooms.keys() & session.rooms.keys():
+            session.rooms[room_id] = max(session.rooms[room_id], each.rooms[room_id])
         for room_id in sorted(each.rooms.keys() - session.rooms.keys()):
             session.rooms[room_id] = each.rooms[room_id]
             user.context.add_effect(user.issue_resume(each.session_id, room_id, each.rooms[room_id], subscribed=False))
