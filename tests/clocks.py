@@ -22,6 +22,7 @@ TIMES: dict[type, tuple[str, ...]] = {
     commands.SuspendMember: ("grace_until", "away_at"),
     commands.RenewLease: ("lease_until",),
     commands.ConfirmMember: ("grace_until",),
+    commands.Profile: ("status_at",),
     commands.ReportActivity: ("at",),
     commands.ChangeStatus: ("at",),
     edge_messages.SessionActed: ("idle_at",),

@@ -64,7 +64,10 @@ class StatusRequest:
     client: Client | None
     id: str
     shows: tuple[str | None, str]  # the manual status and the message
-    follows: bool  # the one before it was acknowledged, or sent over the same connection: this one is certainly later
+    # The one before it was acknowledged earlier than this one was sent, or sent over the same connection: of two tabs'
+    # statuses in one moment of the fake clock either may be the later one.
+    follows: bool
+    at: float  # s, by the fake clock
     acknowledged: bool = False
 
 
@@ -117,9 +120,11 @@ class Witness:
             self._own_leaves[person.name, message["roomId"]] += 1
         elif message["type"] == "status":
             last, data = self._statuses.get(person.user), message["data"]
-            follows = last is None or (last.follows and (last.acknowledged or last.client is person.client))
+            now = self._story.world.now
+            is_later = last is None or last.client is person.client or (last.acknowledged and now > last.at)
+            follows = is_later and (last is None or last.follows)
             shows = (data["status"] if data["status"] in MANUAL else None, data["statusMessage"])
-            self._statuses[person.user] = StatusRequest(person, person.client, message["id"], shows, follows)
+            self._statuses[person.user] = StatusRequest(person, person.client, message["id"], shows, follows, now)
         elif message["type"] == "privacy" or str(message.get("id", "")).startswith("begin"):
             privacy = message["data"] if message["type"] == "privacy" else message.get("privacy", {})
             if privacy.get("invisible"):

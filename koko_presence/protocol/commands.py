@@ -137,13 +137,14 @@ class SessionInfo(Struct, kw_only=True):
 
 class Profile(Struct, kw_only=True, frozen=True):
     """What a user shows in all rooms: the status [D8, D10, D13], the name and the image [A5]. Only the user's owner
-    makes it."""
+    makes it. `status_at` is the monotonic second at which the status was last set; 0.0: never."""
 
     status: Status = "active"
     status_message: str = ""
     activity: Activity = "active"
     user_info: UserInfo = UserInfo()
     version: int = 0
+    status_at: float = 0.0
 
     @property
     def shows(self) -> tuple[str, str, str]:

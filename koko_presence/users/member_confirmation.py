@@ -100,13 +100,17 @@ def _reconcile_privacy(user: User, command: ConfirmMember) -> None:
 
 
 def _reconcile_profile(user: User, command: ConfirmMember) -> None:
-    """Accept the profile that the room shows when all records of the user are lost, else send the room the present
-    one. The name is that of the newest token, here or there; of two issued in the same second, the one known later."""
+    """Accept the profile that the room shows when all records of the user are lost, or when its status was set later
+    than the one here: the later one was in no record, and an earlier one may have been repeated since. Else send the
+    room the present profile. The name is that of the newest token, here or there; of two issued in the same second,
+    the one known later."""
     shown = command.profile
     user.take_user_info(command.session_id, shown.user_info, shown.version)
     is_restorable = user.restored_profile_version < shown.version < user.restored_empty_version
-    if shown.shows != user.profile.shows and is_restorable:
-        user.restored_profile_version = shown.version
+    is_later = shown.status_at > user.status_at
+    if shown.shows != user.profile.shows and (is_restorable or is_later):
+        user.restored_profile_version = max(user.restored_profile_version, shown.version)
+        user.status_at = max(user.status_at, shown.status_at)
         user.manual = shown.status if shown.status in MANUAL and shown.status != shown.activity else None
         user.status_message = shown.status_message
         user.publish_profile(command.session_id, changed=True, interacted=False)

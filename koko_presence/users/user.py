@@ -106,6 +106,7 @@ class User:
             activity=self.activity,
             user_info=self.user_info,
             version=version,
+            status_at=self.status_at,
         )
 
     def note_restored(self, revision: int) -> None:

@@ -182,7 +182,7 @@ def test_a_status_that_is_lost_with_its_owner_would_be_found(monkeypatch: pytest
     whole = reconcile.user_record
     monkeypatch.setattr(reconcile, "user_record", lambda user: structs.replace(whole(user), manual=None))
     monkeypatch.setattr(member_confirmation, "reconcile_shown", lambda user, command: None)
-    found("with a worker went|shows")
+    found("with a worker went|shows|its owner has")
 
 
 def test_a_former_status_that_comes_back_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
