@@ -63,6 +63,7 @@ class Person:
         self.summaries: dict[str, tuple[int, list[str]]] = {}  # of these: number of users, and the first of them
         self.objects: dict[str, dict[str, dict[str, Any]]] = {}  # room -> session -> presence object
         self.patches: dict[str, tuple[str, Any]] = {}  # id of an unanswered patch on this connection -> room, data
+        self.patched: dict[str, str] = {}  # id of an answered one -> room
         self.came_at = 0.0  # when it last connected
         self.new_at = 0.0  # when it last returned after the grace period, or with a new session
 
@@ -133,8 +134,12 @@ class Person:
     def note_patched(self, ack: dict[str, Any]) -> None:
         """Check that the server has applied a patch to what this client knows as its object, and nothing but later ones
         of this client: a patch that is repeated after the loss of an owner is answered with the object as it is then.
-        Errors: Broken."""
+        It may have been answered before; a snapshot between such patches has only some of them. Errors: Broken."""
+        if ack["id"] in self.patched:
+            self.objects.get(self.patched[ack["id"]], {})[self.session] = ack["presence"]
+            return
         room, data = self.patches.pop(ack["id"], ("", None))
+        self.patched[ack["id"]] = room
         mine = self.objects.get(room, {})
         if self.session in mine:
             expected = {} if data is None else merged(mine[self.session], data)
