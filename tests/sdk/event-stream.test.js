@@ -405,7 +405,7 @@ test("a leave under way is not ended by the close behind it", async () => {
   await settle();
 });
 
-test("a change of privacy whose owner did not answer in time is said again by the next stream", async () => {
+test("a change of privacy whose owner did not answer in time is sent again by the next stream", async () => {
   const { room } = await inside();
   server.call = () => refused("UNAVAILABLE");
   const answer = room.setPrivacy({ invisible: true });

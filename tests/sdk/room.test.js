@@ -369,7 +369,7 @@ test("privacy is said now, and again by the next connection before anybody can s
   assert.deepEqual(again.of("auth")[0].privacy, { invisible: true, shareCursor: false });
 });
 
-test("the scope of one privacy message is not that of what is said again: other tabs are not changed by it [K6]", async () => {
+test("the scope of one privacy message is not that of what is sent again: other tabs are not changed by it [K6]", async () => {
   const made = presence({ privacy: { invisible: true, scope: "user" } });
   const room = made.enter("video_1", { privacy: { invisible: true, scope: "user" } });
   await settle();
@@ -396,7 +396,7 @@ async function answerPrivacy(socket, codes, order) {
   }
 }
 
-test("a change of privacy that is refused is not said again by the next connection", async () => {
+test("a change of privacy that is refused is not sent again by the next connection", async () => {
   const made = presence({ privacy: { shareCursor: false, scope: "user" } });
   const room = made.enter("video_1", { privacy: { invisible: true } });
   await settle();
@@ -434,7 +434,7 @@ test("of changes of privacy under way each refused one is taken out, in whatever
   }
 });
 
-test("a change of privacy without an answer is said again, also beside a refused one", async () => {
+test("a change of privacy without an answer is sent again, also beside a refused one", async () => {
   const { room, socket } = await inside();
   room.setPrivacy({ invisible: true });
   room.setPrivacy({ shareCursor: false });
@@ -446,7 +446,7 @@ test("a change of privacy without an answer is said again, also beside a refused
 });
 
 for (const code of ["UNAVAILABLE", "INTERNAL"]) {
-  test(`a change of privacy that is answered with ${code} may have been made, and is said again`, async () => {
+  test(`a change of privacy that is answered with ${code} may have been made, and is sent again`, async () => {
     const { room, socket } = await inside();
     const answer = room.setPrivacy({ invisible: true });
     await answerPrivacy(socket, [code], [0]);

@@ -13,6 +13,7 @@ from koko_presence.cluster.placement import Peer, Ring, View, room_key, user_key
 from koko_presence.cluster.unconfirmed import Unconfirmed
 from koko_presence.cluster.view_change import PATIENCE_S, QUIESCED, SYNCED, TRANSFERRED, ViewChange
 from koko_presence.owner.reconcile import reconcile, record_of
+from koko_presence.owner.shard import Shard
 from koko_presence.owner.takeover import GatheredRoom, take_over_room
 from koko_presence.protocol.codec import BadMessage
 from koko_presence.protocol.commands import (
@@ -957,26 +958,35 @@ def test_a_peer_that_confirms_nothing_is_noticed_and_one_that_confirms_is_not() 
     assert peer.stuck_since is None
 
 
+def shard_without_records() -> Shard:
+    """A worker that has lost all records of its users; its versions are above those that rooms have."""
+    shard = World().shard
+    for _ in range(5):
+        shard.context.next_version()
+    return shard
+
+
+def statement_of_room(profile: Profile) -> ConfirmMember:
+    """What the room `video_1` states about its only member, session `s1` of the user `ada`."""
+    return ConfirmMember(
+        user_id="ada",
+        room_id="video_1",
+        session_id="s1",
+        membership_id=5,
+        connection=7,
+        profile=profile,
+        session_info=SessionInfo(edge=1, session_id="s1", user_id="ada", connection=7, session_version=1),
+    )
+
+
 def test_an_ended_session_is_not_restored_for_a_room_that_stood_still() -> None:
     """A user whose records are lost is restored from the statement of a room. Its only session ends, and with it the
     user. A later statement of a room that stood still, about the same session, removes the member there. It restored
     the session, which then was shown as away until the end of its grace period."""
-    shard = World().shard
-    for _ in range(5):
-        shard.context.next_version()
-    session_info = SessionInfo(edge=1, session_id="s1", user_id="ada", connection=7, session_version=1)
+    shard = shard_without_records()
 
     def confirm() -> list[Command | tuple[int, EdgeMessage]]:
-        statement = ConfirmMember(
-            user_id="ada",
-            room_id="video_1",
-            session_id="s1",
-            membership_id=5,
-            connection=7,
-            profile=Profile(version=1),
-            session_info=session_info,
-        )
-        shard.handle(statement, 1.0)
+        shard.handle(statement_of_room(Profile(version=1)), 1.0)
         return list(shard.take_effects())
 
     confirm()
@@ -1133,22 +1143,10 @@ def test_of_two_names_of_the_same_second_the_later_one_outlives_the_statement_of
     """A user whose records are lost is restored from the statement of a room, and gets a token with another name,
     issued in the same second. A room that stood still then reports the earlier name. It replaced the later one in all
     rooms."""
-    shard = World().shard
-    for _ in range(5):
-        shard.context.next_version()
-    session_info = SessionInfo(edge=1, session_id="s1", user_id="ada", connection=7, session_version=1)
+    shard = shard_without_records()
 
     def confirm(name: str, version: int) -> None:
-        statement = ConfirmMember(
-            user_id="ada",
-            room_id="video_1",
-            session_id="s1",
-            membership_id=5,
-            connection=7,
-            profile=Profile(user_info=UserInfo(name, None, 7.0), version=version),
-            session_info=session_info,
-        )
-        shard.handle(statement, 1.0)
+        shard.handle(statement_of_room(Profile(user_info=UserInfo(name, None, 7.0), version=version)), 1.0)
 
     confirm("Ada", 2)
     confirm("Ada King", 3)

@@ -301,7 +301,7 @@ class PresenceClient {
   }
 
   /**
-   * The next connection says a change again, and so do the joins of rooms that were entered with a privacy, unless the
+   * The next connection sends a change again, and so do the joins of rooms that were entered with a privacy, unless the
    * server refuses it.
    * @param {Privacy} change
    */

@@ -569,16 +569,19 @@ def test_d8_a_status_that_arrives_behind_a_later_one_changes_nothing(tabs: tuple
     assert bob.world.shard.users["ann"].status_message == "new"
 
 
-def test_d8_a_status_that_arrives_late_ends_no_later_idle(tabs: tuple[Client, Client, Client]) -> None:
+@pytest.mark.parametrize(("status", "by_call"), [("active", False), ("busy", True)])
+def test_d8_a_status_that_arrives_late_ends_no_later_idle(
+    tabs: tuple[Client, Client, Client], status: str, by_call: bool
+) -> None:
     first, _, bob = tabs
-    late = status_of(first, "active", "")
+    late = status_of(first, status, "", by_call=by_call)
     bob.world.sleep(0.1)
     first.send(type="status", data={"status": "idle"})
     bob.world.sleep(0.1)
     bob.take()
     first.session.hub.bus.send(late, bob.world.now)
     bob.world.sleep(0.1)
-    assert shown(bob) == []
+    assert (shown(bob), first.session.activity.activity) == ([], "idle")
 
 
 def test_d8_an_invisible_tab_gets_a_status_of_a_tab_that_is_lost(tabs: tuple[Client, Client, Client]) -> None:
@@ -600,18 +603,6 @@ def test_d8_an_invisible_tab_gets_a_status_of_a_tab_that_is_lost(tabs: tuple[Cli
     assert [(each["sessionId"], each["data"]["status"]) for each in bob.take("status_changed")] == [
         (first.session_id, "away")
     ]
-
-
-def test_d8_a_status_by_call_that_arrives_late_ends_no_later_idle(tabs: tuple[Client, Client, Client]) -> None:
-    first, _, bob = tabs
-    late = status_of(first, "busy", "", by_call=True)
-    bob.world.sleep(0.1)
-    first.send(type="status", data={"status": "idle"})
-    bob.world.sleep(0.1)
-    bob.take()
-    first.session.hub.bus.send(late, bob.world.now)
-    bob.world.sleep(0.1)
-    assert (shown(bob), first.session.activity.activity) == ([], "idle")
 
 
 @pytest.mark.parametrize(
